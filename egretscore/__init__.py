@@ -1,0 +1,107 @@
+"""A consent-based personal credit score that is the sum of its reasons.
+
+The whole public interface is here::
+
+    import egretscore as es
+
+    records = es.read_records("data/sample")
+    engine = es.load_engine()
+    engine.explain(records, "r0123456789", "2026-10-31").text("zh")
+
+Importing it loads none of the libraries that only training needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from egretscore.audit import Report
+    from egretscore.engine import Engine, load_engine
+    from egretscore.errors import (
+        ArgumentError,
+        BundleError,
+        EgretError,
+        ForbiddenColumnError,
+        PolicyError,
+        RecordsError,
+        TrainingError,
+    )
+    from egretscore.explanation import Explanation, Reason
+    from egretscore.policy import Policy, read_policy, shipped_policy
+    from egretscore.records import Records, read_records
+    from egretscore.scoring.bundle import Model
+    from egretscore.scoring.estimator import ScoreTableClassifier
+    from egretscore.scoring.training import train
+    from egretscore.shipped import sample_records
+    from egretscore.simulate import simulate_town
+    from egretscore.standing import Status
+
+__version__ = "0.1.0"
+
+# Where each public name lives: loaded when it is first used.
+_HOMES = {
+    "ArgumentError": "errors",
+    "BundleError": "errors",
+    "EgretError": "errors",
+    "Engine": "engine",
+    "Explanation": "explanation",
+    "ForbiddenColumnError": "errors",
+    "Model": "scoring.bundle",
+    "Policy": "policy",
+    "PolicyError": "errors",
+    "Reason": "explanation",
+    "Records": "records",
+    "RecordsError": "errors",
+    "Report": "audit",
+    "ScoreTableClassifier": "scoring.estimator",
+    "Status": "standing",
+    "TrainingError": "errors",
+    "load_engine": "engine",
+    "read_policy": "policy",
+    "read_records": "records",
+    "sample_records": "shipped",
+    "shipped_policy": "policy",
+    "simulate_town": "simulate",
+    "train": "scoring.training",
+}
+
+__all__ = [
+    "ArgumentError",
+    "BundleError",
+    "EgretError",
+    "Engine",
+    "Explanation",
+    "ForbiddenColumnError",
+    "Model",
+    "Policy",
+    "PolicyError",
+    "Reason",
+    "Records",
+    "RecordsError",
+    "Report",
+    "ScoreTableClassifier",
+    "Status",
+    "TrainingError",
+    "__version__",
+    "load_engine",
+    "read_policy",
+    "read_records",
+    "sample_records",
+    "shipped_policy",
+    "simulate_town",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

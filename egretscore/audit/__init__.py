@@ -1,0 +1,17 @@
+"""Auditing a model: how well it tells apart, and whether its chances come true."""
+
+from egretscore.audit.measures import CalibrationBin, Measures, measure
+from egretscore.audit.report import LIGHTGBM, LOGISTIC_REGRESSION, OURS, UNROUNDED, Report, Rows, measured_beside_peers
+
+__all__ = [
+    "LIGHTGBM",
+    "LOGISTIC_REGRESSION",
+    "OURS",
+    "UNROUNDED",
+    "CalibrationBin",
+    "Measures",
+    "Report",
+    "Rows",
+    "measure",
+    "measured_beside_peers",
+]

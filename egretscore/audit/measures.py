@@ -1,0 +1,101 @@
+"""Discrimination and calibration of predicted chances, on weighted outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """A tenth of the people, in order of their predicted chance."""
+
+    weight: float
+    predicted: float
+    observed: float
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How good predicted chances are.
+
+    Attributes
+    ----------
+    auc : float
+        The area under the ROC curve.
+    ks : float
+        The Kolmogorov-Smirnov distance: the greatest difference between the shares of kept
+        and of unkept commitments below a score.
+    brier : float
+        The mean squared difference between chance and outcome (0 or 1).
+    calibration_error : float
+        The mean absolute difference between predicted and observed, over the bins.
+    calibration : tuple of CalibrationBin
+    """
+
+    auc: float
+    ks: float
+    brier: float
+    calibration_error: float
+    calibration: tuple[CalibrationBin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measures as plain JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Measures:
+        """Return the measures that :meth:`to_dict` wrote."""
+        return cls(**{**raw, "calibration": tuple(CalibrationBin(**b) for b in raw["calibration"])})
+
+
+def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
+    """Measure predicted chances against outcomes.
+
+    Parameters
+    ----------
+    outcome : ndarray of shape (n,)
+        0 or 1, or a share between them, which counts as that much of a 1 and the rest of a 0.
+    chance : ndarray of shape (n,)
+        The predicted chance of a 1.
+    weight : ndarray of shape (n,)
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    both = np.repeat([1.0, 0.0], len(outcome)), np.tile(chance, 2)
+    weights = np.concatenate([weight * outcome, weight * (1 - outcome)])
+    false_positive, true_positive, _ = roc_curve(*both, sample_weight=weights, drop_intermediate=False)
+    bins = tuple(_calibration_bins(outcome, chance, weight))
+    return Measures(
+        auc=float(roc_auc_score(*both, sample_weight=weights)),
+        ks=float(np.max(np.abs(true_positive - false_positive))),
+        brier=float(np.average((both[0] - both[1]) ** 2, weights=weights)),
+        calibration_error=float(
+            np.average([abs(b.predicted - b.observed) for b in bins], weights=[b.weight for b in bins])
+        ),
+        calibration=bins,
+    )
+
+
+def _calibration_bins(outcome: Floats, chance: Floats, weight: Floats) -> Any:
+    """Yield tenths of the weight; equal chances are never divided."""
+    order = np.argsort(chance, kind="stable")
+    below = np.cumsum(weight[order]) - weight[order] / 2
+    tenth = np.minimum((below / weight.sum() * _BINS).astype(int), _BINS - 1)
+    _, first, same = np.unique(chance[order], return_index=True, return_inverse=True)
+    tenth = tenth[first][same]
+    for number in np.unique(tenth):
+        members = order[tenth == number]
+        total = float(weight[members].sum())
+        yield CalibrationBin(
+            weight=total,
+            predicted=float(np.average(chance[members], weights=weight[members])),
+            observed=float(np.average(outcome[members], weights=weight[members])),
+        )

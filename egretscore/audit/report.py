@@ -1,0 +1,120 @@
+"""The training report: how a model does on people it has not seen, beside its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from egretscore.audit.measures import Measures, measure
+
+Floats = NDArray[np.float64]
+
+OURS = "score"
+UNROUNDED = "unrounded"
+LOGISTIC_REGRESSION = "logistic_regression"
+LIGHTGBM = "lightgbm_unconstrained"
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a model does on snapshots of people it has not learnt from.
+
+    Attributes
+    ----------
+    learnt, held_out : Mapping
+        People, snapshots and dates of each side.
+    later : bool
+        Whether the snapshots held out are of later dates than those learnt from.
+    measures : Mapping of model name to Measures
+        ``score`` is the model in whole points, ``unrounded`` before rounding, then
+        logistic regression and LightGBM without constraints on the same vectors.
+    """
+
+    learnt: Mapping[str, Any]
+    held_out: Mapping[str, Any]
+    later: bool
+    measures: Mapping[str, Measures]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON data."""
+        return {
+            "learnt": dict(self.learnt),
+            "held_out": dict(self.held_out),
+            "later": self.later,
+            "measures": {name: measures.to_dict() for name, measures in self.measures.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Report:
+        """Return the report that :meth:`to_dict` wrote."""
+        measures = {name: Measures.from_dict(measured) for name, measured in raw["measures"].items()}
+        return cls(raw["learnt"], raw["held_out"], raw["later"], measures)
+
+    def __str__(self) -> str:
+        when = "later dates than training" if self.later else "the training dates (no later date was given)"
+        lines = [
+            f"Learnt from {_side(self.learnt)}",
+            f"Held out    {_side(self.held_out)}, {when}",
+            "",
+            f"{'':24}{'AUC':>8}{'KS':>8}{'Brier':>8}{'calibration error':>20}",
+        ]
+        lines += [
+            f"{name:24}{m.auc:8.4f}{m.ks:8.4f}{m.brier:8.4f}{m.calibration_error:20.4f}"
+            for name, m in self.measures.items()
+        ]
+        lines += ["", f"{'calibration of the score':24}{'predicted':>12}{'observed':>12}"]
+        lines += [
+            f"{f'tenth {number}':24}{b.predicted:12.4f}{b.observed:12.4f}"
+            for number, b in enumerate(self.measures[OURS].calibration, start=1)
+        ]
+        return "\n".join(lines)
+
+
+def _side(part: Mapping[str, Any]) -> str:
+    return f"{part['people']:,} people, {part['snapshots']:,} snapshots ({', '.join(part['as_of'])})"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Vectors with the share of commitments kept: what the peers learn from, or are measured on."""
+
+    vectors: NDArray[np.int32]
+    kept: Floats
+
+    def as_two_weighted_rows(self) -> tuple[NDArray[np.float64], Floats, Floats]:
+        """Return features, outcomes and weights: kept and not kept, without rows of no weight."""
+        outcome = np.repeat([1.0, 0.0], len(self.kept))
+        weight = np.concatenate([self.kept, 1.0 - self.kept])
+        counts = weight > 0
+        return np.tile(self.vectors, (2, 1)).astype(np.float64)[counts], outcome[counts], weight[counts]
+
+
+def measured_beside_peers(
+    learnt: Rows, held_out: Rows, chances: Mapping[str, Floats], seed: int
+) -> dict[str, Measures]:
+    """Measure given chances, and those of peers trained on the same vectors, on the rows held out."""
+    every = {**chances, **_chances_of_peers(learnt, held_out, seed)}
+    weight = np.ones(len(held_out.kept))
+    return {name: measure(held_out.kept, chance, weight) for name, chance in every.items()}
+
+
+def _chances_of_peers(learnt: Rows, held_out: Rows, seed: int) -> dict[str, Floats]:
+    from lightgbm import LGBMClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, outcome, weight = learnt.as_two_weighted_rows()
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    logistic.fit(features, outcome, logisticregression__sample_weight=weight)
+    free = LGBMClassifier(random_state=seed, n_jobs=1, deterministic=True, force_col_wise=True, verbosity=-1)
+    free.fit(features, outcome, sample_weight=weight)
+    unseen = held_out.vectors.astype(np.float64)
+    return {
+        LOGISTIC_REGRESSION: logistic.predict_proba(unseen)[:, 1],
+        LIGHTGBM: free.booster_.predict(unseen),
+    }

@@ -1,0 +1,389 @@
+"""The command line: ``egretscore explain``, ``score``, ``train``, ``validate``, ``simulate`` and ``publish``.
+
+Exit status: 0 done; 1 bad input, with a message on stderr; 2 wrong usage; 3 from
+``explain`` when the person is not scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from egretscore import __version__
+from egretscore.errors import ArgumentError, EgretError
+from egretscore.writing import whole_file
+
+if TYPE_CHECKING:
+    from egretscore.records import Records
+
+DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
+_MOST_PROBLEMS_SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    _never_fail_to_print()
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except ArgumentError as error:
+        return _complain(error, WRONG_USAGE)
+    except EgretError as error:
+        return _complain(error, BAD_INPUT)
+    except BrokenPipeError:
+        # The reader of our output has seen enough; say nothing, and keep Python from saying it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was written", INTERRUPTED)
+
+
+# ------------------------------------------------------------------------------- the commands
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from egretscore.engine import load_engine
+    from egretscore.records import read_records
+    from egretscore.shipped import sample_records
+
+    engine = load_engine(options.model)
+    records = read_records(options.records or sample_records(), policy=engine.policy)
+    _mention_quarantine(records)
+    example = records.invented or {}
+    subject_id = options.subject or (None if options.records else example.get("subject_id"))
+    if subject_id is None:
+        raise ArgumentError("name the person to explain", expected="egretscore explain SUBJECT --records DIR")
+    day = options.as_of or (_today() if options.records else example["as_of"])
+    explanation = engine.explain(records, subject_id, day)
+    if options.format == "json":
+        print(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
+    else:
+        print(explanation.text(options.lang), end="")
+    return DONE if explanation.score is not None else NOT_SCORED
+
+
+def _score(options: argparse.Namespace) -> int:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from egretscore.engine import load_engine
+    from egretscore.records import read_records
+
+    if options.out.suffix != ".parquet":
+        raise ArgumentError(
+            "the file to write must be a Parquet file", value=options.out, expected="a name ending in .parquet"
+        )
+    engine = load_engine(options.model)
+    with _working("Reading the records"):
+        records = read_records(options.records, policy=engine.policy)
+    _mention_quarantine(records)
+    with _working("Scoring"):
+        columns = engine.score_columns(records, options.as_of, reasons=options.reasons)
+        table = pa.table(columns, schema=_score_schema(columns))
+    with whole_file(options.out) as scratch:
+        parquet.write_table(table, scratch, compression="zstd")
+    scored = len(columns["score"]) - int(columns["score"].mask.sum())
+    _say(f"{scored:,} of {len(columns['score']):,} people scored as of {options.as_of}: {options.out}")
+    return DONE
+
+
+def _score_schema(columns: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    texts = {"subject_id", "status", "grade"}
+    return pa.schema([(name, pa.string() if name in texts else pa.int32()) for name in columns])
+
+
+def _train(options: argparse.Namespace) -> int:
+    from egretscore.policy import read_policy, shipped_policy
+    from egretscore.records import read_records
+    from egretscore.scoring.training import train
+
+    policy = read_policy(options.policy) if options.policy else shipped_policy()
+    with _working("Reading the records"):
+        records = read_records(options.records, policy=policy)
+    _mention_quarantine(records)
+    with _working("Training"):
+        model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
+    model.save(options.out)
+    print(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
+    _say(f"Written to {options.out}")
+    return DONE
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from egretscore.policy import read_policy, shipped_policy
+    from egretscore.records import read_records
+
+    policy = read_policy(options.policy) if options.policy else shipped_policy()
+    with _working("Reading and checking the records"):
+        records = read_records(options.records, policy=policy)
+    problems = records.problems
+    for problem in problems[:_MOST_PROBLEMS_SHOWN]:
+        print(f"{problem}\n")
+    if len(problems) > _MOST_PROBLEMS_SHOWN:
+        print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
+    if options.quarantine is not None:
+        for file in records.write_quarantine(options.quarantine):
+            _say(f"Written: {file}")
+    print(_counts_table(records))
+    set_aside = sum(count.quarantined for count in records.counts)
+    if set_aside:
+        hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"
+        return _complain(f"{set_aside:,} rows are set aside{hint}", BAD_INPUT)
+    return DONE
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from egretscore.simulate import simulate_town
+
+    with _progress("Inventing residents", options.residents) as advance_to:
+        town = simulate_town(
+            options.residents, options.out, seed=options.seed, file_format=options.format, progress=advance_to
+        )
+    _say(f"{options.residents:,} invented residents: {town}")
+    return DONE
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from egretscore.engine import load_engine
+    from egretscore.scoring.publication import publication
+
+    print(publication(load_engine(options.model).model), end="")
+    return DONE
+
+
+# ------------------------------------------------------------------------------- what is typed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="egretscore",
+        description="A consent-based personal credit score that is the sum of its reasons.",
+        epilog="egretscore COMMAND --help says more, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"egretscore {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    explain = _command(
+        commands,
+        "explain",
+        "explain one person's score to the last point",
+        """
+        examples:
+          egretscore explain                        someone of the sample town, by the shipped model
+          egretscore explain --lang zh
+          egretscore explain r0123456789 --records records --model model --as-of 2026-10-31 --format json
+        """,
+        _explain,
+    )
+    explain.add_argument(
+        "subject", nargs="?", metavar="SUBJECT", help="whose score (default: someone of the sample town)"
+    )
+    _records_option(explain, required=False)
+    explain.add_argument("--model", type=Path, metavar="DIR", help="a trained model (default: the shipped one)")
+    explain.add_argument(
+        "--as-of",
+        type=_day,
+        metavar="DATE",
+        help="the date of the question (default: today; for the sample town, its own)",
+    )
+    explain.add_argument(
+        "--lang", choices=("en", "zh"), default=_language(), help="English or Chinese (default: that of the locale)"
+    )
+    explain.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
+
+    score = _command(
+        commands,
+        "score",
+        "score everyone on file into a Parquet file",
+        """
+        example:
+          egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
+        """,
+        _score,
+    )
+    _records_option(score)
+    score.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
+    score.add_argument("--as-of", type=_day, metavar="DATE", required=True, help="the date of the question")
+    score.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="the file to write")
+    score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
+
+    train = _command(
+        commands,
+        "train",
+        "train a model on the records of people whose consent covers it",
+        """
+        Give --as-of several times: the model learns from the snapshots of all dates but the last,
+        and is validated on the last.
+
+        example:
+          egretscore train --records records --as-of 2024-10-01 --as-of 2025-10-01 --out model
+        """,
+        _train,
+    )
+    _records_option(train)
+    train.add_argument(
+        "--as-of", type=_day, metavar="DATE", required=True, action="append", help="the date of a snapshot; repeatable"
+    )
+    train.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write the model into")
+    _policy_option(train)
+    train.add_argument(
+        "--horizon-days", type=int, default=365, metavar="DAYS", help="how far ahead outcomes lie (default: 365)"
+    )
+    train.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+
+    validate = _command(
+        commands,
+        "validate",
+        "check records and say what is wrong with them",
+        """
+        examples:
+          egretscore validate --records records
+          egretscore validate --records records --quarantine set-aside
+        """,
+        _validate,
+    )
+    _records_option(validate)
+    _policy_option(validate)
+    validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+
+    simulate = _command(
+        commands,
+        "simulate",
+        "invent a town",
+        """
+        The residents do not exist, and no figure of theirs says anything about real people.
+
+        example:
+          egretscore simulate --residents 2000 --out town
+        """,
+        _simulate,
+    )
+    simulate.add_argument("--residents", type=int, metavar="N", required=True, help="how many")
+    simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
+    simulate.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+    simulate.add_argument("--format", choices=("csv", "parquet"), default="csv", help="the kind of files")
+
+    publish = _command(
+        commands,
+        "publish",
+        "print a model's score tables, their proof and the queries",
+        """
+        example:
+          egretscore publish --model model > scorecard.md
+        """,
+        _publish,
+    )
+    publish.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, more: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(line.removeprefix("        ") for line in more.strip("\n").rstrip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    default = "" if required else " (default: the sample town)"
+    parser.add_argument(
+        "--records", type=Path, metavar="DIR", required=required, help=f"a folder of CSV or Parquet records{default}"
+    )
+
+
+def _policy_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="a policy in TOML (default: the shipped one)")
+
+
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; expected one such as 2026-10-31") from None
+
+
+def _today() -> str:
+    return datetime.now().astimezone().date().isoformat()
+
+
+def _language() -> str:
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh" if locale.startswith("zh") else "en"
+
+
+# ------------------------------------------------------------------------------- what is printed
+
+
+def _complain(what: object, status: int) -> int:
+    print(f"egretscore: {what}", file=sys.stderr)
+    return status
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)
+
+
+def _mention_quarantine(records: Records) -> None:
+    set_aside = sum(count.quarantined for count in records.counts)
+    if set_aside:
+        _say(f"egretscore: {set_aside:,} rows are set aside; `egretscore validate` says why")
+
+
+def _counts_table(records: Records) -> str:
+    names = ("rows", "good", "quarantined", "repeated")
+    rows = [(count.file, *(getattr(count, name) for name in names)) for count in records.counts]
+    rows.append(("in all", *(sum(getattr(count, name) for count in records.counts) for name in names)))
+    width = max(len(str(row[0])) for row in rows)
+    lines = [f"{'file':{width}}{'rows':>12}{'good':>12}{'set aside':>12}{'repeated':>12}"]
+    lines += [f"{file:{width}}" + "".join(f"{number:12,}" for number in numbers) for file, *numbers in rows]
+    return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _working(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes a while; say nothing into a pipe."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield
+
+
+@contextlib.contextmanager
+def _progress(what: str, total: int) -> Iterator[Any]:
+    """Give a function to call with how much is done; it moves a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _never_fail_to_print() -> None:
+    """Print a replacement for what a terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

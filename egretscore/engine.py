@@ -1,0 +1,244 @@
+"""The engine: the rooms in order, from checked records to explained scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlglot import exp
+from sqlglot.expressions import select
+
+from egretscore.benefits import decide
+from egretscore.dates import as_day
+from egretscore.errors import ArgumentError, RecordsError
+from egretscore.explanation import Explanation, reasons
+from egretscore.features import read_vectors, vectors_sql
+from egretscore.policy import Policy
+from egretscore.records import Records
+from egretscore.scoring.bundle import Model, read_bundle
+from egretscore.shipped import shipped_model
+from egretscore.standing import Status, everyone_on_file, status_by_consent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_engine(folder: str | Path | None = None) -> Engine:
+    """Load a trained model, checking every byte of it.
+
+    Parameters
+    ----------
+    folder : path, optional
+        A folder that ``egretscore train`` wrote; the shipped model when not given. The
+        shipped model is trained on an invented town and says nothing about real people.
+
+    Returns
+    -------
+    Engine
+
+    Raises
+    ------
+    BundleError
+        If a file is missing or altered, or the format is unknown.
+    """
+    return Engine(read_bundle(shipped_model() if folder is None else folder))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model ready to score and explain the people of checked records.
+
+    Safe to use from many threads at once: every call opens a connection of its own.
+
+    Attributes
+    ----------
+    model : Model
+    """
+
+    model: Model
+
+    @property
+    def policy(self) -> Policy:
+        """The policy the model was trained under; read records with it."""
+        return self.model.policy
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.name
+
+    @property
+    def sha256(self) -> str:
+        """The hash that identifies the model: that of its manifest."""
+        return self.model.sha256
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, in the order of the vector."""
+        return tuple(feature.name for feature in self.model.scorecard.features)
+
+    def vectors(self, records: Records, as_of: date | str) -> pd.DataFrame:
+        """Return the vectors of everyone who may be scored on a date.
+
+        Parameters
+        ----------
+        records : Records
+        as_of : date or str such as "2026-10-31"
+
+        Returns
+        -------
+        DataFrame
+            Index subject_id, ascending; one integer column for each feature.
+        """
+        import pandas as pd
+
+        subject_ids, vectors = self._read_vectors(records, as_of)
+        return pd.DataFrame(vectors, index=pd.Index(subject_ids, name="subject_id"), columns=list(self.feature_names))
+
+    def score(self, records: Records, as_of: date | str, *, reasons: bool = False) -> pd.DataFrame:
+        """Score everyone on file who may be scored on a date.
+
+        Parameters
+        ----------
+        records : Records
+        as_of : date or str such as "2026-10-31"
+        reasons : bool
+            Add one integer column ``reason_<feature>`` for each feature.
+
+        Returns
+        -------
+        DataFrame
+            subject_id (ascending), status, score (missing for who is not scored), grade.
+        """
+        import pandas as pd
+
+        columns = self.score_columns(records, as_of, reasons=reasons)
+        integers = {name: pd.array(values, dtype="Int64") for name, values in columns.items() if _is_masked(values)}
+        return pd.DataFrame({**columns, **integers})
+
+    def score_columns(self, records: Records, as_of: date | str, *, reasons: bool = False) -> dict[str, Any]:
+        """Return the columns of :meth:`score` as arrays: whole numbers as masked arrays, texts as objects."""
+        status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
+        scored_ids, vectors = self._read_vectors(records, as_of)
+        subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
+        scored = statuses == Status.SCORED.value
+        if not np.array_equal(subject_ids[scored], scored_ids):
+            raise RecordsError("the records changed while they were being scored", remedy="Score them again.")
+        card = self.model.scorecard
+        scores = card.scores(vectors)
+        grades = np.full(len(subject_ids), None, dtype=object)
+        grades[scored] = self._grades(scores)
+        columns = {"subject_id": subject_ids, "status": statuses, "score": _spread(scores, scored), "grade": grades}
+        if reasons:
+            for name, points in zip(self.feature_names, card.reasons(vectors).T, strict=True):
+                columns[f"reason_{name}"] = _spread(points, scored)
+        return columns
+
+    def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:
+        """Explain one person's score on a date, to the last point.
+
+        Parameters
+        ----------
+        records : Records
+        subject_id : str
+        as_of : date or str such as "2026-10-31"
+
+        Returns
+        -------
+        Explanation
+            With a status and no score when the person may not be scored.
+        """
+        if not subject_id:
+            raise ArgumentError("subject_id must be a text", value=subject_id)
+        day = as_day(as_of)
+        self._check_vocabulary(records)
+        connection = records.connect()
+        _, vectors = read_vectors(connection, self._one_vector_sql, day, subject_id)
+        card = self.model.scorecard
+        if len(vectors):
+            status, vector = Status.SCORED, vectors[0]
+            score = int(card.scores(vectors)[0])
+            found = reasons(card.features, vector, card.reasons(vectors)[0])
+        else:
+            known = connection.execute(self._one_status_sql, {"as_of": day, "subject": subject_id}).fetchone()
+            status, vector = Status(known[0]) if known else Status.NOT_CONSENTED, ()
+            score, found = None, ()
+        return Explanation(
+            subject_id=subject_id,
+            status=status,
+            as_of=day,
+            score=score,
+            grade=None if score is None else self.policy.grade_of(score).id,
+            blank_score=self.policy.scale.blank,
+            reasons=found,
+            benefits=decide(self.policy.benefits, score),
+            model_name=self.name,
+            model_sha256=self.sha256,
+            invented=self.model.invented or records.invented is not None,
+            policy=self.policy,
+            features=card.features,
+            vector=tuple(int(value) for value in vector),
+        )
+
+    def _read_vectors(self, records: Records, as_of: date | str) -> tuple[NDArray[np.object_], NDArray[np.int32]]:
+        self._check_vocabulary(records)
+        return read_vectors(records.connect(), self._vectors_sql, as_day(as_of))
+
+    def _check_vocabulary(self, records: Records) -> None:
+        for column, words in records.policy.vocabulary.items():
+            unknown = words - self.policy.vocabulary[column]
+            if unknown:
+                raise RecordsError(
+                    f"the records were read under the policy {records.policy.name!r}, whose words for {column} the "
+                    f"model does not know: {', '.join(sorted(unknown))}",
+                    remedy="Read them with read_records(..., policy=engine.policy).",
+                )
+
+    def _grades(self, scores: NDArray[np.int64]) -> NDArray[np.object_]:
+        ascending = sorted(self.policy.grades, key=lambda grade: grade.min_score)
+        position = np.searchsorted([grade.min_score for grade in ascending], scores, side="right") - 1
+        return np.array([grade.id for grade in ascending], dtype=object)[position]
+
+    @cached_property
+    def _vectors_sql(self) -> str:
+        return vectors_sql(self.model.scorecard.features, self.policy)
+
+    @cached_property
+    def _one_vector_sql(self) -> str:
+        return vectors_sql(self.model.scorecard.features, self.policy, one_person=True)
+
+    @cached_property
+    def _one_status_sql(self) -> str:
+        statuses = status_by_consent(self.policy).subquery("people")
+        return select("status").from_(statuses).where("subject_id = :subject").sql("duckdb")
+
+    @cached_property
+    def _statuses_sql(self) -> str:
+        status = exp.func("COALESCE", exp.column("status"), exp.Literal.string(Status.NOT_CONSENTED.value))
+        return (
+            select("everyone.subject_id", status.as_("status"))
+            .from_(everyone_on_file().subquery("everyone"))
+            .join(
+                status_by_consent(self.policy).subquery("people"),
+                on="everyone.subject_id = people.subject_id",
+                join_type="left",
+            )
+            .order_by("everyone.subject_id")
+            .sql("duckdb")
+        )
+
+
+def _spread(values: NDArray[np.int64], where: NDArray[np.bool_]) -> np.ma.MaskedArray[Any, Any]:
+    """Return the values at their places, all other places masked."""
+    spread = np.zeros(len(where), dtype=np.int64)
+    spread[where] = values
+    return np.ma.MaskedArray(spread, mask=~where)
+
+
+def _is_masked(values: Any) -> bool:
+    return isinstance(values, np.ma.MaskedArray)

@@ -1,0 +1,7 @@
+"""Explanation: the reasons of a score, in Chinese and English, as text, JSON and shap values."""
+
+from egretscore.explanation.explanation import Explanation
+from egretscore.explanation.reasons import Reason, main_reasons, reasons
+from egretscore.explanation.texts import LANGUAGES, texts
+
+__all__ = ["LANGUAGES", "Explanation", "Reason", "main_reasons", "reasons", "texts"]

@@ -1,0 +1,119 @@
+"""An explanation: a person's score on a date, every point of it, and what it opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from egretscore.benefits import Decision
+from egretscore.errors import ArgumentError
+from egretscore.explanation.reasons import Reason
+from egretscore.explanation.rendering import as_text
+from egretscore.features import Feature
+from egretscore.policy import Policy
+from egretscore.standing import Status
+
+if TYPE_CHECKING:
+    import shap
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A person's score on a date, every point of it, and what it opens.
+
+    Attributes
+    ----------
+    subject_id : str
+    status : Status
+        Whether the person is scored, and if not, why.
+    as_of : date
+    score : int or None
+        0 to 1000; None when the person is not scored.
+    grade : str or None
+        The grade's id in the policy.
+    blank_score : int
+        The score of an empty file; with the points of all reasons it adds up to the score.
+    reasons : tuple of Reason
+        All that are not zero, the weightiest first.
+    benefits : tuple of Decision
+    model_name, model_sha256 : str
+    invented : bool
+        Whether the model or the records are invented.
+    policy : Policy
+    """
+
+    subject_id: str
+    status: Status
+    as_of: date
+    score: int | None
+    grade: str | None
+    blank_score: int
+    reasons: tuple[Reason, ...]
+    benefits: tuple[Decision, ...]
+    model_name: str
+    model_sha256: str
+    invented: bool
+    policy: Policy = field(repr=False)
+    features: tuple[Feature, ...] = field(repr=False)
+    vector: tuple[int, ...] = field(repr=False)
+
+    def to_dict(self, lang: str = "en") -> dict[str, Any]:
+        """Return the explanation as plain JSON data, its texts in the language asked for."""
+        return {
+            "subject_id": self.subject_id,
+            "status": self.status.value,
+            "as_of": self.as_of.isoformat(),
+            "score": self.score,
+            "grade": self.grade,
+            "blank_score": self.blank_score,
+            "model": {"name": self.model_name, "sha256": self.model_sha256, "invented": self.invented},
+            "reasons": [
+                {
+                    "feature": reason.feature.name,
+                    "code": reason.feature.code,
+                    "indicator": reason.feature.indicator,
+                    "value": reason.value,
+                    "points": reason.points,
+                    "text": reason.text(lang),
+                }
+                for reason in self.reasons
+            ],
+            "benefits": [
+                {
+                    "id": decision.benefit.id,
+                    "name": getattr(decision.benefit, lang),
+                    "min_score": decision.benefit.min_score,
+                    "eligible": decision.eligible,
+                    "ordinary_route": getattr(decision.benefit, f"route_{lang}"),
+                }
+                for decision in self.benefits
+            ],
+        }
+
+    def text(self, lang: str = "en") -> str:
+        """Return the explanation for the person to read, in Chinese ("zh") or English ("en")."""
+        return as_text(self, lang)
+
+    def to_shap(self, lang: str = "en") -> shap.Explanation:
+        """Return the reasons as a ``shap.Explanation`` of one row, for shap's own plots.
+
+        Its values are whole points, its base value the blank score.
+
+        Raises
+        ------
+        ArgumentError
+            If the person is not scored: there is nothing to plot.
+        """
+        if self.status is not Status.SCORED:
+            raise ArgumentError("a person who is not scored has no reasons to plot", value=self.status.value)
+        import numpy as np
+        import shap
+
+        points = {reason.feature.name: reason.points for reason in self.reasons}
+        return shap.Explanation(
+            values=np.array([points.get(feature.name, 0) for feature in self.features], dtype=np.float64),
+            base_values=float(self.blank_score),
+            data=np.array(self.vector, dtype=np.float64),
+            feature_names=[getattr(feature, lang) for feature in self.features],
+        )

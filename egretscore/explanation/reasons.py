@@ -1,0 +1,52 @@
+"""Reasons: what each feature adds to or takes from the blank file's score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from egretscore.explanation.texts import texts
+from egretscore.features import Aggregate, Feature
+
+MOST_MAIN_REASONS: Final = 4
+"""At most four key factors are named (US Reg B 1002.9 and FCRA, as a yardstick for clarity)."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The points of one feature: whole, signed and never 0."""
+
+    feature: Feature
+    value: int
+    points: int
+
+    def text(self, lang: str = "en") -> str:
+        """Return the reason in words: what was counted, how much of it, and over which time."""
+        words = texts(lang)
+        template = words["reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason"]
+        label, unit = getattr(self.feature, lang), getattr(self.feature, f"unit_{lang}")
+        return str(template.format(label=label, value=self.value, unit=unit, ages=self._ages(lang)))
+
+    def _ages(self, lang: str) -> str:
+        words, steps = texts(lang), self.feature.weights
+        if len(steps) == 1:
+            return str(words["ages_one"].format(days=steps[0][0]))
+        parts = [
+            words["ages_last" if weight == 1 else "ages_first" if number == 0 else "ages_next"].format(
+                days=days, weight=weight
+            )
+            for number, (days, weight) in enumerate(steps)
+        ]
+        return str(words["ages_between"].join(parts))
+
+
+def reasons(features: Sequence[Feature], vector: Iterable[int], points: Iterable[int]) -> tuple[Reason, ...]:
+    """Return the reasons that are not zero, the weightiest first."""
+    every = (Reason(f, int(value), int(worth)) for f, value, worth in zip(features, vector, points, strict=True))
+    return tuple(sorted((reason for reason in every if reason.points), key=lambda r: (-abs(r.points), r.feature.code)))
+
+
+def main_reasons(every: Iterable[Reason], sign: int) -> tuple[Reason, ...]:
+    """Return the weightiest reasons of one sign, at most four."""
+    return tuple(reason for reason in every if reason.points * sign > 0)[:MOST_MAIN_REASONS]

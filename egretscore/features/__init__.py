@@ -1,0 +1,42 @@
+"""Features: from the records that stand on a date to a vector of whole numbers.
+
+One file for each source declares its features; ``declaration.py`` says what a declaration
+is and ``query.py`` turns declarations into queries.
+"""
+
+from egretscore.errors import PolicyError
+from egretscore.features.civic_points import civic_point_features
+from egretscore.features.commitments import commitment_features
+from egretscore.features.declaration import Aggregate, Feature, Prior
+from egretscore.features.penalties import penalty_features
+from egretscore.features.query import SOURCES, source_query, vectors_query
+from egretscore.features.vectors import read_vectors, vectors_sql
+from egretscore.policy import Policy
+
+__all__ = [
+    "SOURCES",
+    "Aggregate",
+    "Feature",
+    "Prior",
+    "declare_features",
+    "read_vectors",
+    "source_query",
+    "vectors_query",
+    "vectors_sql",
+]
+
+
+def declare_features(policy: Policy) -> tuple[Feature, ...]:
+    """Declare all features under a policy, in the order of the vector.
+
+    Raises
+    ------
+    PolicyError
+        If two declarations get one name, because of an id in the policy.
+    """
+    features = (*civic_point_features(policy), *penalty_features(policy), *commitment_features(policy))
+    names = [feature.name for feature in features]
+    for name in names:
+        if names.count(name) > 1:
+            raise PolicyError(f"an activity or a group of the policy gives two features the name {name!r}; rename it")
+    return features

@@ -1,0 +1,202 @@
+"""Features from commitments: kept ones lift, breaches hold back.
+
+Breaches are counted in nested steps (late or worse, in part or worse, not kept, failed for
+good), so that settling one, however late, takes it out of the steps above and adds it to
+none: to fulfil an overdue commitment can only help.
+"""
+
+from __future__ import annotations
+
+from egretscore.features.declaration import Aggregate, Feature, Prior
+from egretscore.policy import Policy
+from egretscore.standing import Settlement
+
+KEPT = (Settlement.KEPT.value,)
+UNFULFILLED = (Settlement.UNFULFILLED.value,)
+UNKEPT = (Settlement.OVERDUE.value, *UNFULFILLED)
+PARTLY_OR_WORSE = (Settlement.PARTLY.value, *UNKEPT)
+LATE_OR_WORSE = (Settlement.LATE.value, *PARTLY_OR_WORSE)
+
+
+def commitment_features(policy: Policy) -> tuple[Feature, ...]:
+    """Declare the features made from the commitments that stand."""
+    return (*_kept(policy), *_breached(policy), _keeping_rate(policy))
+
+
+def _kept(policy: Policy) -> tuple[Feature, ...]:
+    weights = policy.weights_by_age
+    kinds = tuple(kind.id for kind in policy.kinds)
+    by_group = tuple(
+        Feature(
+            name=f"kept_{group.id}",
+            code=f"CM-KEPT-{group.id.upper()}",
+            source="commitments",
+            aggregate=Aggregate.COUNT,
+            where={"settlement": KEPT, "kind": policy.kinds_of(group.id)},
+            weights=weights.kept,
+            cap=60,
+            direction=+1,
+            indicator=group.indicator,
+            zh=f"按时履行：{group.zh}",
+            en=f"kept in time: {group.en}",
+            unit_zh="次",
+            unit_en="times",
+        )
+        for group in policy.groups
+    )
+    return (
+        *by_group,
+        Feature(
+            name="kept_recent",
+            code="CM-KEPT-RECENT",
+            source="commitments",
+            aggregate=Aggregate.COUNT,
+            where={"settlement": KEPT},
+            weights=weights.recent_kept,
+            cap=20,
+            direction=+1,
+            indicator="positive",
+            zh="近期按时履行的承诺",
+            en="commitments kept in time lately",
+            unit_zh="次",
+            unit_en="times",
+        ),
+        Feature(
+            name="kept_months",
+            code="CM-KEPT-MONTHS",
+            source="commitments",
+            aggregate=Aggregate.MONTHS,
+            where={"settlement": KEPT},
+            weights=weights.active_months,
+            cap=24,
+            direction=+1,
+            indicator="basic",
+            zh="有按时履约记录的月数",
+            en="months with a commitment kept in time",
+            unit_zh="个月",
+            unit_en="months",
+        ),
+        Feature(
+            name="kept_variety",
+            code="CM-KEPT-VARIETY",
+            source="commitments",
+            aggregate=Aggregate.VARIETY,
+            column="kind",
+            words=kinds,
+            where={"settlement": KEPT},
+            weights=weights.active_months,
+            cap=len(kinds),
+            direction=+1,
+            indicator="basic",
+            zh="按时履行的承诺种类",
+            en="kinds of commitment kept in time",
+            unit_zh="种",
+            unit_en="kinds",
+        ),
+        Feature(
+            name="kept_days_ahead",
+            code="CM-KEPT-AHEAD",
+            source="commitments",
+            aggregate=Aggregate.SUM,
+            column="days_ahead",
+            where={"settlement": KEPT},
+            weights=weights.kept,
+            cap=600,
+            direction=+1,
+            indicator="positive",
+            zh="提前履行的天数",
+            en="days by which commitments were kept ahead of time",
+            unit_zh="天",
+            unit_en="days",
+        ),
+    )
+
+
+def _breached(policy: Policy) -> tuple[Feature, ...]:
+    weights = policy.weights_by_age
+    by_group = tuple(
+        Feature(
+            name=f"late_or_worse_{group.id}",
+            code=f"CM-LATE-{group.id.upper()}",
+            source="commitments",
+            aggregate=Aggregate.COUNT,
+            where={"settlement": LATE_OR_WORSE, "kind": policy.kinds_of(group.id)},
+            weights=weights.unkept,
+            cap=20,
+            direction=-1,
+            indicator="breach",
+            zh=f"未按时履行：{group.zh}",
+            en=f"late or worse: {group.en}",
+            unit_zh="次",
+            unit_en="times",
+        )
+        for group in policy.groups
+    )
+    steps = tuple(
+        Feature(
+            name=name,
+            code=f"CM-{code}",
+            source="commitments",
+            aggregate=Aggregate.COUNT,
+            where={"settlement": settlements},
+            weights=steps_by_age,
+            cap=cap,
+            direction=-1,
+            indicator="breach",
+            zh=zh,
+            en=en,
+            unit_zh="次",
+            unit_en="times",
+        )
+        for name, code, settlements, steps_by_age, cap, zh, en in (
+            (
+                "partly_or_worse",
+                "PARTLY",
+                PARTLY_OR_WORSE,
+                weights.unkept,
+                20,
+                "仅部分履行或未履行的承诺",
+                "commitments kept in part or not at all",
+            ),
+            ("unkept", "UNKEPT", UNKEPT, weights.unkept, 20, "逾期未履行的承诺", "commitments not kept"),
+            (
+                "unkept_recent",
+                "UNKEPT-RECENT",
+                UNKEPT,
+                weights.recent_unkept,
+                10,
+                "近期逾期未履行的承诺",
+                "commitments not kept lately",
+            ),
+            (
+                "unfulfilled",
+                "UNFULFILLED",
+                UNFULFILLED,
+                weights.unkept,
+                12,
+                "已认定未履行的承诺",
+                "commitments found unfulfilled",
+            ),
+        )
+    )
+    return (*by_group, *steps)
+
+
+def _keeping_rate(policy: Policy) -> Feature:
+    rules, weights = policy.commitments, policy.weights_by_age
+    return Feature(
+        name="keeping_rate",
+        code="CM-RATE",
+        source="commitments",
+        aggregate=Aggregate.RATE,
+        where={"settlement": KEPT},
+        weights=weights.kept,
+        cap=1000 - rules.prior_permille,
+        direction=+1,
+        indicator="positive",
+        zh="按时履约率（与起始值相比）",
+        en="share of commitments kept in time, against the starting value",
+        unit_zh="‰",
+        unit_en="in a thousand",
+        prior=Prior(rules.prior_permille, rules.prior_weight, weights.unkept),
+    )

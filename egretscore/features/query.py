@@ -1,0 +1,136 @@
+"""From declarations to queries: one per source, and one that joins them into vectors.
+
+Every operation is on whole numbers, so the order of the rows, the number of threads and
+the engine do not change a single vector. The queries are what is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlglot import exp
+from sqlglot.expressions import Select, case, column, select
+
+from egretscore.features.declaration import Aggregate, Feature
+from egretscore.policy import Policy, WeightSteps
+from egretscore.standing import (
+    Status,
+    standing_civic_points,
+    standing_commitments,
+    standing_penalties,
+    status_by_consent,
+)
+
+ZERO, ONE = exp.Literal.number(0), exp.Literal.number(1)
+
+SOURCES: Mapping[str, Callable[[Policy], Select]] = {
+    "civic_points": lambda _: standing_civic_points(),
+    "penalties": standing_penalties,
+    "commitments": standing_commitments,
+}
+
+
+def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Select:
+    """Return the query that makes a source's features from its standing records.
+
+    Columns: subject_id and one for each feature, for the people in ``scored`` who have
+    standing records. Parameter: ``:as_of``.
+    """
+    standing = SOURCES[source](policy).subquery("standing")
+    return (
+        select("subject_id")
+        .select(*(_aggregate(f) for f in features if f.source == source))
+        .from_(standing)
+        .where("subject_id IN (SELECT subject_id FROM scored)")
+        .group_by("subject_id")
+    )
+
+
+def vectors_query(features: Sequence[Feature], policy: Policy, *, one_person: bool = False) -> Select:
+    """Return the query for the vectors of everyone scored on a date, in the order of subject_id.
+
+    Columns: subject_id and one for each feature, 0 where a person has no standing record.
+    Parameters: ``:as_of`` and, with ``one_person``, ``:subject``.
+    """
+    scored = (
+        select("subject_id")
+        .from_(status_by_consent(policy).subquery("people"))
+        .where(column("status").eq(Status.SCORED.value))
+    )
+    if one_person:
+        scored = scored.where("subject_id = :subject")
+    sources = [source for source in SOURCES if any(f.source == source for f in features)]
+    query = select("scored.subject_id").select(
+        *(exp.func("COALESCE", column(f.name, table=f.source), ZERO).as_(f.name) for f in features)
+    )
+    query = query.from_("scored")
+    for source in sources:
+        made = source_query(source, features, policy)
+        if one_person:
+            made = made.where("subject_id = :subject")
+        query = query.join(made.subquery(source), on=f"scored.subject_id = {source}.subject_id", join_type="left")
+    return query.order_by("scored.subject_id").with_("scored", as_=scored)
+
+
+def _aggregate(feature: Feature) -> exp.Expr:
+    of = column(feature.column) if feature.column else None
+    value: exp.Expr
+    match feature.aggregate:
+        case Aggregate.COUNT | Aggregate.SUM:
+            value = _total(feature, of)
+        case Aggregate.REPEATS:
+            value = exp.func("GREATEST", _total(feature) - 1, ZERO)
+        case Aggregate.MONTHS:
+            value = _different_bits(
+                feature, exp.BitwiseLeftShift(this=exp.cast(ONE, "BIGINT"), expression=column("age_months"))
+            )
+        case Aggregate.VARIETY:
+            bits = case(of)
+            for bit, word in enumerate(feature.words):
+                bits = bits.when(exp.Literal.string(word), exp.Literal.number(2**bit))
+            value = _different_bits(feature, bits)
+        case Aggregate.RATE:
+            value = _rate(feature)
+    return exp.cast(exp.func("LEAST", value, exp.Literal.number(feature.cap)), "INT").as_(feature.name)
+
+
+def _total(feature: Feature, of: exp.Expr | None = None) -> exp.Expr:
+    return exp.Sum(this=_where(_matches(feature), _by_age(feature.weights, of)))
+
+
+def _different_bits(feature: Feature, bits: exp.Expr) -> exp.Expr:
+    """Return how many different bits the records set that match and are young enough to count."""
+    counts = [*_matches(feature), column("age_days") < feature.weights[-1][0]]
+    return exp.func("BIT_COUNT", exp.BitwiseOrAgg(this=_where(counts, bits)))
+
+
+def _rate(feature: Feature) -> exp.Expr:
+    prior = feature.prior
+    if prior is None:
+        raise ValueError(f"{feature.name} is a rate and declares no prior")
+    kept = _total(feature)
+    broken = exp.Sum(this=_where([exp.not_(exp.and_(*_matches(feature)))], _by_age(prior.against)))
+    share = exp.IntDiv(
+        this=exp.paren(kept * 1000 + prior.permille * prior.weight), expression=exp.paren(kept + broken + prior.weight)
+    )
+    return share - prior.permille
+
+
+def _matches(feature: Feature) -> list[exp.Expr]:
+    return [
+        column(name).eq(words[0]) if len(words) == 1 else column(name).isin(*words)
+        for name, words in feature.where.items()
+    ]
+
+
+def _by_age(weights: WeightSteps, of: exp.Expr | None = None) -> exp.Case:
+    """Return the weight of a record at its age, times a column of it."""
+    steps = case()
+    for days, weight in weights:
+        number = exp.Literal.number(weight)
+        steps = steps.when(column("age_days") < days, number if of is None else of if weight == 1 else of * number)
+    return steps.else_(ZERO)
+
+
+def _where(conditions: list[exp.Expr], value: exp.Expr) -> exp.Expr:
+    return case().when(exp.and_(*conditions), value).else_(ZERO) if conditions else value

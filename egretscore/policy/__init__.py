@@ -1,0 +1,44 @@
+"""The policy: every figure a score depends on that is not learned from data.
+
+A policy is one dated, versioned TOML file in which each entry names its source
+(``xiamen.toml`` beside this module is the shipped one). Reading it is strict: an
+unknown key, a missing source or a figure that would break a promise is an error.
+"""
+
+from egretscore.policy.model import (
+    Activity,
+    Benefit,
+    Category,
+    CommitmentRules,
+    Grade,
+    Group,
+    Indicator,
+    Kind,
+    Letter,
+    Policy,
+    Scale,
+    Severity,
+    WeightsByAge,
+    WeightSteps,
+)
+from egretscore.policy.reading import parse_policy, read_policy, shipped_policy
+
+__all__ = [
+    "Activity",
+    "Benefit",
+    "Category",
+    "CommitmentRules",
+    "Grade",
+    "Group",
+    "Indicator",
+    "Kind",
+    "Letter",
+    "Policy",
+    "Scale",
+    "Severity",
+    "WeightSteps",
+    "WeightsByAge",
+    "parse_policy",
+    "read_policy",
+    "shipped_policy",
+]

@@ -1,0 +1,211 @@
+"""What a policy says, as frozen records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+WeightSteps = tuple[tuple[int, int], ...]
+"""Steps of (younger than so many days, whole-number weight); beyond the last step 0."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The range of the score, the blank file's score and the steepness."""
+
+    minimum: int
+    maximum: int
+    blank: int
+    points_to_double_odds: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A name for the scores from ``min_score`` up to the next grade."""
+
+    id: str
+    min_score: int
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One of the public indicators under which reasons are grouped."""
+
+    id: str
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A version of the consent letter and the purposes it covers."""
+
+    version: str
+    purposes: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A civic activity and the most it can count."""
+
+    id: str
+    cap: int
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Severity:
+    """How long penalties of a severity stand; 0 days means they are never used."""
+
+    id: str
+    retention_days: int
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of penalty and its severity."""
+
+    id: str
+    severity: str
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CommitmentRules:
+    """When a commitment counts as kept, for how long a breach stands, and the prior."""
+
+    grace_days: int
+    late_retention_days: int
+    partly_retention_days: int
+    unkept_retention_days: int
+    prior_permille: int
+    prior_weight: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of commitment kinds and the indicator its reasons stand under."""
+
+    id: str
+    indicator: str
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of commitment and its group."""
+
+    id: str
+    group: str
+    zh: str
+    en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class WeightsByAge:
+    """What records of an age count, for each use that the features make of age."""
+
+    points: WeightSteps
+    recent_points: WeightSteps
+    active_months: WeightSteps
+    kept: WeightSteps
+    recent_kept: WeightSteps
+    unkept: WeightSteps
+    recent_unkept: WeightSteps
+    general_penalties: WeightSteps
+    serious_penalties: WeightSteps
+    source: str
+
+
+@dataclass(frozen=True)
+class Benefit:
+    """A convenience, the score from which it opens, and the route open to everyone else."""
+
+    id: str
+    min_score: int
+    zh: str
+    en: str
+    route_zh: str
+    route_en: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Every figure a score depends on that is not learned from data.
+
+    Attributes
+    ----------
+    text : str
+        The policy file as written: what the model bundle keeps and hashes.
+    """
+
+    name: str
+    version: str
+    valid_from: date
+    zh: str
+    en: str
+    sources: Mapping[str, str]
+    scale: Scale
+    grades: tuple[Grade, ...]
+    indicators: tuple[Indicator, ...]
+    letters: tuple[Letter, ...]
+    activities: tuple[Activity, ...]
+    severities: tuple[Severity, ...]
+    categories: tuple[Category, ...]
+    commitments: CommitmentRules
+    groups: tuple[Group, ...]
+    kinds: tuple[Kind, ...]
+    weights_by_age: WeightsByAge
+    benefits: tuple[Benefit, ...]
+    text: str = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the policy file as written, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def vocabulary(self) -> Mapping[str, frozenset[str]]:
+        """The words that records may use: letter versions, activities, categories, kinds."""
+        return {
+            "letter_version": frozenset(letter.version for letter in self.letters),
+            "activity": frozenset(activity.id for activity in self.activities),
+            "category": frozenset(category.id for category in self.categories),
+            "kind": frozenset(kind.id for kind in self.kinds),
+        }
+
+    def letters_for(self, purpose: str) -> tuple[str, ...]:
+        """Return the versions of the letters that cover a purpose."""
+        return tuple(letter.version for letter in self.letters if purpose in letter.purposes)
+
+    def categories_of(self, severity: str) -> tuple[str, ...]:
+        """Return the ids of the penalty categories of a severity."""
+        return tuple(category.id for category in self.categories if category.severity == severity)
+
+    def kinds_of(self, group: str) -> tuple[str, ...]:
+        """Return the ids of the commitment kinds of a group."""
+        return tuple(kind.id for kind in self.kinds if kind.group == group)
+
+    def grade_of(self, score: int) -> Grade:
+        """Return the grade of a score: the highest whose minimum it reaches."""
+        return max((g for g in self.grades if score >= g.min_score), key=lambda g: g.min_score)

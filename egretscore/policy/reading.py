@@ -1,0 +1,295 @@
+"""Reading a policy file: strict about its form and about what the promises demand."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from egretscore.errors import PolicyError, did_you_mean
+from egretscore.policy.model import (
+    Activity,
+    Benefit,
+    Category,
+    CommitmentRules,
+    Grade,
+    Group,
+    Indicator,
+    Kind,
+    Letter,
+    Policy,
+    Scale,
+    Severity,
+    WeightsByAge,
+    WeightSteps,
+)
+
+PURPOSES = ("scoring", "training")
+USED_INDICATORS = ("basic", "positive", "breach")
+LONGEST_RETENTION_DAYS = 5 * 365
+"""Negative records stand at most 5 years (征信业管理条例 art. 16)."""
+OLDEST_WEIGHTED_DAYS = 5 * 365
+"""Months are counted as the bits of one 64-bit integer: five years fit, six would not."""
+LARGEST_NUMBER = 1_000_000
+LARGEST_WEIGHT = 100
+"""Points times their weight must fit a 32-bit integer."""
+MOST_WORDS = 62
+"""Kinds, and activities, are told apart by the bits of one 64-bit integer."""
+
+_ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_LISTS: Mapping[str, type] = {
+    "grades": Grade,
+    "indicators": Indicator,
+    "letters": Letter,
+    "activities": Activity,
+    "severities": Severity,
+    "categories": Category,
+    "groups": Group,
+    "kinds": Kind,
+    "benefits": Benefit,
+}
+_SINGLES: Mapping[str, type] = {
+    "scale": Scale,
+    "commitments": CommitmentRules,
+    "weights_by_age": WeightsByAge,
+}
+_HEADER = {"name": str, "version": str, "valid_from": date, "zh": str, "en": str}
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Read a policy file.
+
+    Parameters
+    ----------
+    path : path of a TOML file
+
+    Returns
+    -------
+    Policy
+
+    Raises
+    ------
+    PolicyError
+        If the file cannot be read or does not say what a policy must say.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
+    except UnicodeDecodeError as error:
+        raise PolicyError("the policy file is not UTF-8 text", file=path) from error
+    return parse_policy(text, origin=str(path))
+
+
+@cache
+def shipped_policy() -> Policy:
+    """Return the policy that travels with the package."""
+    file = resources.files("egretscore.policy") / "xiamen.toml"
+    return parse_policy(file.read_bytes().decode("utf-8"), origin="xiamen.toml")
+
+
+def parse_policy(text: str, origin: str = "policy") -> Policy:
+    """Build a policy from the text of a policy file; ``origin`` names it in errors."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
+    reader = _Reader(origin)
+    reader.keys("the file", document, ("policy", "sources", *_SINGLES, *_LISTS))
+    parts: dict[str, Any] = {
+        **reader.typed("policy", document["policy"], _HEADER),
+        "sources": reader.sources(document["sources"]),
+        **{name: reader.entry(name, document[name], of) for name, of in _SINGLES.items()},
+        **{name: reader.entries(name, document[name], of) for name, of in _LISTS.items()},
+    }
+    policy = Policy(**parts, text=text)
+    for problem in _problems(policy):
+        raise PolicyError(problem, file=origin)
+    return policy
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Turns raw TOML into the records of a policy, naming the entry in every error."""
+
+    origin: str
+
+    def fail(self, entry: str, problem: str, **details: Any) -> PolicyError:
+        return PolicyError(f"[{entry}] {problem}", file=self.origin, **details)
+
+    def keys(self, entry: str, raw: object, expected: Iterable[str]) -> None:
+        if not isinstance(raw, dict):
+            raise self.fail(entry, "must be a table of keys and values")
+        expected = tuple(expected)
+        for key in raw:
+            if key not in expected:
+                raise self.fail(
+                    entry,
+                    f"has the unknown key {key!r}",
+                    expected=f"only {', '.join(expected)}",
+                    remedy=did_you_mean(key, expected),
+                )
+        for key in expected:
+            if key not in raw:
+                raise self.fail(entry, f"lacks the key {key!r}")
+
+    def typed(self, entry: str, raw: Any, types: Mapping[str, Any]) -> dict[str, Any]:
+        self.keys(entry, raw, types)
+        return {key: self.value(f"{entry}.{key}", raw[key], of) for key, of in types.items()}
+
+    def value(self, entry: str, raw: Any, of: Any) -> Any:
+        holds, expected, convert = _TYPES[of]
+        if not holds(raw):
+            raise self.fail(entry, f"cannot be {raw!r}", expected=expected)
+        return convert(raw)
+
+    def entry(self, name: str, raw: object, of: type) -> Any:
+        return of(**self.typed(name, raw, get_type_hints(of)))
+
+    def entries(self, name: str, raw: object, of: type) -> tuple[Any, ...]:
+        if not isinstance(raw, list) or not raw:
+            raise self.fail(name, "must be a list of at least one entry")
+        return tuple(self.entry(f"{name} {number}", item, of) for number, item in enumerate(raw, start=1))
+
+    def sources(self, raw: object) -> Mapping[str, str]:
+        if not isinstance(raw, dict) or not all(isinstance(v, str) and v for v in raw.values()):
+            raise self.fail("sources", "must give each source as a key and a text")
+        return raw
+
+
+def _is_steps(raw: Any) -> bool:
+    return (
+        isinstance(raw, list)
+        and bool(raw)
+        and all(isinstance(step, list) and len(step) == 2 and all(_is_int(n) for n in step) for step in raw)  # noqa: PLR2004 - a step is a pair
+    )
+
+
+def _is_int(raw: Any) -> bool:
+    return isinstance(raw, int) and not isinstance(raw, bool)
+
+
+def _is_text(raw: Any) -> bool:
+    return isinstance(raw, str) and bool(raw.strip()) and raw.isprintable()
+
+
+_TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
+    str: (_is_text, "a text", str),
+    int: (lambda raw: _is_int(raw) and 0 <= raw <= LARGEST_NUMBER, f"a whole number from 0 to {LARGEST_NUMBER}", int),
+    date: (lambda raw: type(raw) is date, "a date such as 2026-04-01", lambda raw: raw),
+    tuple[str, ...]: (
+        lambda raw: isinstance(raw, list) and all(_is_text(item) for item in raw),
+        "a list of texts",
+        tuple,
+    ),
+    WeightSteps: (
+        _is_steps,
+        "steps such as [[365, 2], [730, 1]]",
+        lambda raw: tuple((days, weight) for days, weight in raw),
+    ),
+}
+
+
+def _problems(policy: Policy) -> Iterable[str]:
+    """Yield what breaks the rules between the entries, in words."""
+    yield from _problems_of_names(policy)
+    yield from _problems_of_references(policy)
+    yield from _problems_of_score(policy)
+    yield from _problems_of_retention(policy)
+    yield from _problems_of_weights(policy.weights_by_age)
+
+
+def _problems_of_names(policy: Policy) -> Iterable[str]:
+    for section in _LISTS:
+        entries = getattr(policy, section)
+        names = [entry.version if section == "letters" else entry.id for entry in entries]
+        for name in names:
+            if names.count(name) > 1:
+                yield f"[{section}] names {name!r} more than once"
+            if section != "letters" and not _ID.fullmatch(name):
+                yield f"[{section}] the id {name!r} must be lower-case letters, digits and _ (at most 40)"
+
+
+def _problems_of_references(policy: Policy) -> Iterable[str]:
+    for section in (*_LISTS, *_SINGLES):
+        part = getattr(policy, section)
+        for entry in part if isinstance(part, tuple) else (part,):
+            yield from _unknown(section, "source", [entry.source], policy.sources)
+    indicators = [indicator.id for indicator in policy.indicators]
+    yield from _unknown("groups", "indicator", [group.indicator for group in policy.groups], indicators)
+    yield from _unknown("indicators", "indicator that features stand under", USED_INDICATORS, indicators)
+    yield from _unknown("kinds", "group", [kind.group for kind in policy.kinds], [group.id for group in policy.groups])
+    yield from _unknown("groups", "group with a kind", [g.id for g in policy.groups], [k.group for k in policy.kinds])
+    severities = [severity.id for severity in policy.severities]
+    yield from _unknown("categories", "severity", [category.severity for category in policy.categories], severities)
+    for letter in policy.letters:
+        yield from _unknown("letters", "purpose", letter.purposes, PURPOSES)
+    for section in ("activities", "kinds"):
+        if len(getattr(policy, section)) > MOST_WORDS:
+            yield f"[{section}] has more than {MOST_WORDS} entries"
+
+
+def _unknown(section: str, what: str, named: Iterable[str], known: Iterable[str]) -> Iterable[str]:
+    known = list(known)
+    for name in named:
+        if name not in known:
+            yield f"[{section}] there is no {what} {name!r} (known: {', '.join(known)})"
+
+
+def _problems_of_score(policy: Policy) -> Iterable[str]:
+    scale = policy.scale
+    if not scale.minimum < scale.blank < scale.maximum:
+        yield "[scale] the blank score must lie between minimum and maximum"
+    if scale.points_to_double_odds < 1:
+        yield "[scale] points_to_double_odds must be at least 1"
+    minima = [grade.min_score for grade in policy.grades]
+    if min(minima) != scale.minimum or len(set(minima)) != len(minima):
+        yield "[grades] must have different minima, the lowest that of the scale, so that every score has one grade"
+    for benefit in policy.benefits:
+        if not scale.minimum <= benefit.min_score <= scale.maximum:
+            yield f"[benefits] {benefit.id!r} opens at {benefit.min_score}, outside the scale"
+
+
+def _problems_of_retention(policy: Policy) -> Iterable[str]:
+    retention = {severity.id: severity.retention_days for severity in policy.severities}
+    if set(retention) != {"minor", "general", "serious"}:
+        yield "[severities] must be exactly minor, general and serious"
+        return
+    if retention["minor"] != 0:
+        yield "[severities] minor penalties are never used (promise 4): their retention_days must be 0"
+    rules = policy.commitments
+    for name, days in {
+        "general": retention["general"],
+        "serious": retention["serious"],
+        "unkept": rules.unkept_retention_days,
+    }.items():
+        if not 1 <= days <= LONGEST_RETENTION_DAYS:
+            yield f"the retention of {name!r} is {days} days; it may be 1 day to 5 years ({LONGEST_RETENTION_DAYS} days)"
+    if not 1 <= rules.late_retention_days <= rules.partly_retention_days <= rules.unkept_retention_days:
+        yield (
+            "[commitments] retention must not be shorter for the worse outcome (late <= partly <= unkept), "
+            "or settling a breach could make it stand longer"
+        )
+    if rules.prior_permille > 1000:  # noqa: PLR2004 - a thousand in a thousand
+        yield "[commitments] prior_permille must be at most 1000"
+    if rules.prior_weight < 1:
+        yield "[commitments] prior_weight must be at least 1, or the keeping rate of a blank file is undefined"
+
+
+def _problems_of_weights(weights: WeightsByAge) -> Iterable[str]:
+    for field in dataclasses.fields(weights):
+        if field.name == "source":
+            continue
+        steps: WeightSteps = getattr(weights, field.name)
+        ages = [days for days, _ in steps]
+        counts = [weight for _, weight in steps]
+        if ages != sorted(set(ages)) or ages[0] < 1 or ages[-1] > OLDEST_WEIGHTED_DAYS:
+            yield f"[weights_by_age] {field.name}: ages must grow, from 1 to at most {OLDEST_WEIGHTED_DAYS} days"
+        if counts != sorted(counts, reverse=True) or not 1 <= counts[-1] <= counts[0] <= LARGEST_WEIGHT:
+            yield f"[weights_by_age] {field.name}: weights must be 1 to {LARGEST_WEIGHT} and never grow with age"

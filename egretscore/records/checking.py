@@ -1,0 +1,174 @@
+"""Checking staged rows in bulk: the good go on, the bad are set aside with their reasons.
+
+Every row of ``staged`` ends up in exactly one of three places: the table itself, the
+quarantine, or the count of repeated rows. So the counts always add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import duckdb
+
+from egretscore.records.schema import CONSENTS, FIXED_WORDS, TABLES, Column, Table
+
+_LONGEST_VALUE = 200
+
+
+def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[str, frozenset[str]]) -> None:
+    """Create what the checks need: the words, the macros that parse cells, the quarantine and the counts."""
+    connection.execute("CREATE TABLE vocabulary (name VARCHAR, word VARCHAR)")
+    words = [[name, word] for name, listed in {**vocabulary, **FIXED_WORDS}.items() for word in sorted(listed)]
+    connection.executemany("INSERT INTO vocabulary VALUES (?, ?)", words)
+    for of in {column.type for table in TABLES.values() for column in table.columns}:
+        connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
+    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
+    connection.execute(
+        "CREATE TABLE quarantine (source INTEGER, row BIGINT, "
+        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
+    )
+    connection.execute(
+        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, quarantined BIGINT, repeated BIGINT)"
+    )
+
+
+def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Move the rows of ``staged`` into their table, the quarantine and the counts."""
+    _parse_cells(connection, table)
+    _find_wrong_cells(connection, table)
+    _find_broken_rules(connection, table)
+    _find_conflicts(connection, table)
+    if table is CONSENTS:
+        _find_unclear_consents(connection)
+    _find_repetitions(connection, table)
+    _settle(connection, table)
+
+
+def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    cells = ", ".join(
+        f'CASE WHEN "{c.name}" IS NOT NULL THEN {c.type.name}("{c.name}") END AS "{c.name}", "{c.name}" AS "{_text(c)}"'
+        for c in table.columns
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT rowid AS id, source, row, expected, line, {cells} FROM staged"
+    )
+    connection.execute(
+        'CREATE OR REPLACE TEMP TABLE problems (id BIGINT, "column" VARCHAR, value VARCHAR, expected VARCHAR)'
+    )
+    connection.execute("INSERT INTO problems SELECT id, NULL, line, expected FROM parsed WHERE expected IS NOT NULL")
+
+
+def _text(column: Column) -> str:
+    """Return the name under which ``parsed`` keeps the text of a cell."""
+    return f"text of {column.name}"
+
+
+def _find_wrong_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    for column in table.columns:
+        missing = "" if column.optional else f'OR "{_text(column)}" IS NULL'
+        connection.execute(
+            f'INSERT INTO problems SELECT id, ?, "{_text(column)}", ? FROM parsed WHERE expected IS NULL '
+            f'AND "{column.name}" IS NULL AND ("{_text(column)}" IS NOT NULL {missing})',
+            [column.name, _expected(connection, column)],
+        )
+
+
+def _expected(connection: duckdb.DuckDBPyConnection, column: Column) -> str:
+    if column.type.vocabulary is None:
+        return column.type.expected
+    words = connection.execute(
+        "SELECT word FROM vocabulary WHERE name = ? ORDER BY word", [column.type.vocabulary]
+    ).fetchall()
+    return column.type.expected + ", ".join(word for (word,) in words)
+
+
+def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
+    """Fix which rows have had nothing wrong with them so far."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE unsound AS SELECT DISTINCT id FROM problems")
+    connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
+
+
+def _find_broken_rules(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    for rule in table.rules:
+        connection.execute(
+            f"""
+            INSERT INTO problems
+            SELECT id, $column, CAST("{rule.column}" AS VARCHAR), $expected FROM parsed
+            WHERE expected IS NULL AND NOT ({rule.holds})
+            AND id NOT IN (SELECT id FROM problems WHERE "column" IN ($column, $other))
+            """,
+            {"column": rule.column, "other": rule.other, "expected": rule.expected},
+        )
+    _rest_are_sound(connection)
+
+
+def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Set aside all rows under one id that do not say the same."""
+    identity, whole_row = _quoted(table.identity), _quoted(table.column_names)
+    connection.execute(
+        f"""
+        INSERT INTO problems
+        SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM sound
+        WHERE ({identity}) IN (
+            SELECT ({identity}) FROM sound GROUP BY {identity}
+            HAVING count(*) > 1 AND count(DISTINCT ({whole_row})) > 1
+        )
+        """,
+        [table.identity[0], f"one row for each {', '.join(table.identity)}; another row says something else"],
+    )
+    _rest_are_sound(connection)
+
+
+def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
+    """Set aside every consent of a person one of whose rows is set aside: that row may be a withdrawal."""
+    subject = CONSENTS.columns[0]
+    connection.execute(
+        f'INSERT INTO problems SELECT id, ?, "{subject.name}", ? FROM sound WHERE "{subject.name}" IN '
+        f'(SELECT "{_text(subject)}" FROM parsed JOIN unsound USING (id))',
+        [
+            subject.name,
+            "no doubt about this person's consent; another row of theirs is set aside and may be a withdrawal",
+        ],
+    )
+    _rest_are_sound(connection)
+
+
+def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    identity = _quoted(table.identity)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE repeated AS "
+        f"SELECT id FROM sound ANTI JOIN (SELECT min(id) AS id FROM sound GROUP BY {identity}) USING (id)"
+    )
+
+
+def _settle(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Keep the good rows, sorted by person, and count where every row of each source went."""
+    columns = _quoted(table.column_names)
+    original = ", ".join(f'"{c.name}" := "{_text(c)}"' for c in table.columns)
+    connection.execute(
+        f'CREATE TABLE "{table.name}" AS '
+        f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id) ORDER BY subject_id, {columns}"
+    )
+    connection.execute(
+        f"""
+        INSERT INTO quarantine
+        SELECT source, row, "column", left(value, {_LONGEST_VALUE}), problems.expected,
+               coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR))
+        FROM problems JOIN parsed USING (id) ORDER BY source, row, "column"
+        """
+    )
+    connection.execute(
+        """
+        INSERT INTO counts
+        SELECT source, count(id),
+               count(id) - count(unsound.id) - count(repeated.id), count(unsound.id), count(repeated.id)
+        FROM sources
+        LEFT JOIN parsed USING (source) LEFT JOIN unsound USING (id) LEFT JOIN repeated USING (id)
+        WHERE sources."table" = ? GROUP BY source
+        """,
+        [table.name],
+    )
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in names)

@@ -1,0 +1,44 @@
+"""The locked database that checks records and builds vectors.
+
+DuckDB runs in memory, with no extension, no network and no file but those named when it
+is opened; the configuration is then locked, so that no query can undo it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+from sqlglot import exp
+
+
+def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an empty database that can read the named files and nothing else.
+
+    Parameters
+    ----------
+    files : paths of the files it may read
+    threads : int, optional
+        How many threads it uses; all cores when not given.
+    """
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "python_enable_replacements": "false",
+            # Not the default ".tmp": nothing is written into the current folder.
+            "temp_directory": str(Path(tempfile.gettempdir()) / "egretscore-spill"),
+        },
+    )
+    allowed = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
+    connection.execute(f"SET allowed_paths = {allowed}")
+    connection.execute("SET TimeZone = 'UTC'")
+    if threads is not None:
+        connection.execute(f"SET threads = {int(threads)}")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection

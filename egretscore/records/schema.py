@@ -1,0 +1,278 @@
+"""The five tables: every column, its type, and what must hold between the dates of a row.
+
+This is the one place that names a column. Reading, checking, standing, features, the
+invented town and the documentation all follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+EARLIEST, LATEST = "1900-01-01", "2199-12-31"
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """How the text of a cell becomes a value.
+
+    Attributes
+    ----------
+    name : str
+        The name of the SQL macro that holds ``parse``.
+    sql : str
+        The DuckDB type of the value.
+    parse : str
+        A SQL expression over ``cell`` (the text, never empty) that gives the value, or
+        NULL when the text is not one.
+    expected : str
+        What a person reads when the text is not one.
+    vocabulary : str, optional
+        The list of words the text must be in.
+    """
+
+    name: str
+    sql: str
+    parse: str
+    expected: str
+    vocabulary: str | None = None
+
+
+def _text(longest: int) -> ColumnType:
+    return ColumnType(
+        f"as_text_{longest}",
+        "VARCHAR",
+        f"CASE WHEN length(cell) <= {longest} AND trim(cell) = cell "
+        r"AND NOT regexp_matches(cell, '[\pC\p{Zl}\p{Zp}]') THEN cell END",
+        f"printable text, at most {longest} characters, without invisible characters or spaces around it",
+    )
+
+
+# A date of birth inside 18 or 15 digits, whatever the check digit: a mistyped resident ID
+# identifies a person as well as a right one.
+_BIRTH_MONTH_DAY: Final = "(0[1-9]|1[0-2])([0-2][0-9]|3[01])"
+_RESIDENT_ID: Final = (
+    f"[1-9][0-9]{{5}}((18|19|20)[0-9]{{2}}{_BIRTH_MONTH_DAY}[0-9]{{3}}[0-9Xx]|[0-9]{{2}}{_BIRTH_MONTH_DAY}[0-9]{{3}})"
+)
+_MOBILE: Final = "(0{0,2}86)?1[3-9][0-9]{9}"
+_PERSONAL_NUMBER: Final = f"({_RESIDENT_ID}|{_MOBILE})"
+
+# The number may be a part between separators, or all there is but letters around it and
+# separators within. Digits inside a longer run of letters and digits are a hash's, not a person's.
+SUBJECT_ID: Final = ColumnType(
+    "as_subject_id",
+    "VARCHAR",
+    "CASE WHEN regexp_full_match(cell, '[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,63}') "
+    f"AND NOT regexp_matches(cell, '(^|[._:+/=-]){_PERSONAL_NUMBER}($|[._:+/=-])') "
+    f"AND NOT regexp_full_match(regexp_replace(cell, '[._:+/=-]', '', 'g'), '[A-Za-z]*{_PERSONAL_NUMBER}[A-Za-z]*') "
+    "THEN cell END",
+    "an opaque pseudonym: 1 to 64 letters, digits or ._:+/=- and nothing shaped like a resident ID or a mobile number",
+)
+RECORD_ID: Final = _text(128)
+AUTHORITY: Final = _text(200)
+DATE: Final = ColumnType(
+    "as_date",
+    "DATE",
+    "CASE WHEN regexp_full_match(cell, '[0-9]{4}-[0-9]{2}-[0-9]{2}') "
+    f"AND TRY_CAST(cell AS DATE) BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}' THEN TRY_CAST(cell AS DATE) END",
+    f"a date that exists, as YYYY-MM-DD, from {EARLIEST} to {LATEST}",
+)
+POINTS: Final = ColumnType(
+    "as_points",
+    "INTEGER",
+    r"CASE WHEN regexp_full_match(cell, '[0-9]{1,7}(\.0+)?') THEN TRY_CAST(cell AS INTEGER) END",
+    "a whole number from 0 to 9999999",
+)
+YUAN: Final = ColumnType(
+    "as_yuan",
+    "DECIMAL(12, 2)",
+    r"CASE WHEN regexp_full_match(cell, '[0-9]{1,10}(\.[0-9]{1,2}0*)?') THEN TRY_CAST(cell AS DECIMAL(12, 2)) END",
+    "an amount in yuan, 0 or more, with at most two decimals",
+)
+FLAG: Final = ColumnType(
+    "as_flag",
+    "BOOLEAN",
+    "CASE WHEN lower(cell) IN ('true', '1') THEN true WHEN lower(cell) IN ('false', '0') THEN false END",
+    "true or false",
+)
+# GB 32100-2015: 31 symbols (no I O S V Z), weights 3^(i-1) mod 31, check digit
+# (31 - sum mod 31) mod 31.
+AUTHORITY_CODE: Final = ColumnType(
+    "as_authority_code",
+    "VARCHAR",
+    "CASE WHEN regexp_full_match(cell, '[0-9A-HJ-NPQRTUWXY]{2}[0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}') "
+    "AND (31 - list_sum(list_transform(range(1, 18), lambda i: "
+    "(instr('0123456789ABCDEFGHJKLMNPQRTUWXY', substr(cell, i, 1)) - 1) "
+    "* [1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28][i])) % 31) % 31 "
+    "= instr('0123456789ABCDEFGHJKLMNPQRTUWXY', substr(cell, 18, 1)) - 1 THEN cell END",
+    "an 18-character unified social credit code with the right check digit (GB 32100)",
+)
+
+
+def word(vocabulary: str) -> ColumnType:
+    """Return the type of a column whose words the policy or the schema lists."""
+    return ColumnType(
+        f"as_{vocabulary}",
+        "VARCHAR",
+        f"CASE WHEN cell IN (SELECT word FROM vocabulary WHERE name = '{vocabulary}') THEN cell END",
+        "one of ",
+        vocabulary,
+    )
+
+
+FIXED_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    "commitment_outcome": frozenset({"fulfilled", "partly", "unfulfilled"}),
+    "objection_outcome": frozenset({"upheld", "rejected", "withdrawn"}),
+    "disputed_table": frozenset({"civic_points", "penalties", "commitments"}),
+}
+"""Words the design fixes; the other vocabularies are the policy's."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; ``optional`` cells may be empty, the column may not be missing."""
+
+    name: str
+    type: ColumnType
+    meaning: str
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold between two cells of a row that are both right by themselves.
+
+    Attributes
+    ----------
+    column : str
+        The column that an error names.
+    other : str
+        The column it is held against.
+    holds : str
+        A SQL condition over the row's values; NULL counts as holding.
+    expected : str
+        What a person reads when it does not hold.
+    """
+
+    column: str
+    other: str
+    holds: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns, its rules, and the columns that identify a row."""
+
+    name: str
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...]
+    identity: tuple[str, ...]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _not_before(later: str, *earlier: str) -> tuple[Rule, ...]:
+    return tuple(Rule(later, first, f'"{later}" >= "{first}"', f"no earlier than {first}") for first in earlier)
+
+
+def _together(first: str, second: str) -> tuple[Rule, Rule]:
+    def needed(column: str, other: str) -> Rule:
+        holds = f'"{column}" IS NOT NULL OR "{other}" IS NULL'
+        return Rule(column, other, holds, f"a value, because {other} has one")
+
+    return needed(first, second), needed(second, first)
+
+
+CONSENTS: Final = Table(
+    "consents",
+    (
+        Column("subject_id", SUBJECT_ID, "who consented: an opaque pseudonym"),
+        Column("letter_version", word("letter_version"), "the letter they consented to; the policy lists its purposes"),
+        Column("adult_confirmed", FLAG, "whether they were confirmed to be 18 or older"),
+        Column("granted_on", DATE, "the first day of consent"),
+        Column("withdrawn_on", DATE, "the first day without it", optional=True),
+    ),
+    _not_before("withdrawn_on", "granted_on"),
+    identity=("subject_id", "letter_version", "granted_on"),
+)
+CIVIC_POINTS: Final = Table(
+    "civic_points",
+    (
+        Column("record_id", RECORD_ID, "the record"),
+        Column("subject_id", SUBJECT_ID, "who earned the points"),
+        Column("activity", word("activity"), "the civic activity, one of the policy's"),
+        Column("points", POINTS, "points earned"),
+        Column("earned_on", DATE, "the day they were earned"),
+        Column("recorded_on", DATE, "the day the record came on file"),
+        Column("excluded_on", DATE, "the day its holder excluded it", optional=True),
+    ),
+    (*_not_before("recorded_on", "earned_on"), *_not_before("excluded_on", "earned_on")),
+    identity=("record_id",),
+)
+PENALTIES: Final = Table(
+    "penalties",
+    (
+        Column("decision_no", RECORD_ID, "the decision's number: the record"),
+        Column("subject_id", SUBJECT_ID, "whom it was decided about"),
+        Column("category", word("category"), "the kind of penalty, one of the policy's"),
+        Column("fine_yuan", YUAN, "the fine, in yuan", optional=True),
+        Column("decided_on", DATE, "the day of the decision"),
+        Column("effective_on", DATE, "the day it took final effect; empty while it has not", optional=True),
+        Column("revoked_on", DATE, "the day it was revoked", optional=True),
+        Column("repaired_on", DATE, "the day the repair (信用修复) was granted", optional=True),
+        Column("authority", AUTHORITY, "the authority that decided"),
+        Column("authority_code", AUTHORITY_CODE, "its unified social credit code"),
+        Column("recorded_on", DATE, "the day the record came on file"),
+    ),
+    (
+        *_not_before("recorded_on", "decided_on"),
+        *_not_before("effective_on", "decided_on"),
+        *_not_before("revoked_on", "decided_on"),
+        *_not_before("repaired_on", "decided_on"),
+    ),
+    identity=("decision_no",),
+)
+COMMITMENTS: Final = Table(
+    "commitments",
+    (
+        Column("commitment_id", RECORD_ID, "the commitment: the record"),
+        Column("subject_id", SUBJECT_ID, "who made it"),
+        Column("kind", word("kind"), "the kind of commitment, one of the policy's"),
+        Column("made_on", DATE, "the day it was made"),
+        Column("due_on", DATE, "the last day to keep it"),
+        Column("outcome", word("commitment_outcome"), "how it ended; empty while open", optional=True),
+        Column("outcome_on", DATE, "the day from which the outcome is known", optional=True),
+        Column("amount_yuan", YUAN, "what it was about, in yuan", optional=True),
+        Column("recorded_on", DATE, "the day the record came on file"),
+    ),
+    (
+        *_not_before("due_on", "made_on"),
+        *_not_before("recorded_on", "made_on"),
+        *_not_before("outcome_on", "made_on"),
+        *_together("outcome", "outcome_on"),
+    ),
+    identity=("commitment_id",),
+)
+OBJECTIONS: Final = Table(
+    "objections",
+    (
+        Column("table", word("disputed_table"), "the table of the record objected to"),
+        Column("record_id", RECORD_ID, "the record objected to"),
+        Column("subject_id", SUBJECT_ID, "who objects: the person the record is about"),
+        Column("filed_on", DATE, "the day the objection was filed"),
+        Column("resolved_on", DATE, "the day it was decided; empty while open", optional=True),
+        Column("outcome", word("objection_outcome"), "how it was decided", optional=True),
+    ),
+    (*_not_before("resolved_on", "filed_on"), *_together("outcome", "resolved_on")),
+    identity=("table", "record_id", "subject_id", "filed_on"),
+)
+
+TABLES: Final[Mapping[str, Table]] = {
+    table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)
+}
+"""The five tables by name."""

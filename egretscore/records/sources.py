@@ -1,0 +1,275 @@
+"""The three doors through which records come in: CSV files, Parquet files and frames.
+
+Behind each door stands the same thing: a table ``staged`` in which every cell is text
+(NULL when empty) beside the number of its source and of its row. A row is counted from 1
+at the first row below the header, so in a CSV file it is the line number less one.
+
+CSV is cut into lines here and into cells by DuckDB. DuckDB's own CSV reader is not used:
+it gives no row numbers, skips over a last row with an open quote without a word, and
+gives up on a whole file whose line ends are mixed.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
+from egretscore.records.forbidden import forbidden_matter
+from egretscore.records.schema import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK_BYTES = 64 * 2**20
+_CELL = '"(?:[^"]|"")*"|[^",]*'
+_ROW_NUMBER = "row number"
+
+
+def create_staging(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Create the empty table ``staged`` for the rows of a table."""
+    cells = ", ".join(f'"{name}" VARCHAR' for name in table.column_names)
+    connection.execute(
+        f"CREATE OR REPLACE TABLE staged (source INTEGER, row BIGINT, expected VARCHAR, line VARCHAR, {cells})"
+    )
+
+
+def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
+    """Put the rows of a CSV or Parquet file into ``staged``."""
+    if file.suffix == ".csv":
+        _stage_csv(connection, table, source, file)
+    else:
+        _stage_parquet(connection, table, source, file)
+
+
+def stage_frame(connection: duckdb.DuckDBPyConnection, table: Table, source: int, frame: Any, label: str) -> None:
+    """Put the rows of a pandas, polars or Arrow frame into ``staged``."""
+    import pyarrow as pa
+
+    arrow = _as_arrow(frame, label)
+    check_columns(table, arrow.column_names, label)
+    numbered = arrow.append_column(_ROW_NUMBER, pa.array(range(1, arrow.num_rows + 1), pa.int64()))
+    connection.register("frame", numbered)
+    try:
+        _stage_relation(connection, table, source, "frame", f'"{_ROW_NUMBER}"', [])
+    finally:
+        connection.unregister("frame")
+
+
+def check_columns(table: Table, columns: Sequence[str], file: object) -> None:
+    """Raise for a forbidden, unknown, repeated or missing column."""
+    for column in columns:
+        if column in table.column_names:
+            if list(columns).count(column) > 1:
+                raise RecordsError("the column stands twice", file=file, column=column, expected="each column once")
+            continue
+        matter = forbidden_matter(column)
+        if matter is not None:
+            raise ForbiddenColumnError(
+                f"this library never takes in {matter}",
+                file=file,
+                column=column,
+                expected=f"only {', '.join(table.column_names)}",
+                remedy="Remove the column before the file reaches this library.",
+            )
+        raise RecordsError(
+            f"the table {table.name} has no such column",
+            file=file,
+            column=column,
+            expected=f"only {', '.join(table.column_names)}, separated by commas",
+            remedy=did_you_mean(column, table.column_names),
+        )
+    for declared in table.columns:
+        if declared.name not in columns:
+            empty = "; its cells may be empty, but the column must be there" if declared.optional else ""
+            raise RecordsError(
+                f"the column is missing{empty}",
+                file=file,
+                column=declared.name,
+                expected=f"the columns {', '.join(table.column_names)}",
+            )
+
+
+# ------------------------------------------------------------------------------- CSV
+
+
+def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
+    try:
+        blocks = _line_blocks(file)
+        header = _csv_header(next(blocks, None), file)
+        check_columns(table, header, file)
+        into = ", ".join(f'"{name}"' for name in header)
+        for lines in blocks:
+            connection.register("lines", lines)
+            connection.execute(
+                f"INSERT INTO staged (source, row, expected, line, {into}) {_split_lines(len(header))}", [source]
+            )
+            connection.unregister("lines")
+    except OSError as error:
+        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+
+
+def _line_blocks(file: Path) -> Iterator[pa.Table]:
+    """Yield the lines of a file as bytes with their numbers: the first line alone, then blocks of lines."""
+    import numpy as np
+    import pyarrow as pa
+
+    def numbered(block: bytes, first: int) -> pa.Table:
+        ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
+        if not len(ends) or ends[-1] != len(block):
+            ends = np.append(ends, len(block))
+        starts = np.concatenate([[0], ends]).astype(np.int64)
+        lines = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(ends), [None, pa.py_buffer(starts), pa.py_buffer(block)]
+        )
+        unfinished = np.zeros(len(ends), dtype=bool)
+        unfinished[-1] = not block.endswith(b"\n")
+        return pa.table(
+            {"row": np.arange(first, first + len(ends), dtype=np.int64), "line": lines, "unfinished": unfinished}
+        )
+
+    with file.open("rb") as stream:
+        header = stream.readline()
+        if not header:
+            return
+        yield numbered(header, 0)
+        rows, rest = 0, b""
+        while block := stream.read(_BLOCK_BYTES):
+            whole = block.rfind(b"\n") + 1
+            if not whole:
+                rest += block
+                continue
+            lines = numbered(rest + block[:whole], rows + 1)
+            rows, rest = rows + lines.num_rows, block[whole:]
+            yield lines
+        if rest:
+            yield numbered(rest, rows + 1)
+
+
+def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
+    if first_line is None:
+        raise RecordsError("the file is empty", file=file, expected="a first line with the names of the columns")
+    raw: bytes = first_line["line"][0].as_py()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RecordsError(
+            "the file is UTF-16 text", file=file, expected="UTF-8", remedy="Save it again as CSV in UTF-8."
+        )
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecordsError(
+            "the first line is not UTF-8 text",
+            file=file,
+            value=raw[error.start : error.start + 8],
+            expected="the names of the columns in UTF-8",
+            remedy="Save the file again as CSV in UTF-8.",
+        ) from error
+    return next(csv.reader([text.rstrip("\r\n")]), [""])
+
+
+def _split_lines(width: int) -> str:
+    """Return the query that cuts lines into cells, as far as it can, and says what is wrong with a line."""
+    cells = ", ".join(
+        f"nullif(CASE WHEN starts_with(cells[{i}], '\"') AND ends_with(cells[{i}], '\"') "
+        f"THEN replace(cells[{i}][2:-2], '\"\"', '\"') ELSE cells[{i}] END, '')"
+        for i in range(1, width + 1)
+    )
+    return f"""
+        WITH decoded AS (
+            SELECT row, unfinished, TRY(decode(line)) IS NULL AS garbled,
+                   coalesce(
+                       rtrim(TRY(decode(line)), chr(13) || chr(10)),
+                       regexp_replace(CAST(line AS VARCHAR), '(\\\\x0D)?\\\\x0A$', '')
+                   ) AS text
+            FROM lines
+        ), cut AS (
+            SELECT *, CASE WHEN contains(text, '"') THEN regexp_extract_all(',' || text, ',({_CELL})', 1)
+                           ELSE string_split(text, ',') END AS cells
+            FROM decoded WHERE text <> ''
+        ), judged AS (
+            SELECT *, CASE
+                WHEN garbled THEN 'text in UTF-8'
+                WHEN contains(text, '"') AND NOT regexp_full_match(text, '(?:{_CELL})(?:,(?:{_CELL}))*')
+                    THEN 'quotes that close'
+                WHEN len(cells) <> {width} THEN '{width} cells, not ' || len(cells)
+                END || CASE WHEN unfinished THEN '; the file ends in the middle of this row' ELSE '' END AS expected
+            FROM cut
+        )
+        SELECT ?::INTEGER, row, expected, CASE WHEN expected IS NOT NULL THEN text END, {cells}
+        FROM judged
+    """
+
+
+# ------------------------------------------------------------------------------- Parquet and frames
+
+
+def _stage_parquet(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
+    try:
+        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+        check_columns(table, [name for name, *_ in described], file)
+        relation = "read_parquet(?, file_row_number = true)"
+        _stage_relation(connection, table, source, relation, "file_row_number + 1", [str(file)])
+    except duckdb.Error as error:
+        raise RecordsError(
+            f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
+            file=file,
+            expected="a whole Parquet file",
+            remedy="Write it again; a file that was cut off while being written looks like this.",
+        ) from error
+
+
+def _stage_relation(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: str, row: str, values: list[str]
+) -> None:
+    types = {
+        str(name): str(of)
+        for name, of, *_ in connection.execute(f"DESCRIBE SELECT * FROM {relation}", values).fetchall()
+    }
+    cells = ", ".join(_as_text(f'"{name}"', types[name]) for name in table.column_names)
+    connection.execute(
+        f"INSERT INTO staged SELECT ?::INTEGER, {row}, NULL, NULL, {cells} FROM {relation}", [source, *values]
+    )
+
+
+def _as_text(column: str, of: str) -> str:
+    """Return the expression that writes a column of a DuckDB type as a CSV file would."""
+    plain = f"CAST({column} AS VARCHAR)"
+    if of.startswith("TIMESTAMP"):
+        return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
+    if of in {"DOUBLE", "FLOAT"}:
+        return (
+            f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
+            f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
+        )
+    return f"nullif({plain}, '')"
+
+
+def _as_arrow(frame: Any, label: str) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        if type(frame).__module__.partition(".")[0] == "pandas":
+            return _pandas_as_arrow(frame)
+        return pa.table(frame)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise RecordsError(
+            f"this is not a table of records ({error})", file=label, expected="a pandas, polars or Arrow frame"
+        ) from error
+
+
+def _pandas_as_arrow(frame: Any) -> pa.Table:
+    """Convert column by column, so that one column of mixed types becomes text and not an error."""
+    import pyarrow as pa
+
+    def column(values: Any) -> pa.Array:
+        try:
+            return pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return pa.array(values.map(str, na_action="ignore"), from_pandas=True)
+
+    names = [str(name) for name in frame.columns]
+    return pa.Table.from_arrays([column(frame.iloc[:, i]) for i in range(len(names))], names=names)

@@ -1,0 +1,214 @@
+"""Records that have been read and checked, ready to be used as of any date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from egretscore.errors import ArgumentError, RecordsError, did_you_mean
+from egretscore.policy import Policy, read_policy, shipped_policy
+from egretscore.records.checking import check_staged, prepare_checks
+from egretscore.records.database import open_locked
+from egretscore.records.folder import files_by_table
+from egretscore.records.quarantine import Problem, write_quarantine
+from egretscore.records.schema import TABLES
+from egretscore.records.sources import create_staging, stage_file, stage_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INVENTED_MARK: Final = "invented.json"
+"""The file by which a folder of records says that they are invented."""
+
+
+@dataclass(frozen=True)
+class SourceCount:
+    """Where the rows of one file or frame went: rows = good + quarantined + repeated."""
+
+    table: str
+    file: str
+    rows: int
+    good: int
+    quarantined: int
+    repeated: int
+
+
+class Records:
+    """The checked records of many people, in memory.
+
+    Made by :func:`read_records`. Holds what is on file, whatever the date; the as-of
+    date of each question decides what of it may be used.
+
+    Attributes
+    ----------
+    policy : Policy
+        The policy whose words the records use.
+    counts : tuple of SourceCount
+        Where the rows of each file went.
+    invented : Mapping or None
+        What the records' folder says of itself when they are invented, else None.
+    """
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
+    ) -> None:
+        self._connection = connection
+        self.policy = policy
+        self.invented = invented
+        self.counts = tuple(
+            SourceCount(*row)
+            for row in connection.execute(
+                'SELECT "table", file, rows, good, quarantined, repeated FROM sources JOIN counts USING (source) '
+                "ORDER BY source"
+            ).fetchall()
+        )
+
+    def __repr__(self) -> str:
+        good, quarantined = sum(c.good for c in self.counts), sum(c.quarantined for c in self.counts)
+        return f"<Records: {good:,} rows, {quarantined:,} set aside>"
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of one's own to the locked database; safe to use from one thread."""
+        return self._connection.cursor()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong with the rows set aside, in the order of files and rows."""
+        return tuple(
+            Problem(*row)
+            for row in self.connect()
+            .execute(
+                'SELECT "table", file, row, "column", value, expected, original '
+                'FROM quarantine JOIN sources USING (source) ORDER BY source, row, "column", expected'
+            )
+            .fetchall()
+        )
+
+    @property
+    def quarantine(self) -> pd.DataFrame:
+        """The same as a data frame: table, file, row, column, value, expected, original."""
+        import pandas as pd
+
+        return pd.DataFrame(self.problems, columns=list(Problem.__dataclass_fields__))
+
+    def write_quarantine(self, folder: str | Path) -> list[Path]:
+        """Write the rows set aside, with their reasons, into one CSV file for each table that has any.
+
+        Returns
+        -------
+        list of the files written
+        """
+        return write_quarantine(self.problems, Path(folder))
+
+    def erase(self, subject_id: str) -> int:
+        """Remove every row about a person from memory, the quarantine included.
+
+        Returns
+        -------
+        int
+            How many rows were removed. The files they were read from stay as they are.
+        """
+        connection = self.connect()
+        removed = 0
+        for table in TABLES:
+            for (count,) in connection.execute(f'DELETE FROM "{table}" WHERE subject_id = ?', [subject_id]).fetchall():
+                removed += int(count)
+        for (count,) in connection.execute(
+            "DELETE FROM quarantine WHERE contains(original, ?)", [subject_id]
+        ).fetchall():
+            removed += int(count)
+        return removed
+
+
+def read_records(
+    source: str | Path | Mapping[str, Any], *, policy: Policy | str | Path | None = None, threads: int | None = None
+) -> Records:
+    """Read and check the records of a folder, or of frames in memory.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A folder of CSV or Parquet files (see ``egretscore.records.folder``), or a
+        mapping of table name to a pandas, polars or Arrow frame. Consents must be
+        there; another table that is not is read as empty.
+    policy : Policy or path, optional
+        Whose words the records use: the shipped policy when not given. For records that
+        a loaded engine shall score, pass ``engine.policy``.
+    threads : int, optional
+        How many threads the database uses; all cores when not given.
+
+    Returns
+    -------
+    Records
+        Good rows only. What is wrong with the others is in ``records.problems``.
+
+    Raises
+    ------
+    RecordsError
+        If a file cannot be read at all, or its columns are not those of its table.
+    """
+    policy = _as_policy(policy)
+    if isinstance(source, Mapping):
+        return _read(_frames_by_table(source), policy, threads, None)
+    return _read(files_by_table(source), policy, threads, _invented_mark(Path(source)))
+
+
+def _read(
+    sources: Mapping[str, tuple[Any, ...]], policy: Policy, threads: int | None, invented: Mapping[str, Any] | None
+) -> Records:
+    files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
+    connection = open_locked(files, threads)
+    prepare_checks(connection, policy.vocabulary)
+    number = 0
+    for name, table in TABLES.items():
+        create_staging(connection, table)
+        for item in sources[name]:
+            number += 1
+            label = str(item) if isinstance(item, Path) else f"the frame {name!r}"
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [number, name, label])
+            if isinstance(item, Path):
+                stage_file(connection, table, number, item.absolute())
+            else:
+                stage_frame(connection, table, number, item, label)
+        check_staged(connection, table)
+    return Records(connection, policy, invented)
+
+
+def _as_policy(policy: Policy | str | Path | None) -> Policy:
+    if policy is None:
+        return shipped_policy()
+    return policy if isinstance(policy, Policy) else read_policy(policy)
+
+
+def _frames_by_table(frames: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:
+    for name in frames:
+        if name not in TABLES:
+            raise ArgumentError(
+                f"there is no table {name!r}",
+                expected=f"frames named {', '.join(TABLES)}",
+                remedy=did_you_mean(str(name), TABLES),
+            )
+    if "consents" not in frames:
+        raise RecordsError(
+            "there is no frame of consents", expected="a frame named 'consents'", remedy="Nobody is scored without one."
+        )
+    return {
+        name: () if name not in frames else tuple(frames[name]) if isinstance(frames[name], list) else (frames[name],)
+        for name in TABLES
+    }
+
+
+def _invented_mark(folder: Path) -> Mapping[str, Any] | None:
+    mark = folder / INVENTED_MARK
+    if not mark.is_file():
+        return None
+    try:
+        content = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordsError("this mark of invented records cannot be read", file=mark, expected="JSON") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,212 @@
+"""A trained model and its bundle: a folder of text that is hashed, checked when read, and never unpickled.
+
+::
+
+    manifest.json      what the model is: declarations, training, report, the hash of every file
+    manifest.sha256    the hash of the manifest, as ``sha256sum -c`` reads it
+    scorecard.csv      the score tables: the published scorecard
+    policy.toml        the policy it was trained under
+    model.txt          LightGBM's own text, from which the tables were compiled
+
+Changing the format: give it a new number in ``FORMAT``, keep the reader of the old one in
+``_READERS``, and keep a bundle of the old format for its test. A bundle that was readable
+once stays readable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from egretscore.audit import Report
+from egretscore.errors import BundleError, PolicyError
+from egretscore.features import Feature
+from egretscore.policy import Policy, parse_policy
+from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
+from egretscore.writing import whole_folder
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+SEAL: Final = "manifest.sha256"
+_PARTS: Final = ("model.txt", "policy.toml", "scorecard.csv")
+_LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
+_NOTICE: Final = "Trained on invented records: it says nothing about real people."
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes
+    ----------
+    policy : Policy
+    scorecard : Scorecard
+        The tables that are the score.
+    forest : str
+        The LightGBM model the tables were compiled from, as LightGBM writes it.
+    invented : bool
+        Whether it was trained on invented records.
+    training : Mapping
+        Dates, horizon, seed, settings and the fingerprint of the training data.
+    report : Report
+    libraries : Mapping
+        The versions of what it was trained with.
+    """
+
+    policy: Policy
+    scorecard: Scorecard
+    forest: str = field(repr=False)
+    invented: bool
+    training: Mapping[str, Any]
+    report: Report
+    libraries: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The policy and the last training date; says so when the model is of invented records."""
+        origin = "invented-" if self.invented else ""
+        return f"{origin}{self.policy.name}-{self.policy.version}-{self.training['as_of'][-1]}"
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash that identifies the model: that of its manifest, which holds the hash of every other file."""
+        return _sha256(bundle_files(self)[MANIFEST])
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model's bundle into a folder, whole or not at all.
+
+        A bundle already there is replaced; a folder that holds anything else is refused.
+
+        Raises
+        ------
+        ArgumentError
+            If the folder holds something else.
+        """
+        with whole_folder(Path(folder), replaces=MANIFEST) as scratch:
+            for name, text in bundle_files(self).items():
+                (scratch / name).write_bytes(text.encode())
+
+
+def bundle_files(model: Model) -> Mapping[str, str]:
+    """Return the files of a model's bundle: name to text."""
+    parts = {
+        "model.txt": model.forest,
+        "policy.toml": model.policy.text,
+        "scorecard.csv": write_scorecard(model.scorecard),
+    }
+    manifest = {
+        "format": FORMAT,
+        "name": model.name,
+        "invented": model.invented,
+        "notice": _NOTICE if model.invented else "",
+        "score": {
+            "blank_log_odds": model.scorecard.log_odds.base,
+            "points_per_log_odds": model.scorecard.points_per_log_odds,
+            "lowest": int(model.scorecard.points.bounds()[0]),
+            "highest": int(model.scorecard.points.bounds()[1]),
+        },
+        "features": [feature.to_dict() for feature in model.scorecard.features],
+        "training": dict(model.training),
+        "report": model.report.to_dict(),
+        "libraries": model.libraries,
+        "files": {name: _sha256(text) for name, text in sorted(parts.items())},
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return {**parts, MANIFEST: text, SEAL: f"{_sha256(text)}  {MANIFEST}\n"}
+
+
+def read_bundle(folder: str | Path) -> Model:
+    """Read a model's bundle, having checked every byte of it.
+
+    Raises
+    ------
+    BundleError
+        If a file is missing or altered, the format is unknown, or the tables break a promise.
+    """
+    folder = Path(folder)
+    manifest_text = _read(folder / MANIFEST)
+    if _read(folder / SEAL) != f"{_sha256(manifest_text)}  {MANIFEST}\n":
+        raise _altered(folder / MANIFEST)
+    manifest = json.loads(manifest_text)
+    read = _READERS.get(manifest.get("format"))
+    if read is None:
+        raise BundleError(
+            "the model is of a format this version does not know",
+            file=folder / MANIFEST,
+            value=manifest.get("format"),
+            expected=f"format {' or '.join(map(str, _READERS))}",
+            remedy="Use a newer egretscore, or a model written for this one.",
+        )
+    parts = {}
+    for name, sha256 in manifest["files"].items():
+        if name not in _PARTS:
+            raise BundleError(
+                "the manifest lists a file that is no part of a model", file=folder / MANIFEST, value=name
+            )
+        parts[name] = _read(folder / name)
+        if _sha256(parts[name]) != sha256:
+            raise _altered(folder / name)
+    try:
+        model = read(manifest, parts)
+        problem = next(model.scorecard.problems(), None)
+    except (KeyError, TypeError, ValueError, PolicyError) as error:
+        raise BundleError(f"the model does not fit together ({error})", file=folder) from error
+    if problem:
+        raise BundleError(f"the model breaks a promise: {problem}", file=folder)
+    return model
+
+
+def _read_format_1(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:
+    policy = parse_policy(parts["policy.toml"], origin="policy.toml")
+    features = tuple(Feature.from_dict(raw) for raw in manifest["features"])
+    return Model(
+        policy=policy,
+        scorecard=read_scorecard(
+            parts["scorecard.csv"], features, policy.scale, float(manifest["score"]["blank_log_odds"])
+        ),
+        forest=parts["model.txt"],
+        invented=manifest["invented"],
+        training=manifest["training"],
+        report=Report.from_dict(manifest["report"]),
+        libraries=manifest["libraries"],
+    )
+
+
+_READERS: Final[Mapping[int, Callable[[Mapping[str, Any], Mapping[str, str]], Model]]] = {1: _read_format_1}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except FileNotFoundError as error:
+        raise BundleError(
+            "a file of the model is missing", file=file, expected="a folder that `egretscore train` wrote"
+        ) from error
+    except OSError as error:
+        raise BundleError(f"a file of the model cannot be read ({error.strerror})", file=file) from error
+    except UnicodeDecodeError as error:
+        raise _altered(file) from error
+
+
+def _altered(file: Path) -> BundleError:
+    return BundleError(
+        "the file is not the one that was trained: its SHA-256 differs",
+        file=file,
+        remedy="Get the model again from where it was published.",
+    )
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries a model's bytes depend on."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in _LIBRARIES}}

@@ -1,0 +1,147 @@
+"""A model as it is published: the tables, the proof, the chances and the queries, to read and to check.
+
+With a printout of this and a person's records, their score can be worked out with a pencil.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from egretscore.features import SOURCES, source_query
+from egretscore.scoring.bundle import Model
+from egretscore.scoring.scorecard import steps
+from egretscore.scoring.tables import violations
+
+_STEP_OF_CHANCES = 50
+
+
+def publication(model: Model) -> str:
+    """Return a model as a Markdown document."""
+    parts = (_head, _features, _single_tables, _pair_tables, _proof, _chances, _report, _queries)
+    return "\n".join(line for part in parts for line in (*part(model), ""))
+
+
+def _head(model: Model) -> Iterator[str]:
+    card = model.scorecard
+    least, greatest = card.points.bounds()
+    yield f"# {model.name}"
+    yield ""
+    if model.invented:
+        yield "**Trained on invented records: it says nothing about real people.**"
+        yield ""
+    yield f"- SHA-256 of the model: `{model.sha256}`"
+    yield f"- Policy: {model.policy.name} {model.policy.version}, in force from {model.policy.valid_from}"
+    yield f"- Snapshots: {', '.join(model.training['as_of'])}; outcome: the {model.training['horizon_days']} days after"
+    yield f"- No leaf rests on fewer than {model.training['smallest_leaf_people']} people"
+    yield f"- One unit of log-odds is {card.points_per_log_odds:g} points"
+    yield ""
+    yield (
+        f"The score is {card.scale.blank} for an empty file plus the points of every table below. It lies between "
+        f"{least:g} and {greatest:g}, whatever the records, so nothing is ever cut off."
+    )
+
+
+def _features(model: Model) -> Iterator[str]:
+    yield "## What is counted"
+    yield ""
+    yield "| feature | from | counts | at most | can only | in words |"
+    yield "| --- | --- | --- | ---: | --- | --- |"
+    for feature in model.scorecard.features:
+        counts = ", ".join(f"{weight} under {days} days" for days, weight in feature.weights)
+        way = "lift" if feature.direction > 0 else "hold back"
+        yield (
+            f"| `{feature.name}` | {feature.source} | {feature.aggregate.value}: {counts} | {feature.cap} | {way} "
+            f"| {feature.en}; {feature.zh} |"
+        )
+
+
+def _single_tables(model: Model) -> Iterator[str]:
+    card = model.scorecard
+    yield "## Points of one feature"
+    for table in card.points.tables:
+        if len(table.features) == 1:
+            feature = card.features[table.features[0]]
+            columns = steps(card.points, table, 0, feature)
+            yield ""
+            yield f"`{feature.name}`: {feature.en}; {feature.zh}"
+            yield ""
+            yield "| " + " | ".join(map(str, columns)) + " |"
+            yield "|" + " ---: |" * len(columns)
+            yield "| " + " | ".join(f"{table.values[step.cell]:+d}" for step in columns) + " |"
+
+
+def _pair_tables(model: Model) -> Iterator[str]:
+    card = model.scorecard
+    yield "## Points of two features together"
+    yield ""
+    yield (
+        "Shared between the two as reasons: for the row, half of (its cell in the column of 0, plus the cell, less the "
+        "column's cell in the row of 0), rounded down; for the column the rest."
+    )
+    for table in card.points.tables:
+        if len(table.features) > 1:
+            row, column = (card.features[f] for f in table.features)
+            rows, columns = steps(card.points, table, 0, row), steps(card.points, table, 1, column)
+            yield ""
+            yield f"Down: `{row.name}`, {row.en}. Across: `{column.name}`, {column.en}."
+            yield ""
+            yield "| | " + " | ".join(map(str, columns)) + " |"
+            yield "| ---: |" + " ---: |" * len(columns)
+            for down in rows:
+                points = [f"{table.values[down.cell, across.cell]:+d}" for across in columns]
+                yield f"| {down} | " + " | ".join(points) + " |"
+
+
+def _proof(model: Model) -> Iterator[str]:
+    card = model.scorecard
+    directions = [feature.direction for feature in card.features]
+    yield "## Proof that it goes one way"
+    yield ""
+    yield (
+        "A sum of tables that each go one way goes that way. Each table was checked here, now, from every cell to the "
+        "next, in whole points and before rounding."
+    )
+    yield ""
+    for unit, tables in (("whole points", card.points), ("log-odds", card.log_odds)):
+        wrong = list(violations(tables, directions))
+        compared = sum(
+            int(np.prod(table.values.shape) // table.values.shape[axis] * (table.values.shape[axis] - 1))
+            for table in tables.tables
+            for axis in range(table.values.ndim)
+        )
+        yield f"- {unit}: {len(tables.tables)} tables, {compared:,} steps from cell to cell, {len(wrong)} the wrong way"
+
+
+def _chances(model: Model) -> Iterator[str]:
+    card = model.scorecard
+    least, greatest = (int(bound) for bound in card.points.bounds())
+    scores = [s for s in range(card.scale.minimum, card.scale.maximum + 1, _STEP_OF_CHANCES) if least <= s <= greatest]
+    yield "## What a score states"
+    yield ""
+    yield "The chance that a commitment falling due in the horizon is kept in time."
+    yield ""
+    yield "| score | chance |"
+    yield "| ---: | ---: |"
+    for score, chance in zip(scores, card.chance(scores), strict=True):
+        yield f"| {score} | {chance:.1%} |"
+
+
+def _report(model: Model) -> Iterator[str]:
+    yield "## Report"
+    yield ""
+    yield "```"
+    yield str(model.report)
+    yield "```"
+
+
+def _queries(model: Model) -> Iterator[str]:
+    yield "## The queries"
+    yield ""
+    yield "One for each source. `$as_of` is the date of the question, `scored` the people with consent in force."
+    for source in SOURCES:
+        yield ""
+        yield "```sql"
+        yield source_query(source, model.scorecard.features, model.policy).sql("duckdb", pretty=True)
+        yield "```"

@@ -1,0 +1,181 @@
+"""Training: from records to a model that is a sum of tables, with a report on people it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from egretscore.audit import OURS, UNROUNDED, Report, Rows, measured_beside_peers
+from egretscore.dates import as_day
+from egretscore.errors import ArgumentError, TrainingError
+from egretscore.features import Feature, declare_features
+from egretscore.policy import Policy
+from egretscore.records import Records
+from egretscore.scoring.bundle import Model, library_versions
+from egretscore.scoring.estimator import ScoreTableClassifier
+from egretscore.scoring.scorecard import Scorecard
+from egretscore.scoring.snapshots import Snapshots, take_snapshots
+
+FEWEST_PEOPLE_IN_A_LEAF = 20
+HELD_OUT_SHARE = 0.3
+_FEWEST_PEOPLE = 200
+
+SETTINGS: dict[str, Any] = {
+    "max_bins": 16,
+    "max_pairs": 8,
+    "max_leaves": 5,
+    "learning_rate": 0.08,
+    "l2": 5.0,
+    "max_rounds": 600,
+    "patience": 80,
+    "rounds_per_stage": 20,
+    "min_people": FEWEST_PEOPLE_IN_A_LEAF,
+}
+"""How the scorer's forest is grown: few steps a feature and few pairs, so that it can be printed."""
+
+
+def train(
+    records: Records,
+    as_of: Iterable[date | str],
+    *,
+    policy: Policy | None = None,
+    horizon_days: int = 365,
+    seed: int = 0,
+) -> Model:
+    """Train a model on snapshots of records.
+
+    Parameters
+    ----------
+    records : Records
+    as_of : dates or str such as "2025-10-01"
+        The dates of the snapshots. With several, the last is held out to validate on.
+    policy : Policy, optional
+        That of the records when not given.
+    horizon_days : int
+        Commitments falling due in so many days after a snapshot are its outcome.
+    seed : int
+        The same records and seed give the same bytes.
+
+    Returns
+    -------
+    Model
+        With ``report`` and ``save(folder)``; ``Engine(model)`` scores with it.
+
+    Raises
+    ------
+    TrainingError
+        If the records cannot train a model.
+    ArgumentError
+        If there is no date, or the horizon makes no sense.
+    """
+    policy = records.policy if policy is None else policy
+    dates = sorted({as_day(day) for day in as_of})
+    if not dates:
+        raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")
+    if horizon_days < 1:
+        raise ArgumentError("horizon_days must be 1 or more", value=horizon_days)
+    features = declare_features(policy)
+    snapshots = take_snapshots(records, features, policy, dates, horizon_days)
+    learn, hold_out, later = _split(snapshots, dates, seed)
+    learnt, held_out = snapshots[learn], snapshots[hold_out]
+    for side, part in (("to learn from", learnt), ("to hold out", held_out)):
+        people = len(np.unique(part.subject_ids))
+        if people < _FEWEST_PEOPLE:
+            raise TrainingError(
+                f"there are only {people} people {side} who consented to training and had commitments falling due",
+                expected=f"at least {_FEWEST_PEOPLE}",
+                remedy="Check the as-of dates and the horizon against the dates of the records.",
+            )
+        if not 0 < part.kept.mean() < 1:
+            raise TrainingError(f"all commitments of the people {side} ended alike: there is nothing to learn")
+    classifier = _fitted(learnt, features, seed)
+    scorecard = Scorecard(features, policy.scale, classifier.tables_)
+    problems = list(scorecard.problems())
+    if problems:
+        raise TrainingError(f"the trained tables break a promise: {problems[0]}")
+    report = _report(learnt, held_out, later, scorecard, seed)
+    return Model(
+        policy=policy,
+        scorecard=scorecard,
+        forest=classifier.booster_.model_to_string(),
+        invented=records.invented is not None,
+        training={
+            "as_of": [day.isoformat() for day in dates],
+            "horizon_days": horizon_days,
+            "seed": seed,
+            "settings": SETTINGS,
+            "rounds": classifier.n_rounds_,
+            "smallest_leaf_people": classifier.smallest_leaf_,
+            "pairs": [[features[a].name, features[b].name] for a, b in classifier.pairs_],
+            "fingerprint": snapshots.fingerprint,
+        },
+        report=report,
+        libraries=library_versions(),
+    )
+
+
+def _split(snapshots: Snapshots, dates: list[date], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
+    """Return which snapshots to learn from and which to hold out, and whether those are later.
+
+    With several dates the last one is held out. People seen only before it are learnt from,
+    people seen only on it are held out, and people seen on both sides fall to one by lot. With
+    one date a share of the people is held out by lot.
+    """
+    later = len(dates) > 1
+    on_last = snapshots.as_of == np.datetime64(dates[-1], "D")
+    everyone, person = np.unique(snapshots.subject_ids, return_inverse=True)
+    drawn = (np.random.default_rng(seed).random(len(everyone)) < HELD_OUT_SHARE)[person]
+    if not later:
+        return ~drawn, drawn, later
+    on_both_sides = np.isin(person, person[on_last]) & np.isin(person, person[~on_last])
+    return ~on_last & ~(on_both_sides & drawn), on_last & ~(on_both_sides & ~drawn), later
+
+
+def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> ScoreTableClassifier:
+    rows = Rows(learnt.vectors, learnt.kept)
+    vectors, outcome, weight = rows.as_two_weighted_rows()
+    people = np.concatenate([learnt.subject_ids[learnt.kept > 0], learnt.subject_ids[learnt.kept < 1]])
+    classifier = ScoreTableClassifier(
+        monotone=[feature.direction for feature in features],
+        # One record can move several features of its source. Were two of them in one table, a
+        # record that makes both worse could make the reason of one of them better.
+        pair_across=[feature.source for feature in features],
+        random_state=seed,
+        **SETTINGS,
+    )
+    classifier.fit(vectors, outcome, sample_weight=weight, groups=people)
+    if classifier.smallest_leaf_ < FEWEST_PEOPLE_IN_A_LEAF:
+        raise TrainingError(
+            f"a leaf rests on only {classifier.smallest_leaf_} people",
+            expected=f"at least {FEWEST_PEOPLE_IN_A_LEAF}",
+            remedy="Train on more people.",
+        )
+    return classifier
+
+
+def _report(learnt: Snapshots, held_out: Snapshots, later: bool, scorecard: Scorecard, seed: int) -> Report:
+    chances = {
+        OURS: scorecard.chance(scorecard.scores(held_out.vectors)),
+        UNROUNDED: 1.0 / (1.0 + np.exp(-scorecard.log_odds.totals(held_out.vectors))),
+    }
+    return Report(
+        learnt=_described(learnt),
+        held_out=_described(held_out),
+        later=later,
+        measures=measured_beside_peers(
+            Rows(learnt.vectors, learnt.kept), Rows(held_out.vectors, held_out.kept), chances, seed
+        ),
+    )
+
+
+def _described(part: Snapshots) -> dict[str, Any]:
+    return {
+        "people": len(np.unique(part.subject_ids)),
+        "snapshots": len(part),
+        "as_of": [str(day) for day in np.unique(part.as_of)],
+        "kept": float(part.kept.mean()),
+    }

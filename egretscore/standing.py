@@ -1,0 +1,230 @@
+"""Consent and standing: who may be scored on a date, and what of their records stands.
+
+Each function returns a query, built with sqlglot, over the tables of
+``egretscore.records.schema``. Its one parameter is ``:as_of``, the date of the question.
+Nothing recorded after that date is seen, and of a row recorded by then no date that lies
+after it: next week's repair does not exist today.
+
+What the queries hold (the promises of the design):
+
+- consent in force, for the purpose, of a confirmed adult, or nothing is used;
+- civic points that their holder has not excluded;
+- penalties with final effect, inside the retention of their severity, not revoked, not
+  repaired, not disputed, and with no objection upheld; minor ones never;
+- breaches of commitments inside their retention and neither disputed nor objected to with
+  success. An objection takes away what counts against its holder, never what counts for
+  them, so that to win one can only help.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlglot import exp
+from sqlglot.expressions import Select, case, column, condition, select
+
+from egretscore.policy import Policy
+
+
+class Status(StrEnum):
+    """Whether a person is scored, and if not, why."""
+
+    SCORED = "scored"
+    NOT_CONSENTED = "not_consented"
+    WITHDRAWN = "withdrawn"
+    NOT_ADULT = "not_adult"
+
+
+class Settlement(StrEnum):
+    """How a commitment stands on a date, from best to worst. Open ones do not stand at all."""
+
+    KEPT = "kept"
+    LATE = "late"
+    PARTLY = "partly"
+    OVERDUE = "overdue"
+    UNFULFILLED = "unfulfilled"
+
+
+def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
+    """Return the query for the status of everyone whose consent is on file.
+
+    A consent is in force from ``granted_on`` until the person withdraws: a withdrawal ends
+    every consent granted up to that day. The latest letter that covers the purpose decides
+    whether the person is a confirmed adult; where letters of one day disagree, they are not.
+
+    Columns: subject_id, status.
+    """
+    covers = _one_of("letter_version", policy.letters_for(purpose))
+    latest = {
+        "granted_on": covers,
+        "adult_on": exp.and_(covers, "adult_confirmed"),
+        "minor_on": exp.and_(covers, "NOT adult_confirmed"),
+    }
+    dates = (
+        select("subject_id", "MAX(CASE WHEN withdrawn_on <= :as_of THEN withdrawn_on END) AS withdrawn_on")
+        .select(*(exp.Max(this=case().when(holds, "granted_on")).as_(name) for name, holds in latest.items()))
+        .from_("consents")
+        .where("granted_on <= :as_of")
+        .group_by("subject_id")
+    )
+    status = (
+        case()
+        .when("withdrawn_on >= COALESCE(granted_on, withdrawn_on)", _text(Status.WITHDRAWN))
+        .when("granted_on IS NULL", _text(Status.NOT_CONSENTED))
+        .when("adult_on IS NULL OR minor_on >= adult_on", _text(Status.NOT_ADULT))
+        .else_(_text(Status.SCORED))
+    )
+    return select("subject_id", status.as_("status")).from_(dates.subquery("dates"))
+
+
+def everyone_on_file() -> Select:
+    """Return the query for everyone named in a row known by the as-of date.
+
+    Columns: subject_id.
+    """
+    known = {
+        "consents": "granted_on",
+        "civic_points": "recorded_on",
+        "penalties": "recorded_on",
+        "commitments": "recorded_on",
+        "objections": "filed_on",
+    }
+    named = [select("subject_id").from_(table).where(f"{day} <= :as_of") for table, day in known.items()]
+    return select("subject_id").from_(exp.union(*named).subquery("named"))
+
+
+def standing_civic_points() -> Select:
+    """Return the query for the civic points that stand.
+
+    Columns: subject_id, activity, points, age_days, age_months.
+    """
+    return (
+        select("subject_id", "activity", "points", *_ages("earned_on"))
+        .from_("civic_points")
+        .where("recorded_on <= :as_of", "excluded_on IS NULL OR excluded_on > :as_of")
+    )
+
+
+def standing_penalties(policy: Policy) -> Select:
+    """Return the query for the penalties that stand.
+
+    Columns: subject_id, severity, fine_yuan (whole yuan), age_days, age_months.
+    """
+    severity, stands = case(), []
+    for level in policy.severities:
+        if level.retention_days:
+            of_this_level = _one_of("category", policy.categories_of(level.id))
+            severity = severity.when(of_this_level, _text(level.id))
+            stands.append(exp.and_(of_this_level, _age_days("decided_on") < level.retention_days))
+    return (
+        select("penalties.subject_id", severity.as_("severity"))
+        .select("CAST(FLOOR(COALESCE(fine_yuan, 0)) AS BIGINT) AS fine_yuan", *_ages("decided_on"))
+        .from_("penalties")
+        .join(_disputed("penalties"), on=_same_record("penalties", "decision_no"), join_type="left")
+        .where(
+            "recorded_on <= :as_of",
+            "effective_on <= :as_of",
+            "revoked_on IS NULL OR revoked_on > :as_of",
+            "repaired_on IS NULL OR repaired_on > :as_of",
+            "disputed.record_id IS NULL",
+            exp.or_(*stands),
+        )
+    )
+
+
+def settled_commitments(policy: Policy) -> Select:
+    """Return the query for how every commitment on file was settled by the as-of date.
+
+    Being late or past due begins after the policy's days of grace. Commitments that are
+    open, and breaches under dispute, have no settlement (NULL). A commitment kept is as old
+    as the day it was kept; a breach is as old as its due date.
+
+    Columns: subject_id, kind, due_on, outcome_on, settlement, settled_on.
+    """
+    grace = policy.commitments.grace_days
+    kept_in_time = f"outcome = 'fulfilled' AND DATEDIFF(outcome_on, due_on) <= {grace}"
+    settlement = (
+        case()
+        .when(kept_in_time, _text(Settlement.KEPT))
+        .when(f"DATEDIFF(:as_of, due_on) <= {grace} OR disputed", exp.null())
+        .when("outcome = 'fulfilled'", _text(Settlement.LATE))
+        .when("outcome = 'partly'", _text(Settlement.PARTLY))
+        .when("outcome = 'unfulfilled'", _text(Settlement.UNFULFILLED))
+        .else_(_text(Settlement.OVERDUE))
+    )
+    known = (
+        select("commitments.subject_id", "kind", "due_on")
+        .select("CASE WHEN outcome_on <= :as_of THEN outcome END AS outcome")
+        .select("CASE WHEN outcome_on <= :as_of THEN outcome_on END AS outcome_on")
+        .select("disputed.record_id IS NOT NULL AS disputed")
+        .from_("commitments")
+        .join(_disputed("commitments"), on=_same_record("commitments", "commitment_id"), join_type="left")
+        .where("recorded_on <= :as_of")
+    )
+    return (
+        select("subject_id", "kind", "due_on", "outcome_on", settlement.as_("settlement"))
+        .select(case().when(kept_in_time, "outcome_on").else_("due_on").as_("settled_on"))
+        .from_(known.subquery("known"))
+    )
+
+
+def standing_commitments(policy: Policy) -> Select:
+    """Return the query for the settled commitments that stand: all that were kept, and breaches within retention.
+
+    Columns: subject_id, kind, settlement, days_ahead, age_days, age_months.
+    """
+    rules = policy.commitments
+    retention = {
+        Settlement.LATE: rules.late_retention_days,
+        Settlement.PARTLY: rules.partly_retention_days,
+        Settlement.OVERDUE: rules.unkept_retention_days,
+        Settlement.UNFULFILLED: rules.unkept_retention_days,
+    }
+    stands = [exp.and_(_is(how), _age_days("settled_on") < days) for how, days in retention.items()]
+    return (
+        select("subject_id", "kind", "settlement")
+        .select("GREATEST(DATEDIFF(due_on, settled_on), 0) AS days_ahead", *_ages("settled_on"))
+        .from_(settled_commitments(policy).subquery("settled"))
+        .where(exp.or_(_is(Settlement.KEPT), *stands))
+    )
+
+
+def _is(how: Settlement) -> exp.Expr:
+    return column("settlement").eq(how.value)
+
+
+def _disputed(table: str) -> exp.Subquery:
+    """Return the records of a table to which an objection is open or was upheld."""
+    return (
+        select("record_id", "subject_id")
+        .distinct()
+        .from_("objections")
+        .where(
+            column("table", quoted=True).eq(table),
+            "filed_on <= :as_of",
+            "resolved_on IS NULL OR resolved_on > :as_of OR outcome = 'upheld'",
+        )
+        .subquery("disputed")
+    )
+
+
+def _same_record(table: str, record: str) -> exp.Expr:
+    return condition(f"{table}.{record} = disputed.record_id AND {table}.subject_id = disputed.subject_id")
+
+
+def _age_days(day: str) -> exp.Expr:
+    return condition(f"DATEDIFF(:as_of, {day})")
+
+
+def _ages(day: str) -> tuple[exp.Expr, exp.Expr]:
+    """Return the age of a day in days, and in calendar months (0 in the month of the as-of date)."""
+    months = condition(f"(YEAR(:as_of) * 12 + MONTH(:as_of)) - (YEAR({day}) * 12 + MONTH({day}))")
+    return _age_days(day).as_("age_days"), months.as_("age_months")
+
+
+def _one_of(name: str, words: tuple[str, ...]) -> exp.Expr:
+    return column(name).isin(*words) if words else exp.false()
+
+
+def _text(word: str) -> exp.Literal:
+    return exp.Literal.string(str(word))

@@ -1,0 +1,66 @@
+"""Files and folders written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from egretscore.errors import ArgumentError
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Give a scratch file to write; it takes the place of ``file`` when all went well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.is_dir():
+        raise ArgumentError("there is a folder where the file should go", file=file)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o666 & ~_umask())
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]:
+    """Give a scratch folder to fill; it becomes ``folder`` when all went well.
+
+    Parameters
+    ----------
+    folder : Path
+        Must not exist, or be empty, or hold a file named as ``replaces``: then it is replaced.
+    replaces : str, optional
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds something else.
+    """
+    if folder.exists() and not (replaces and (folder / replaces).is_file()) and not _is_empty(folder):
+        raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        yield fresh
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        shutil.move(fresh, folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
