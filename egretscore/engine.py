@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +48,6 @@ def load_engine(folder: str | Path | None = None) -> Engine:
     return Engine(read_bundle(shipped_model() if folder is None else folder))
 
 
-@dataclass(frozen=True)
 class Engine:
     """A model ready to score and explain the people of checked records.
 
@@ -60,7 +58,11 @@ class Engine:
     model : Model
     """
 
-    model: Model
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __repr__(self) -> str:
+        return f"<Engine: {self.name}>"
 
     @property
     def policy(self) -> Policy:

@@ -164,15 +164,23 @@ def _write(rows: pa.Table, file: Path) -> None:
 
 def _someone_to_look_at(tables: Mapping[str, pa.Table]) -> str:
     """Return a resident with something of everything, or simply the first who consented."""
-    consents = tables["consents"]
-    in_force = consents.filter(pc.and_(consents["adult_confirmed"], pc.is_null(consents["withdrawn_on"])))
-    someone = in_force.filter(
+    consents, penalties, commitments = tables["consents"], tables["penalties"], tables["commitments"]
+    last_year = pa.scalar(LAST_DAY - timedelta(days=300))
+    consented = consents.filter(pc.and_(consents["adult_confirmed"], pc.is_null(consents["withdrawn_on"])))
+    fined = penalties.filter(
         pc.and_(
-            pc.is_in(in_force["subject_id"], tables["penalties"]["subject_id"].combine_chunks()),
-            pc.is_in(in_force["subject_id"], tables["civic_points"]["subject_id"].combine_chunks()),
+            pc.and_(pc.equal(penalties["category"], "fine"), pc.is_null(penalties["repaired_on"])),
+            pc.greater(penalties["effective_on"], last_year),
         )
     )
-    for people in (someone, in_force, consents):
+    late = commitments.filter(
+        pc.and_(pc.equal(commitments["outcome"], "partly"), pc.greater(commitments["due_on"], last_year))
+    )
+    someone = consented
+    for records in (tables["civic_points"], late, fined):
+        also = pc.is_in(someone["subject_id"], records["subject_id"].combine_chunks())
+        someone = someone.filter(also) if pc.any(also).as_py() else someone
+    for people in (someone, consents):
         if len(people):
             return str(people["subject_id"][0])
     return ""

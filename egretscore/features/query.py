@@ -36,13 +36,12 @@ def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Se
     Columns: subject_id and one for each feature, for the people in ``scored`` who have
     standing records. Parameter: ``:as_of``.
     """
-    standing = SOURCES[source](policy).subquery("standing")
     return (
         select("subject_id")
-        .select(*(_aggregate(f) for f in features if f.source == source))
-        .from_(standing)
+        .from_(SOURCES[source](policy).subquery("standing", copy=False))
         .where("subject_id IN (SELECT subject_id FROM scored)")
         .group_by("subject_id")
+        .select(*(_aggregate(f) for f in features if f.source == source), copy=False)
     )
 
 
@@ -60,16 +59,15 @@ def vectors_query(features: Sequence[Feature], policy: Policy, *, one_person: bo
     if one_person:
         scored = scored.where("subject_id = :subject")
     sources = [source for source in SOURCES if any(f.source == source for f in features)]
-    query = select("scored.subject_id").select(
-        *(exp.func("COALESCE", column(f.name, table=f.source), ZERO).as_(f.name) for f in features)
-    )
-    query = query.from_("scored")
+    query = select("scored.subject_id").from_("scored").order_by("scored.subject_id").with_("scored", as_=scored)
     for source in sources:
         made = source_query(source, features, policy)
         if one_person:
-            made = made.where("subject_id = :subject")
-        query = query.join(made.subquery(source), on=f"scored.subject_id = {source}.subject_id", join_type="left")
-    return query.order_by("scored.subject_id").with_("scored", as_=scored)
+            made = made.where("subject_id = :subject", copy=False)
+        same_person = f"scored.subject_id = {source}.subject_id"
+        query = query.join(made.subquery(source, copy=False), on=same_person, join_type="left", copy=False)
+    of_a_blank_file = (exp.func("COALESCE", column(f.name, table=f.source), ZERO).as_(f.name) for f in features)
+    return query.select(*of_a_blank_file, copy=False)
 
 
 def _aggregate(feature: Feature) -> exp.Expr:

@@ -270,7 +270,7 @@ def _problems_of_retention(policy: Policy) -> Iterable[str]:
         "unkept": rules.unkept_retention_days,
     }.items():
         if not 1 <= days <= LONGEST_RETENTION_DAYS:
-            yield f"the retention of {name!r} is {days} days; it may be 1 day to 5 years ({LONGEST_RETENTION_DAYS} days)"
+            yield f"the retention of {name!r} is {days} days; it may be 1 to {LONGEST_RETENTION_DAYS} (5 years)"
     if not 1 <= rules.late_retention_days <= rules.partly_retention_days <= rules.unkept_retention_days:
         yield (
             "[commitments] retention must not be shorter for the worse outcome (late <= partly <= unkept), "

@@ -24,7 +24,7 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
     connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
     connection.execute(
-        "CREATE TABLE quarantine (source INTEGER, row BIGINT, "
+        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
         '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
     )
     connection.execute(
@@ -35,13 +35,19 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
 def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Move the rows of ``staged`` into their table, the quarantine and the counts."""
     _parse_cells(connection, table)
-    _find_wrong_cells(connection, table)
-    _find_broken_rules(connection, table)
+    _find_wrong_rows(connection, table)
     _find_conflicts(connection, table)
     if table is CONSENTS:
         _find_unclear_consents(connection)
     _find_repetitions(connection, table)
     _settle(connection, table)
+
+
+def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
+    """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
+    connection.execute("DROP VIEW IF EXISTS sound")
+    for table in ("staged", "parsed", "problems", "unsound", "repeated"):
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -52,25 +58,34 @@ def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT rowid AS id, source, row, expected, line, {cells} FROM staged"
     )
+
+
+def _text(column: Column | str) -> str:
+    """Return the name under which ``parsed`` keeps the text of a cell."""
+    return f"text of {column if isinstance(column, str) else column.name}"
+
+
+def _find_wrong_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Find the rows that are broken, whose cells are not of their type, or whose cells contradict each other."""
+    whole = "SELECT id, ?, {value}, ? FROM parsed WHERE expected IS NULL AND {wrong}"
+    searches = ["SELECT id, CAST(NULL AS VARCHAR), line, expected FROM parsed WHERE expected IS NOT NULL"]
+    values: list[str] = []
+    for column in table.columns:
+        missing = "" if column.optional else f' OR "{_text(column)}" IS NULL'
+        wrong = f'"{column.name}" IS NULL AND ("{_text(column)}" IS NOT NULL{missing})'
+        searches.append(whole.format(value=f'"{_text(column)}"', wrong=wrong))
+        values += [column.name, _expected(connection, column)]
+    for rule in table.rules:
+        both_right = " AND ".join(
+            f'("{name}" IS NOT NULL OR "{_text(name)}" IS NULL)' for name in (rule.column, rule.other)
+        )
+        searches.append(whole.format(value=f'"{_text(rule.column)}"', wrong=f"{both_right} AND NOT ({rule.holds})"))
+        values += [rule.column, rule.expected]
     connection.execute(
         'CREATE OR REPLACE TEMP TABLE problems (id BIGINT, "column" VARCHAR, value VARCHAR, expected VARCHAR)'
     )
-    connection.execute("INSERT INTO problems SELECT id, NULL, line, expected FROM parsed WHERE expected IS NOT NULL")
-
-
-def _text(column: Column) -> str:
-    """Return the name under which ``parsed`` keeps the text of a cell."""
-    return f"text of {column.name}"
-
-
-def _find_wrong_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    for column in table.columns:
-        missing = "" if column.optional else f'OR "{_text(column)}" IS NULL'
-        connection.execute(
-            f'INSERT INTO problems SELECT id, ?, "{_text(column)}", ? FROM parsed WHERE expected IS NULL '
-            f'AND "{column.name}" IS NULL AND ("{_text(column)}" IS NOT NULL {missing})',
-            [column.name, _expected(connection, column)],
-        )
+    connection.execute(f"INSERT INTO problems {' UNION ALL '.join(searches)}", values)
+    _rest_are_sound(connection)
 
 
 def _expected(connection: duckdb.DuckDBPyConnection, column: Column) -> str:
@@ -86,20 +101,6 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     """Fix which rows have had nothing wrong with them so far."""
     connection.execute("CREATE OR REPLACE TEMP TABLE unsound AS SELECT DISTINCT id FROM problems")
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
-
-
-def _find_broken_rules(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    for rule in table.rules:
-        connection.execute(
-            f"""
-            INSERT INTO problems
-            SELECT id, $column, CAST("{rule.column}" AS VARCHAR), $expected FROM parsed
-            WHERE expected IS NULL AND NOT ({rule.holds})
-            AND id NOT IN (SELECT id FROM problems WHERE "column" IN ($column, $other))
-            """,
-            {"column": rule.column, "other": rule.other, "expected": rule.expected},
-        )
-    _rest_are_sound(connection)
 
 
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -152,7 +153,7 @@ def _settle(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(
         f"""
         INSERT INTO quarantine
-        SELECT source, row, "column", left(value, {_LONGEST_VALUE}), problems.expected,
+        SELECT source, row, "text of subject_id", "column", left(value, {_LONGEST_VALUE}), problems.expected,
                coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR))
         FROM problems JOIN parsed USING (id) ORDER BY source, row, "column"
         """

@@ -254,7 +254,7 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
     try:
         if type(frame).__module__.partition(".")[0] == "pandas":
             return _pandas_as_arrow(frame)
-        return pa.table(frame)
+        return frame if isinstance(frame, pa.Table) else pa.table(frame)
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise RecordsError(
             f"this is not a table of records ({error})", file=label, expected="a pandas, polars or Arrow frame"

@@ -12,7 +12,7 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
 from egretscore.policy import Policy, read_policy, shipped_policy
-from egretscore.records.checking import check_staged, prepare_checks
+from egretscore.records.checking import check_staged, finish_checks, prepare_checks
 from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.quarantine import Problem, write_quarantine
@@ -115,12 +115,8 @@ class Records:
         """
         connection = self.connect()
         removed = 0
-        for table in TABLES:
-            for (count,) in connection.execute(f'DELETE FROM "{table}" WHERE subject_id = ?', [subject_id]).fetchall():
-                removed += int(count)
-        for (count,) in connection.execute(
-            "DELETE FROM quarantine WHERE contains(original, ?)", [subject_id]
-        ).fetchall():
+        for table in (*TABLES, "quarantine"):
+            (count,) = connection.execute(f'DELETE FROM "{table}" WHERE subject_id = ?', [subject_id]).fetchall()[0]
             removed += int(count)
         return removed
 
@@ -176,6 +172,7 @@ def _read(
             else:
                 stage_frame(connection, table, number, item, label)
         check_staged(connection, table)
+    finish_checks(connection)
     return Records(connection, policy, invented)
 
 

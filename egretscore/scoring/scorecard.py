@@ -53,7 +53,7 @@ class Scorecard:
         return self.points.totals(vectors)
 
     def reasons(self, vectors: ArrayLike) -> NDArray[np.int64]:
-        """Return the points of each feature, shape (n, n_features); the blank score and a row add up to the score."""
+        """Return the points of each feature, shape (n, n_features): with the blank score, a row adds up to the score."""
         return self.points.reasons(vectors)
 
     def chance(self, score: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,145 @@
+"""Promise 1: no consent, no score. Not consented, withdrawn or under 18 is a status, never a low number."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, towns
+
+import egretscore as es
+from egretscore.policy import parse_policy
+
+
+def expected_status(person: Person) -> str:
+    """Say in plain Python what the consents of a person amount to on the as-of date."""
+    known = [row for row in person.consents if row["granted_on"] <= AS_OF]
+    withdrawals = [row["withdrawn_on"] for row in known if row["withdrawn_on"] and row["withdrawn_on"] <= AS_OF]
+    in_force = [row for row in known if not withdrawals or row["granted_on"] > max(withdrawals)]
+    if not in_force:
+        return "withdrawn" if withdrawals else "not_consented"
+    latest = max(row["granted_on"] for row in in_force)
+    confirmed = all(row["adult_confirmed"] for row in in_force if row["granted_on"] == latest)
+    return "scored" if confirmed else "not_adult"
+
+
+@given(towns(consented=False))
+def test_only_who_consents_is_scored(town):
+    engine = es.load_engine()
+    records = read(town)
+    columns = engine.score_columns(records, AS_OF, reasons=True)
+    statuses = dict(zip(columns["subject_id"], columns["status"], strict=True))
+    for person in town:
+        expected = expected_status(person)
+        explanation = engine.explain(records, person.subject_id, AS_OF)
+        assert explanation.status.value == expected
+        assert statuses.get(person.subject_id, "not_consented") == expected
+    unscored = columns["status"] != "scored"
+    for name, values in columns.items():
+        if name == "score" or name.startswith("reason_"):
+            assert (values.mask == unscored).all()
+    assert set(engine.vectors(records, AS_OF).index) == set(columns["subject_id"][~unscored])
+
+
+@given(towns(consented=False))
+def test_who_is_not_scored_gets_a_status_and_the_ordinary_routes(town):
+    engine = es.load_engine()
+    records = read(town)
+    for person in town:
+        explanation = engine.explain(records, person.subject_id, AS_OF)
+        if explanation.status.value != "scored":
+            assert explanation.score is None
+            assert explanation.grade is None
+            assert explanation.reasons == ()
+            assert explanation.vector == ()
+            assert not any(decision.eligible for decision in explanation.benefits)
+            assert all(decision.benefit.route_en in explanation.text("en") for decision in explanation.benefits)
+
+
+@given(towns(most=3), st.integers(0, 500))
+def test_withdrawal_stops_use_from_that_day(town, days):
+    engine = es.load_engine()
+    day = AS_OF - timedelta(days=days)
+    before = read(town)
+    withdrawn = read([person.changed("consents", 0, withdrawn_on=day) for person in town])
+    for person in town:
+        the_day_before = day - timedelta(days=1)
+        unchanged = engine.explain(before, person.subject_id, the_day_before)
+        assert engine.explain(withdrawn, person.subject_id, the_day_before) == unchanged
+        assert engine.explain(withdrawn, person.subject_id, day).status.value == "withdrawn"
+        assert engine.explain(withdrawn, person.subject_id, AS_OF).status.value == "withdrawn"
+
+
+def test_a_letter_that_does_not_cover_scoring_is_no_consent(engine):
+    only_training = POLICY.text.replace('purposes = ["scoring"]', 'purposes = ["training"]')
+    person = Person("p0", consents=({**plain_consent("p0"), "letter_version": "2023-A"},))
+    assert engine.explain(read([person]), "p0", AS_OF).status.value == "scored"
+    from dataclasses import replace
+
+    strict = es.Engine(replace(engine.model, policy=parse_policy(only_training)))
+    assert strict.explain(read([person]), "p0", AS_OF).status.value == "not_consented"
+
+
+def test_a_consent_that_cannot_be_read_leaves_its_person_without_one(engine):
+    good = plain_consent("p0")
+    tables = frames([Person("p0", consents=(good,))])
+    withdrawal = "p0,2023-B,true,2026-01-01,the first of June"
+    tables["consents"] = [
+        tables["consents"],
+        {name: [cell] for name, cell in zip(good, withdrawal.split(","), strict=True)},
+    ]
+    records = es.read_records(tables)
+    assert {problem.column for problem in records.problems} == {"withdrawn_on", "subject_id"}
+    assert engine.explain(records, "p0", AS_OF).status.value == "not_consented"
+
+
+def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
+    for path in (es.Engine.vectors, es.Engine.score, es.Engine.score_columns, es.Engine.explain, es.train):
+        names = set(inspect.signature(path).parameters)
+        assert "records" in names
+        assert not any("consent" in name or "force" in name or "skip" in name for name in names)
+
+
+@given(towns(most=4))
+def test_erasing_someone_leaves_nothing_of_theirs(town):
+    records = read(town)
+    erased = town[0].subject_id
+    held = sum(len(getattr(town[0], table)) for table in frames(town))
+    assert records.erase(erased) == held
+    database = records._connection
+    for (table,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        everything = str(database.execute(f'SELECT * FROM "{table}"').fetchall())
+        assert f"'{erased}'" not in everything
+
+
+def test_only_who_consented_to_training_is_learnt_from():
+    from egretscore.scoring.snapshots import take_snapshots
+
+    due = AS_OF + timedelta(days=30)
+    people = []
+    for number, changes in enumerate(
+        (
+            {},
+            {"letter_version": "2023-A"},
+            {"withdrawn_on": AS_OF + timedelta(days=900)},
+            {"adult_confirmed": False},
+            {"granted_on": AS_OF + timedelta(days=1)},
+        )
+    ):
+        subject = f"p{number}"
+        commitment = {
+            "commitment_id": f"cm-{number}",
+            "subject_id": subject,
+            "kind": "library_loan",
+            "made_on": AS_OF,
+            "due_on": due,
+            "outcome": "fulfilled",
+            "outcome_on": due,
+            "amount_yuan": None,
+            "recorded_on": AS_OF,
+        }
+        people.append(Person(subject, ({**plain_consent(subject), **changes},), commitments=(commitment,)))
+    snapshots = take_snapshots(read(people), es.load_engine().model.scorecard.features, POLICY, [AS_OF], 365)
+    assert list(snapshots.subject_ids) == ["p0"]

@@ -1,0 +1,139 @@
+"""Promise 4: only settled facts count against anyone, and to put something right never lowers a score."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import AS_OF, POLICY, Person, compared, engines, plain_consent, read, scored, standing_penalty, towns
+
+YESTERDAY = AS_OF - timedelta(days=1)
+SETTLED = st.sampled_from(
+    [category.id for category in POLICY.categories if category.severity in ("general", "serious")]
+)
+
+
+def changed_first(person: Person, table: str, **cells) -> Person:
+    return person.changed(table, 0, **cells) if getattr(person, table) else person
+
+
+def objected(person: Person, table: str, record: str, **decision) -> Person:
+    """Let a person object to their first record of a table, having objected to none before."""
+    rows = getattr(person, table)
+    if not rows:
+        return person
+    row = {
+        "table": table,
+        "record_id": rows[0][record],
+        "subject_id": person.subject_id,
+        "filed_on": AS_OF - timedelta(days=30),
+        "resolved_on": None,
+        "outcome": None,
+        **decision,
+    }
+    others = tuple(o for o in person.objections if o["filed_on"] != row["filed_on"])
+    return Person(**{**vars(person), "objections": (*others, row)})
+
+
+@given(engines(), SETTLED, st.integers(0, 5000), st.integers(0, 300))
+def test_a_penalty_that_stands_counts(engine, category, fine, days):
+    blank = Person("p0", (plain_consent("p0"),))
+    penalty = standing_penalty("p0", category, AS_OF - timedelta(days=days), fine)
+    vectors = engine.vectors(read([blank.with_row("penalties", penalty)]), AS_OF)
+    assert vectors.filter(like="penalties_").to_numpy().any()
+
+
+@given(
+    engines(),
+    towns(most=3),
+    st.sampled_from(
+        [
+            {"category": "warning"},
+            {"category": "public_criticism"},
+            {"category": "summary_fine"},
+            {"effective_on": None},
+            {"effective_on": AS_OF + timedelta(days=1)},
+            {"revoked_on": YESTERDAY},
+            {"revoked_on": AS_OF},
+            {"repaired_on": YESTERDAY},
+            {"repaired_on": AS_OF},
+            {"category": "fine", "decided_on": AS_OF - timedelta(days=365)},
+            {"category": "huge_fine", "decided_on": AS_OF - timedelta(days=1095)},
+            {"recorded_on": AS_OF + timedelta(days=1)},
+        ]
+    ),
+)
+def test_what_is_not_settled_or_no_longer_stands_does_not_count(engine, town, why_not):
+    with_it = []
+    for person in town:
+        decided = why_not.get("decided_on", AS_OF - timedelta(days=100))
+        penalty = {**standing_penalty(person.subject_id, "fine", decided, 900), **why_not}
+        with_it.append(person.with_row("penalties", penalty))
+    before, after = compared(engine, with_it, town)
+    assert before == after
+
+
+@pytest.mark.parametrize("table", ["penalties", "commitments"])
+@given(engines(), towns())
+def test_a_disputed_record_counts_against_nobody(table, engine, town):
+    record = {"penalties": "decision_no", "commitments": "commitment_id"}[table]
+    disputed = [objected(person, table, record) for person in town]
+    before, after = compared(engine, town, disputed)
+    assert all(after.scores[subject] >= score for subject, score in before.scores.items())
+
+
+@pytest.mark.parametrize("table", ["civic_points", "penalties", "commitments"])
+@pytest.mark.parametrize("outcome", ["upheld", "rejected", "withdrawn"])
+@given(engines(), towns())
+def test_winning_a_dispute_never_lowers_and_losing_one_changes_nothing(table, outcome, engine, town):
+    record = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}[table]
+    decided = [objected(person, table, record, resolved_on=YESTERDAY, outcome=outcome) for person in town]
+    without = [
+        Person(**{**vars(person), "objections": person.objections[:-1]}) if getattr(person, table) else person
+        for person in decided
+    ]
+    before, after = compared(engine, without, decided)
+    for subject, score in before.scores.items():
+        if outcome == "upheld":
+            assert after.scores[subject] >= score
+        else:
+            assert after.scores[subject] == score
+
+
+@given(engines(), towns(), st.sampled_from(["repaired_on", "revoked_on"]))
+def test_repairing_or_revoking_a_penalty_never_lowers(engine, town, how):
+    put_right = [
+        changed_first(person, "penalties", **{how: max(YESTERDAY, person.penalties[0]["decided_on"])})
+        if person.penalties
+        else person
+        for person in town
+    ]
+    before, after = compared(engine, town, put_right)
+    for subject, score in before.scores.items():
+        assert after.scores[subject] >= score
+        for name in (n for n in before.reasons[subject] if n.startswith("penalties_")):
+            assert after.reasons[subject][name] >= before.reasons[subject][name]
+
+
+@given(engines(), towns(), st.integers(1, 800))
+def test_an_older_penalty_never_counts_more(engine, town, days):
+    def aged(person: Person) -> Person:
+        if not person.penalties:
+            return person
+        row = person.penalties[0]
+        dates = {k: v - timedelta(days=days) for k, v in row.items() if k == "decided_on"}
+        return person.changed("penalties", 0, **dates)
+
+    before, after = compared(engine, town, [aged(person) for person in town])
+    assert all(after.scores[subject] >= score for subject, score in before.scores.items())
+
+
+@given(engines(), towns(most=3), st.integers(0, 1200))
+def test_nothing_counts_against_anyone_for_longer_than_its_retention(engine, town, later):
+    """Look again when every penalty is three years old and every breach two: nothing holds anyone back."""
+    day = AS_OF + timedelta(days=1095 + 150 + later)
+    after = scored(engine, town, day)
+    for reasons in after.reasons.values():
+        assert all(points >= 0 for name, points in reasons.items() if name != "keeping_rate")

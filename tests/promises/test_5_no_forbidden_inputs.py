@@ -1,0 +1,85 @@
+"""Promise 5: forbidden inputs are refused by name at the door, and an unknown column is an error."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import Person, frames, plain_consent
+
+import egretscore as es
+from egretscore.records.forbidden import FORBIDDEN, forbidden_matter
+from egretscore.records.schema import TABLES
+
+DECLARED = {name for table in TABLES.values() for name in table.column_names}
+TOWN = frames([Person("p0", (plain_consent("p0"),))])
+
+
+def with_column(table: str, column: str) -> dict[str, pa.Table]:
+    return {**TOWN, table: TOWN[table].append_column(column, pa.array([None] * TOWN[table].num_rows, pa.string()))}
+
+
+@pytest.mark.parametrize("matter", FORBIDDEN)
+@given(st.data())
+def test_a_forbidden_column_is_refused_by_name_in_every_table(matter, data):
+    table = data.draw(st.sampled_from(list(TABLES)))
+    sign = data.draw(st.sampled_from(sorted(FORBIDDEN[matter])))
+    column = data.draw(st.sampled_from([sign, sign.upper(), f"subject_{sign}", f"{sign}_1", f"home{sign.title()}"]))
+    with pytest.raises(es.ForbiddenColumnError) as refused:
+        es.read_records(with_column(table, column))
+    assert refused.value.column == column
+    assert "never takes in" in str(refused.value)
+
+
+@given(st.sampled_from(list(TABLES)), st.text(min_size=1, max_size=30))
+def test_any_other_column_is_an_error_too(table, column):
+    if column in TABLES[table].column_names:
+        return
+    with pytest.raises(es.RecordsError) as refused:
+        es.read_records(with_column(table, column))
+    assert refused.value.column == column
+
+
+def test_no_declared_column_is_forbidden():
+    assert [name for name in DECLARED if forbidden_matter(name)] == []
+
+
+@pytest.mark.parametrize(
+    "subject_id",
+    [
+        "350203199001011234",
+        "11010519491231002X",
+        "11010519491231002x",
+        "110105491231002",
+        "13800138000",
+        "8613800138000",
+        "008613800138000",
+        "138-0013-8000",
+        "user13800138000",
+        "xm:13800138000:2026",
+        "id-350203199001011234",
+        "张三",
+        "someone@example.org",
+        "a b",
+        "",
+    ],
+)
+def test_an_id_that_names_a_person_is_refused(subject_id):
+    row = {**plain_consent("p0"), "subject_id": subject_id}
+    records = es.read_records(frames([Person("p0", (row,))]))
+    assert [problem.column for problem in records.problems] == ["subject_id"]
+    assert records.connect().execute("SELECT count(*) FROM consents").fetchone() == (0,)
+
+
+@given(
+    st.one_of(
+        st.uuids().map(str),
+        st.binary(min_size=16, max_size=32).map(bytes.hex),
+        st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,9}", fullmatch=True),
+        st.integers(0, 10**9).map(str),
+    )
+)
+def test_a_pseudonym_is_taken(subject_id):
+    records = es.read_records(frames([Person("p0", ({**plain_consent("p0"), "subject_id": subject_id},))]))
+    assert records.problems == ()

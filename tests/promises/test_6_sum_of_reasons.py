@@ -1,0 +1,106 @@
+"""Promise 6: the score is the sum of its reasons, and anyone can check theirs with a pencil."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import AS_OF, POLICY, Person, engines, plain_consent, random_engine, read, towns
+
+import egretscore as es
+from egretscore.scoring.scorecard import write_scorecard
+
+
+@given(engines(), towns())
+def test_blank_score_and_reasons_add_up_to_the_score(engine, town):
+    records = read(town)
+    columns = engine.score_columns(records, AS_OF, reasons=True)
+    by_subject = dict(zip(columns["subject_id"], columns["score"].tolist(), strict=True))
+    points = sum(columns[f"reason_{name}"] for name in engine.feature_names)
+    assert (POLICY.scale.blank + points == columns["score"]).all()
+    for person in town:
+        explanation = engine.explain(records, person.subject_id, AS_OF)
+        assert explanation.blank_score == POLICY.scale.blank
+        assert explanation.score == by_subject[person.subject_id]
+        assert explanation.score == explanation.blank_score + sum(reason.points for reason in explanation.reasons)
+        assert all(reason.points for reason in explanation.reasons)
+        *terms, total = printed_sum(explanation.text())
+        assert sum(terms) == total == explanation.score
+
+
+def printed_sum(text: str) -> list[int]:
+    """Read the numbers of the printed sum, the total last."""
+    section = text.split("point by point\n")[1].split("= the score")[0]
+    return [int(number) for number in re.findall(r"^ *([+-]?\d+)  ", section, re.MULTILINE)]
+
+
+@given(engines())
+def test_a_blank_file_has_the_blank_score_and_no_reasons(engine):
+    blank = Person("p0", (plain_consent("p0"),))
+    explanation = engine.explain(read([blank]), "p0", AS_OF)
+    assert explanation.score == POLICY.scale.blank
+    assert explanation.reasons == ()
+    assert set(explanation.vector) == {0}
+
+
+def by_pencil(scorecard: str, vector: dict[str, int]) -> int:
+    """Work out a score from the published lines alone."""
+    total = POLICY.scale.blank
+    for line in csv.DictReader(io.StringIO(scorecard)):
+        sides = [side for side in "ab" if line[f"feature_{side}"]]
+        if all(
+            int(line[f"from_{side}"]) <= vector[line[f"feature_{side}"]] <= int(line[f"to_{side}"]) for side in sides
+        ):
+            total += int(line["points"])
+    return total
+
+
+@given(engines(), towns())
+def test_the_published_lines_give_the_score(engine, town):
+    records = read(town)
+    scorecard = write_scorecard(engine.model.scorecard)
+    for person in town:
+        explanation = engine.explain(records, person.subject_id, AS_OF)
+        vector = dict(zip(engine.feature_names, explanation.vector, strict=True))
+        assert by_pencil(scorecard, vector) == explanation.score
+
+
+def vectors_of(engine: es.Engine, seed: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    features = engine.model.scorecard.features
+    return np.column_stack([rng.integers(f.lowest, f.cap + 1, count) for f in features])
+
+
+@given(st.integers(0, 12), st.integers(0, 1000))
+def test_reasons_are_the_shapley_values_against_the_blank_file(seed, draw):
+    """Compare with the definition: the mean over all orders, here for pairs of features at a time."""
+    card = random_engine(seed).model.scorecard
+    vectors = vectors_of(random_engine(seed), draw, 20)
+    expected = np.zeros(vectors.shape)
+    for table in card.log_odds.tables:
+        f = table.features
+        for row, vector in enumerate(vectors):
+            for order in (f, f[::-1]) if len(f) == 2 else (f,):
+                revealed = np.zeros(vectors.shape[1])
+                before = 0.0
+                for feature in order:
+                    revealed[feature] = vector[feature]
+                    cells = card.log_odds.cells(revealed[None, :])[:, 0]
+                    now = table.values[tuple(cells[g] for g in f)]
+                    expected[row, feature] += (now - before) / len(f)
+                    before = now
+    assert np.allclose(card.log_odds.reasons(vectors), expected, atol=1e-12)
+    rounded = card.points.reasons(vectors)
+    assert (card.points.totals(vectors) == POLICY.scale.blank + rounded.sum(axis=1)).all()
+
+
+@given(engines(), st.integers(0, 1000))
+def test_no_score_is_ever_clipped(engine, draw):
+    scores = engine.model.scorecard.scores(vectors_of(engine, draw, 500))
+    least, greatest = engine.model.scorecard.points.bounds()
+    assert POLICY.scale.minimum <= least <= scores.min()
+    assert scores.max() <= greatest <= POLICY.scale.maximum

@@ -1,0 +1,149 @@
+"""Promise 7: more of a good thing never lowers it, more of a bad thing never raises it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import (
+    AS_OF,
+    POLICY,
+    compared,
+    days_ago,
+    engines,
+    random_engine,
+    settled_commitment,
+    standing_penalty,
+    towns,
+)
+
+import egretscore as es
+from egretscore.scoring.tables import violations
+
+CATEGORIES = st.sampled_from([category.id for category in POLICY.categories])
+KINDS = st.sampled_from([kind.id for kind in POLICY.kinds])
+GRACE = POLICY.commitments.grace_days
+
+
+def none_rises(before: dict[str, int], after: dict[str, int], prefix: tuple[str, ...]) -> bool:
+    return all(after[name] <= points for name, points in before.items() if name.startswith(prefix))
+
+
+@given(engines(), towns(), CATEGORIES, days_ago(0, 1200), st.integers(0, 30_000))
+def test_another_standing_penalty_never_raises_a_score_or_its_reason(engine, town, category, decided, fine):
+    worse = [p.with_row("penalties", standing_penalty(p.subject_id, category, decided, fine)) for p in town]
+    before, after = compared(engine, town, worse)
+    for subject, score in before.scores.items():
+        assert after.scores[subject] <= score
+        assert none_rises(before.reasons[subject], after.reasons[subject], ("penalties_",))
+
+
+COMMITMENTS = ("kept_", "late_", "partly_", "unkept", "unfulfilled", "keeping_rate")
+
+
+@given(
+    engines(),
+    towns(),
+    KINDS,
+    days_ago(GRACE + 1, 900),
+    st.sampled_from([None, "fulfilled", "partly", "unfulfilled"]),
+    st.integers(GRACE + 1, 200),
+)
+def test_another_broken_commitment_never_raises_a_score_or_its_reason(engine, town, kind, due, outcome, late_by):
+    known_on = None if outcome is None else due + timedelta(days=late_by)
+    worse = [p.with_row("commitments", settled_commitment(p.subject_id, kind, due, outcome, known_on)) for p in town]
+    before, after = compared(engine, town, worse)
+    for subject, score in before.scores.items():
+        assert after.scores[subject] <= score
+        assert none_rises(before.reasons[subject], after.reasons[subject], COMMITMENTS)
+
+
+@given(engines(), towns(), KINDS, days_ago(-60, 900), st.integers(-GRACE, 90))
+def test_keeping_one_more_commitment_never_lowers_a_score_or_its_reason(engine, town, kind, due, ahead):
+    better = [
+        p.with_row("commitments", settled_commitment(p.subject_id, kind, due, "fulfilled", due - timedelta(days=ahead)))
+        for p in town
+    ]
+    before, after = compared(engine, better, town)
+    for subject, score in before.scores.items():
+        assert after.scores[subject] <= score
+        assert none_rises(before.reasons[subject], after.reasons[subject], COMMITMENTS)
+
+
+@given(engines(), towns(), st.integers(0, 300))
+def test_fulfilling_an_overdue_commitment_never_lowers_a_score(engine, town, days):
+    """Whatever became of it before: open, kept in part or found unfulfilled."""
+    settled = []
+    for person in town:
+        unkept = [i for i, row in enumerate(person.commitments) if row["outcome"] != "fulfilled"]
+        if unkept:
+            row = person.commitments[unkept[0]]
+            day = max(row["made_on"], AS_OF - timedelta(days=days))
+            person = person.changed("commitments", unkept[0], outcome="fulfilled", outcome_on=day)  # noqa: PLW2901 - the same person, better off
+        settled.append(person)
+    before, after = compared(engine, town, settled)
+    for subject, score in before.scores.items():
+        assert after.scores[subject] >= score
+        assert none_rises(after.reasons[subject], before.reasons[subject], COMMITMENTS)
+
+
+@given(engines(), st.integers(0, 10**6), st.data())
+def test_every_reason_moves_only_its_own_way_over_the_whole_input_space(engine, seed, data):
+    """Any vector, any feature: one step further never moves score or reason against its direction."""
+    card = engine.model.scorecard
+    rng = np.random.default_rng(seed)
+    vectors = np.column_stack([rng.integers(f.lowest, f.cap + 1, 200) for f in card.features])
+    position = data.draw(st.integers(0, len(card.features) - 1))
+    feature = card.features[position]
+    further = vectors.copy()
+    further[:, position] = np.minimum(feature.cap, vectors[:, position] + rng.integers(0, feature.cap + 1, 200))
+    for tables in (card.points, card.log_odds):
+        change = (tables.totals(further) - tables.totals(vectors)) * feature.direction
+        assert change.min() >= -1e-12
+        own = (tables.reasons(further)[:, position] - tables.reasons(vectors)[:, position]) * feature.direction
+        assert own.min() >= -1e-12
+    signs = card.points.reasons(vectors) * [f.direction for f in card.features]
+    assert (signs[vectors >= 0] >= 0).all()
+
+
+def test_the_shipped_tables_are_proved(engine):
+    card = engine.model.scorecard
+    assert list(card.problems()) == []
+    directions = [feature.direction for feature in card.features]
+    assert all(direction in (-1, +1) for direction in directions)
+    assert list(violations(card.points, directions)) == []
+    assert list(violations(card.log_odds, directions)) == []
+
+
+@pytest.mark.parametrize("unit", ["points", "log_odds"])
+@given(st.sampled_from(["shipped", *range(13)]), st.data())
+def test_the_proof_catches_a_tampered_cell(unit, which, data):
+    """Push any one cell of any table beyond its neighbour: the proof must see it."""
+    engine = es.load_engine() if which == "shipped" else random_engine(which)
+    card = engine.model.scorecard
+    tables = getattr(card, unit)
+    directions = [feature.direction for feature in card.features]
+    number = data.draw(st.integers(0, len(tables.tables) - 1))
+    table = tables.tables[number]
+    axis = data.draw(st.integers(0, len(table.features) - 1))
+    cell = tuple(data.draw(st.integers(0, size - 1 - (i == axis))) for i, size in enumerate(table.values.shape))
+    neighbour = tuple(i + (j == axis) for j, i in enumerate(cell))
+    tampered = table.values.copy()
+    beyond = 1 if unit == "points" else 1e-9
+    tampered[cell] = tampered[neighbour] + beyond * directions[table.features[axis]]
+    changed = replace(
+        tables, tables=(*tables.tables[:number], replace(table, values=tampered), *tables.tables[number + 1 :])
+    )
+    found = list(violations(changed, directions))
+    assert any(v.cell == cell and v.along == card.features[table.features[axis]].name for v in found)
+
+
+def test_features_that_one_record_can_move_together_never_share_a_table(engine):
+    card = engine.model.scorecard
+    pairs = [table.features for table in card.points.tables if len(table.features) == 2]
+    assert pairs
+    assert all(card.features[a].source != card.features[b].source for a, b in pairs)
