@@ -124,7 +124,15 @@ class Engine:
         return pd.DataFrame({**columns, **integers})
 
     def score_columns(self, records: Records, as_of: date | str, *, reasons: bool = False) -> dict[str, Any]:
-        """Return the columns of :meth:`score` as arrays: whole numbers as masked arrays, texts as objects."""
+        """Return the columns of :meth:`score` as arrays: whole numbers as masked arrays, texts as objects.
+
+        Parameters
+        ----------
+        records : Records
+        as_of : date or str such as "2026-10-31"
+        reasons : bool
+            Add one column ``reason_<feature>`` for each feature.
+        """
         status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         scored_ids, vectors = self._read_vectors(records, as_of)
         subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))

@@ -24,8 +24,9 @@ class Reason:
     def text(self, lang: str = "en") -> str:
         """Return the reason in words: what was counted, how much of it, and over which time."""
         words = texts(lang)
-        template = words["reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason"]
         label, unit = getattr(self.feature, lang), getattr(self.feature, f"unit_{lang}")
+        kind = "reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason" if unit else "reason_count"
+        template = words[kind]
         return str(template.format(label=label, value=self.value, unit=unit, ages=self._ages(lang)))
 
     def _ages(self, lang: str) -> str:

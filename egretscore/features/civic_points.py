@@ -77,6 +77,6 @@ def civic_point_features(policy: Policy) -> tuple[Feature, ...]:
             zh="参与公益活动的种类",
             en="kinds of civic activity",
             unit_zh="种",
-            unit_en="kinds",
+            unit_en="",
         ),
     )

@@ -40,7 +40,7 @@ def _kept(policy: Policy) -> tuple[Feature, ...]:
             zh=f"按时履行：{group.zh}",
             en=f"kept in time: {group.en}",
             unit_zh="次",
-            unit_en="times",
+            unit_en="",
         )
         for group in policy.groups
     )
@@ -59,7 +59,7 @@ def _kept(policy: Policy) -> tuple[Feature, ...]:
             zh="近期按时履行的承诺",
             en="commitments kept in time lately",
             unit_zh="次",
-            unit_en="times",
+            unit_en="",
         ),
         Feature(
             name="kept_months",
@@ -91,7 +91,7 @@ def _kept(policy: Policy) -> tuple[Feature, ...]:
             zh="按时履行的承诺种类",
             en="kinds of commitment kept in time",
             unit_zh="种",
-            unit_en="kinds",
+            unit_en="",
         ),
         Feature(
             name="kept_days_ahead",
@@ -128,7 +128,7 @@ def _breached(policy: Policy) -> tuple[Feature, ...]:
             zh=f"未按时履行：{group.zh}",
             en=f"late or worse: {group.en}",
             unit_zh="次",
-            unit_en="times",
+            unit_en="",
         )
         for group in policy.groups
     )
@@ -146,7 +146,7 @@ def _breached(policy: Policy) -> tuple[Feature, ...]:
             zh=zh,
             en=en,
             unit_zh="次",
-            unit_en="times",
+            unit_en="",
         )
         for name, code, settlements, steps_by_age, cap, zh, en in (
             (

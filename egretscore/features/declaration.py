@@ -67,7 +67,7 @@ class Feature:
     zh, en : str
         Its label.
     unit_zh, unit_en : str
-        The unit of its value.
+        The unit of its value; empty in English where the label says what is counted.
     column : str, optional
         What is summed or told apart, for ``sum`` and ``variety``.
     words : tuple of str

@@ -24,7 +24,7 @@ def penalty_features(policy: Policy) -> tuple[Feature, ...]:
             zh="有效的一般失信行政处罚",
             en="general penalties that stand",
             unit_zh="件",
-            unit_en="penalties",
+            unit_en="",
         ),
         Feature(
             name="penalties_serious",
@@ -39,7 +39,7 @@ def penalty_features(policy: Policy) -> tuple[Feature, ...]:
             zh="有效的严重失信行政处罚",
             en="serious penalties that stand",
             unit_zh="件",
-            unit_en="penalties",
+            unit_en="",
         ),
         Feature(
             name="penalties_repeated",
@@ -54,7 +54,7 @@ def penalty_features(policy: Policy) -> tuple[Feature, ...]:
             zh="有效行政处罚中重复的",
             en="penalties that stand beyond the first",
             unit_zh="件",
-            unit_en="penalties",
+            unit_en="",
         ),
         Feature(
             name="penalties_fines",

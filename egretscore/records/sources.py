@@ -48,11 +48,9 @@ def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
 
 def stage_frame(connection: duckdb.DuckDBPyConnection, table: Table, source: int, frame: Any, label: str) -> None:
     """Put the rows of a pandas, polars or Arrow frame into ``staged``."""
-    import pyarrow as pa
-
     arrow = _as_arrow(frame, label)
     check_columns(table, arrow.column_names, label)
-    numbered = arrow.append_column(_ROW_NUMBER, pa.array(range(1, arrow.num_rows + 1), pa.int64()))
+    numbered = arrow.append_column(_ROW_NUMBER, _numbers(1, arrow.num_rows))
     connection.register("frame", numbered)
     try:
         _stage_relation(connection, table, source, "frame", f'"{_ROW_NUMBER}"', [])
@@ -126,11 +124,7 @@ def _line_blocks(file: Path) -> Iterator[pa.Table]:
         lines = pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), len(ends), [None, pa.py_buffer(starts), pa.py_buffer(block)]
         )
-        unfinished = np.zeros(len(ends), dtype=bool)
-        unfinished[-1] = not block.endswith(b"\n")
-        return pa.table(
-            {"row": np.arange(first, first + len(ends), dtype=np.int64), "line": lines, "unfinished": unfinished}
-        )
+        return pa.table({"row": _numbers(first, len(ends)), "line": lines})
 
     with file.open("rb") as stream:
         header = stream.readline()
@@ -148,6 +142,15 @@ def _line_blocks(file: Path) -> Iterator[pa.Table]:
             yield lines
         if rest:
             yield numbered(rest, rows + 1)
+
+
+def _numbers(first: int, count: int) -> pa.Int64Array:
+    """Return whole numbers as Arrow holds them (``pa.array`` of a numpy array would import pandas)."""
+    import numpy as np
+    import pyarrow as pa
+
+    numbers = np.arange(first, first + count, dtype=np.int64)
+    return pa.Int64Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(numbers)])
 
 
 def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
@@ -168,7 +171,14 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
             expected="the names of the columns in UTF-8",
             remedy="Save the file again as CSV in UTF-8.",
         ) from error
-    return next(csv.reader([text.rstrip("\r\n")]), [""])
+    try:
+        return next(csv.reader([text.rstrip("\r\n")], strict=True), [""])
+    except csv.Error as error:
+        raise RecordsError(
+            f"the first line cannot be read ({error})",
+            file=file,
+            expected="the names of the columns, separated by commas",
+        ) from error
 
 
 def _split_lines(width: int) -> str:
@@ -180,11 +190,12 @@ def _split_lines(width: int) -> str:
     )
     return f"""
         WITH decoded AS (
-            SELECT row, unfinished, TRY(decode(line)) IS NULL AS garbled,
-                   coalesce(
-                       rtrim(TRY(decode(line)), chr(13) || chr(10)),
-                       regexp_replace(CAST(line AS VARCHAR), '(\\\\x0D)?\\\\x0A$', '')
-                   ) AS text
+            -- Bytes that are not UTF-8 are shown as DuckDB shows them, line ends included: \\x0D\\x0A.
+            SELECT row, TRY(decode(line)) AS decoded, decoded IS NULL AS garbled,
+                   coalesce(decoded, CAST(line AS VARCHAR)) AS whole,
+                   NOT ends_with(whole, CASE WHEN garbled THEN '\\x0A' ELSE chr(10) END) AS unfinished,
+                   CASE WHEN garbled THEN regexp_replace(whole, '(\\\\x0D)*(\\\\x0A)?$', '')
+                        ELSE rtrim(whole, chr(13) || chr(10)) END AS text
             FROM lines
         ), cut AS (
             SELECT *, CASE WHEN contains(text, '"') THEN regexp_extract_all(',' || text, ',({_CELL})', 1)

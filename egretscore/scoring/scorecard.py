@@ -53,7 +53,7 @@ class Scorecard:
         return self.points.totals(vectors)
 
     def reasons(self, vectors: ArrayLike) -> NDArray[np.int64]:
-        """Return the points of each feature, shape (n, n_features): with the blank score, a row adds up to the score."""
+        """Return the points of each feature, shape (n, n_features): a row and the blank score make the score."""
         return self.points.reasons(vectors)
 
     def chance(self, score: ArrayLike) -> NDArray[np.float64]:
@@ -72,7 +72,7 @@ class Scorecard:
                 )
         least, greatest = self.points.bounds()
         if least < self.scale.minimum or greatest > self.scale.maximum:
-            yield f"the tables reach from {least:g} to {greatest:g}, beyond {self.scale.minimum} to {self.scale.maximum}"
+            yield f"the tables reach from {least:g} to {greatest:g}, off the scale"
         sources = [feature.source for feature in self.features]
         for table in self.log_odds.tables:
             if len(table.features) > 1 and len({sources[f] for f in table.features}) == 1:

@@ -34,7 +34,7 @@ def test_blank_score_and_reasons_add_up_to_the_score(engine, town):
 
 def printed_sum(text: str) -> list[int]:
     """Read the numbers of the printed sum, the total last."""
-    section = text.split("point by point\n")[1].split("= the score")[0]
+    section = text.split("point by point\n")[1].split("= the score", maxsplit=1)[0]
     return [int(number) for number in re.findall(r"^ *([+-]?\d+)  ", section, re.MULTILINE)]
 
 

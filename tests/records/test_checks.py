@@ -1,0 +1,283 @@
+"""Records at the door: every wrong thing is named with file, row, column, value and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import egretscore as es
+
+ROWS = {
+    "consents": {
+        "subject_id": "p1",
+        "letter_version": "2023-B",
+        "adult_confirmed": "true",
+        "granted_on": "2025-01-01",
+        "withdrawn_on": "",
+    },
+    "civic_points": {
+        "record_id": "cp-1",
+        "subject_id": "p1",
+        "activity": "volunteering",
+        "points": "10",
+        "earned_on": "2025-02-01",
+        "recorded_on": "2025-02-02",
+        "excluded_on": "",
+    },
+    "penalties": {
+        "decision_no": "示罚决字〔2025〕第1号",
+        "subject_id": "p1",
+        "category": "fine",
+        "fine_yuan": "200.50",
+        "decided_on": "2025-03-01",
+        "effective_on": "2025-04-01",
+        "revoked_on": "",
+        "repaired_on": "",
+        "authority": "示例市城市管理局",
+        "authority_code": "91350100M000100Y43",
+        "recorded_on": "2025-03-05",
+    },
+    "commitments": {
+        "commitment_id": "cm-1",
+        "subject_id": "p1",
+        "kind": "library_loan",
+        "made_on": "2025-05-01",
+        "due_on": "2025-06-01",
+        "outcome": "fulfilled",
+        "outcome_on": "2025-05-20",
+        "amount_yuan": "",
+        "recorded_on": "2025-05-01",
+    },
+    "objections": {
+        "table": "penalties",
+        "record_id": "示罚决字〔2025〕第1号",
+        "subject_id": "p1",
+        "filed_on": "2025-05-01",
+        "resolved_on": "2025-05-10",
+        "outcome": "rejected",
+    },
+}
+
+
+def write(folder: Path, **changes: list[dict[str, str]]) -> Path:
+    """Write one good row into each table, and the changed copies of it below."""
+    for table, row in ROWS.items():
+        rows = [row, *({**row, **change} for change in changes.get(table, []))]
+        lines = [",".join(row), *(",".join(r.values()) for r in rows)]
+        (folder / f"{table}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_good_rows_go_on(tmp_path):
+    records = es.read_records(write(tmp_path))
+    assert records.problems == ()
+    assert [(c.rows, c.good, c.quarantined, c.repeated) for c in records.counts] == [(1, 1, 0, 0)] * 5
+
+
+WRONG_CELLS = [
+    ("consents", "subject_id", "350203199001011234"),
+    ("consents", "subject_id", "13800138000"),
+    ("consents", "subject_id", ""),
+    ("consents", "letter_version", "2019"),
+    ("consents", "adult_confirmed", "yes"),
+    ("consents", "granted_on", "2025-02-30"),
+    ("consents", "granted_on", "01/02/2025"),
+    ("consents", "withdrawn_on", "2024-12-31"),
+    ("civic_points", "activity", "cheering"),
+    ("civic_points", "points", "-5"),
+    ("civic_points", "points", "2.5"),
+    ("civic_points", "points", "ten"),
+    ("civic_points", "points", "99999999999"),
+    ("civic_points", "recorded_on", "2025-01-31"),
+    ("civic_points", "excluded_on", "2025-01-31"),
+    ("penalties", "category", "parking"),
+    ("penalties", "fine_yuan", "-1"),
+    ("penalties", "fine_yuan", "1.234"),
+    ("penalties", "authority_code", "91350100M000100Y44"),
+    ("penalties", "authority_code", "91350100M000100Y4"),
+    ("penalties", "authority_code", "91350100I000100Y43"),
+    ("penalties", "effective_on", "2025-02-28"),
+    ("penalties", "repaired_on", "2025-02-28"),
+    ("penalties", "revoked_on", "1899-12-31"),
+    ("penalties", "recorded_on", "2025-02-28"),
+    ("penalties", "authority", "局\u200f"),
+    ("penalties", "decision_no", " 1"),
+    ("commitments", "kind", "promise"),
+    ("commitments", "due_on", "2025-04-30"),
+    ("commitments", "outcome", "done"),
+    ("commitments", "outcome_on", "2025-04-01"),
+    ("commitments", "outcome_on", ""),
+    ("commitments", "amount_yuan", "12,5"),
+    ("objections", "table", "consents"),
+    ("objections", "outcome", "won"),
+    ("objections", "resolved_on", "2025-04-30"),
+    ("objections", "filed_on", "2025-5-1"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value"), WRONG_CELLS)
+def test_a_wrong_cell_is_named_and_its_row_set_aside(tmp_path, table, column, value):
+    written = f'"{value}"' if "," in value else value
+    records = es.read_records(write(tmp_path, **{table: [{column: written}]}))
+    found = [p for p in records.problems if p.expected[:11] != "no doubt ab"]
+    assert [(p.table, Path(p.file).name, p.row, p.column) for p in found] == [(table, f"{table}.csv", 2, column)]
+    assert found[0].value == (value or None)
+    assert found[0].expected
+    message = str(found[0])
+    assert f"{table}.csv, row 2: {column!r} is" in message
+    assert "Expected" in message
+    count = next(c for c in records.counts if c.table == table)
+    assert count.rows == count.good + count.quarantined + count.repeated == 2
+
+
+def test_every_wrong_cell_of_a_row_is_named(tmp_path):
+    records = es.read_records(
+        write(tmp_path, civic_points=[{"activity": "x", "points": "y", "recorded_on": "2025-01-01"}])
+    )
+    assert [p.column for p in records.problems] == ["activity", "points", "recorded_on"]
+    assert records.counts[1].quarantined == 1
+
+
+def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_path):
+    records = es.read_records(
+        write(tmp_path, civic_points=[{}, {"record_id": "cp-2"}, {"record_id": "cp-2", "points": "11"}])
+    )
+    count = records.counts[1]
+    assert (count.rows, count.good, count.quarantined, count.repeated) == (4, 1, 2, 1)
+    assert [p.row for p in records.problems] == [3, 4]
+    assert all(p.value == "cp-2" for p in records.problems)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda f: f.unlink(), "no file of consents"),
+        (lambda f: f.write_bytes(b""), "empty"),
+        (lambda f: f.write_bytes("subject_id,姓名\n".encode("gb18030")), "not UTF-8"),
+        (lambda f: f.write_bytes("subject_id,granted_on\n".encode("utf-16")), "UTF-16"),
+        (lambda f: f.write_text("subject_id,letter_version,adult_confirmed,granted_on\n"), "withdrawn_on"),
+        (
+            lambda f: f.write_text("subject_id,leter_version,adult_confirmed,granted_on,withdrawn_on\n"),
+            "letter_version",
+        ),
+        (lambda f: f.write_text("subject_id;letter_version;adult_confirmed;granted_on\n"), "separated by commas"),
+        (
+            lambda f: f.write_text("subject_id,subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"),
+            "twice",
+        ),
+        (
+            lambda f: f.write_text("subject_id,blood_type,letter_version,adult_confirmed,granted_on,withdrawn_on\n"),
+            "blood type",
+        ),
+        (lambda f: f.rename(f.with_name("consent.csv")), "Did you mean 'consents'"),
+        (lambda f: f.rename(f.with_suffix(".parquet")), "Parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, make: Callable[[Path], object], says):
+    make(write(tmp_path) / "consents.csv")
+    with pytest.raises(es.RecordsError) as wrong:
+        es.read_records(tmp_path)
+    assert says in str(wrong.value)
+    assert "consent" in str(wrong.value)
+
+
+def test_no_folder_is_a_clear_error(tmp_path):
+    with pytest.raises(es.RecordsError, match="nowhere"):
+        es.read_records(tmp_path / "nowhere")
+
+
+def test_bad_lines_are_set_aside_with_their_text(tmp_path):
+    file = write(tmp_path) / "consents.csv"
+    lines = [
+        b"p2,2023-B,true,2025-01-01",
+        b"p3,2023-B,true,2025-01-01,,",
+        "p4,2023-B,true,2025-01-01,错".encode("gb18030"),
+        b'p5,"2023-B,true,2025-01-01,',
+        b'p6,"2023-B",true,"2025-01-01",""\r',
+        b"",
+        b"p7,2023-B,true,2025-01-01,",
+        b"p8,2023-B,tr",
+    ]
+    file.write_bytes(file.read_bytes() + b"\n".join(lines))
+    records = es.read_records(tmp_path)
+    found = {p.row: p for p in records.problems}
+    assert set(found) == {2, 3, 4, 5, 9}
+    assert found[2].expected == "5 cells, not 4"
+    assert found[3].expected == "5 cells, not 6"
+    assert found[4].expected == "text in UTF-8"
+    assert found[5].expected == "quotes that close"
+    assert found[9].expected == "5 cells, not 3; the file ends in the middle of this row"
+    assert found[2].original == lines[0].decode()
+    assert [row for (row,) in records.connect().execute("SELECT subject_id FROM consents").fetchall()] == [
+        "p1",
+        "p6",
+        "p7",
+    ]
+    count = records.counts[0]
+    assert (count.rows, count.good, count.quarantined) == (8, 3, 5)
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path):
+    file = write(tmp_path) / "consents.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert es.read_records(tmp_path).problems == ()
+
+
+def test_a_file_without_a_last_line_end_is_whole(tmp_path):
+    file = write(tmp_path) / "consents.csv"
+    file.write_bytes(file.read_bytes().rstrip(b"\n"))
+    assert es.read_records(tmp_path).counts[0].good == 1
+
+
+def test_tables_other_than_consents_may_be_absent(tmp_path):
+    write(tmp_path)
+    for table in ("civic_points", "penalties", "commitments", "objections"):
+        (tmp_path / f"{table}.csv").unlink()
+    records = es.read_records(tmp_path)
+    assert es.load_engine().explain(records, "p1", "2026-01-01").score == 550
+
+
+@pytest.mark.parametrize("damage", ["cut in half", "only the magic bytes", "no footer"])
+def test_a_damaged_parquet_file_is_a_clear_error(tmp_path, damage):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    file = write(tmp_path) / "civic_points.parquet"
+    (tmp_path / "civic_points.csv").unlink()
+    parquet.write_table(pa.table({name: [cell] * 5000 for name, cell in ROWS["civic_points"].items()}), file)
+    whole = file.read_bytes()
+    damaged = {"cut in half": whole[: len(whole) // 2], "only the magic bytes": b"PAR1", "no footer": whole[:-20]}
+    file.write_bytes(damaged[damage])
+    with pytest.raises(es.RecordsError, match=r"civic_points\.parquet"):
+        es.read_records(tmp_path)
+
+
+def test_the_quarantine_loses_nothing(tmp_path):
+    import csv
+    import json
+
+    bad = {"points": "-1", "excluded_on": 'never, "ever"'}
+    written = {**bad, "excluded_on": '"never, ""ever"""'}
+    records = es.read_records(write(tmp_path, civic_points=[written]))
+    files = records.write_quarantine(tmp_path / "aside")
+    assert [file.name for file in files] == ["civic_points.csv"]
+    with files[0].open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert [(line["row"], line["column"], line["value"]) for line in lines] == [
+        ("2", "excluded_on", bad["excluded_on"]),
+        ("2", "points", "-1"),
+    ]
+    original = {name: cell or None for name, cell in {**ROWS["civic_points"], **bad}.items()}
+    assert json.loads(lines[0]["original"]) == original
+    assert list(records.quarantine["column"]) == ["excluded_on", "points"]
+
+
+def test_frames_of_other_kinds_and_tables_are_refused():
+    with pytest.raises(es.ArgumentError, match="Did you mean 'consents'"):
+        es.read_records({"consent": {}})
+    with pytest.raises(es.RecordsError, match="consents"):
+        es.read_records({"penalties": {name: [] for name in ROWS["penalties"]}})
+    with pytest.raises(es.RecordsError, match="pandas, polars or Arrow"):
+        es.read_records({"consents": 7})

@@ -1,0 +1,147 @@
+"""The bundle: text, hashed, never unpickled; altered by a byte it is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import egretscore as es
+from egretscore.scoring.bundle import MANIFEST, SEAL, bundle_files
+from egretscore.shipped import shipped_model
+
+FILES = sorted(file.name for file in shipped_model().iterdir())
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    return Path(shutil.copytree(shipped_model(), tmp_path_factory.mktemp("bundle") / "model"))
+
+
+@given(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_a_changed_byte_in_any_file_is_refused(copy, name, where, change):
+    file = copy / name
+    whole = file.read_bytes()
+    position = int(where * len(whole))
+    file.write_bytes(whole[:position] + bytes([whole[position] ^ change]) + whole[position + 1 :])
+    try:
+        with pytest.raises(es.BundleError, match="manifest" if name == SEAL else name):
+            es.load_engine(copy)
+    finally:
+        file.write_bytes(whole)
+
+
+@given(st.sampled_from(FILES), st.sampled_from([b"", b"\n", b" "]))
+def test_a_longer_or_shorter_file_is_refused(copy, name, added):
+    file = copy / name
+    whole = file.read_bytes()
+    file.write_bytes(whole + added if added else whole[:-1])
+    try:
+        with pytest.raises(es.BundleError):
+            es.load_engine(copy)
+    finally:
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_refused(tmp_path, name):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    (folder / name).unlink()
+    with pytest.raises(es.BundleError, match="missing"):
+        es.load_engine(folder)
+
+
+def test_no_folder_at_all_is_refused(tmp_path):
+    with pytest.raises(es.BundleError, match="nowhere"):
+        es.load_engine(tmp_path / "nowhere")
+
+
+def reseal(folder: Path, manifest: dict) -> None:
+    import hashlib
+
+    for name in manifest["files"]:
+        if (folder / name).is_file():
+            manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    text = json.dumps(manifest)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / SEAL).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST}\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.update(format=99), "format"),
+        (lambda m: m.update(format=None), "format"),
+        (lambda m: m.pop("features"), "does not fit together"),
+        (lambda m: m["features"].pop(), "does not fit together"),
+        (lambda m: m["features"][0].update(direction=-1), "breaks a promise"),
+        (lambda m: m["files"].update({"../../etc/passwd": "0"}), "no part of a model"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused_even_when_resealed(tmp_path, change, says):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(manifest)
+    reseal(folder, manifest)
+    with pytest.raises(es.BundleError, match=says):
+        es.load_engine(folder)
+
+
+def test_a_tampered_table_is_refused_even_when_resealed(tmp_path):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    scorecard = folder / "scorecard.csv"
+    lines = scorecard.read_text(encoding="utf-8").splitlines()
+    *cells, log_odds, points = lines[2].split(",")
+    lines[2] = ",".join([*cells, str(float(log_odds) - 1), str(int(points) - 144)])
+    scorecard.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    reseal(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    with pytest.raises(es.BundleError, match=r"goes the wrong way|whole points"):
+        es.load_engine(folder)
+
+
+def test_what_is_read_is_what_was_written(engine, tmp_path):
+    engine.model.save(tmp_path / "again")
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (shipped_model() / name).read_bytes()
+    assert es.load_engine(tmp_path / "again").sha256 == engine.sha256
+    assert set(bundle_files(engine.model)) == set(FILES)
+
+
+def test_saving_replaces_a_model_and_nothing_else(engine, tmp_path):
+    engine.model.save(tmp_path / "model")
+    engine.model.save(tmp_path / "model")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(es.ArgumentError, match="something else"):
+        engine.model.save(tmp_path / "other")
+    assert (tmp_path / "other" / "thesis.txt").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "other"]
+
+
+def test_format_1_stays_readable():
+    """The shipped bundle is of format 1; when the format changes, a copy of it goes into the tests."""
+    manifest = json.loads((shipped_model() / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["format"] == 1
+    assert es.load_engine().name == manifest["name"]
+
+
+def test_nothing_on_the_way_in_can_unpickle():
+    package = Path(es.__file__).parent
+    for file in package.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "import pickle" not in text
+        assert "joblib" not in text
+        assert "allow_pickle" not in text
+
+
+def test_the_seal_is_what_sha256sum_checks():
+    import subprocess
+
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum here")
+    done = subprocess.run(["sha256sum", "-c", SEAL], cwd=shipped_model(), check=False, capture_output=True)  # noqa: S607 - the one on the path is meant
+    assert done.returncode == 0

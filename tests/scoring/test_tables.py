@@ -1,0 +1,133 @@
+"""The forest, the tables compiled from it, and LightGBM's and shap's own words on the same model."""
+
+from __future__ import annotations
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from whole_records import shipped_engine
+
+from egretscore.scoring.estimator import ScoreTableClassifier
+from egretscore.scoring.forest import compile_forest
+from egretscore.scoring.pairs import best_pairs, gains_of_pairs, stages
+from egretscore.scoring.scorecard import read_scorecard, write_scorecard
+
+
+def vectors_of(seed: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    features = shipped_engine().model.scorecard.features
+    dense = np.column_stack([rng.integers(f.lowest, f.cap + 1, count) for f in features])
+    return np.where(rng.random(dense.shape) < 0.5, 0, dense)
+
+
+def test_shap_agrees_with_the_unrounded_tables(engine):
+    """TreeExplainer, one background row of zeros, on the bundle's model.txt."""
+    import shap
+
+    booster = lgb.Booster(model_str=engine.model.forest)
+    vectors = vectors_of(0, 300).astype(float)
+    explainer = shap.TreeExplainer(booster, data=np.zeros((1, vectors.shape[1])), feature_perturbation="interventional")
+    card = engine.model.scorecard
+    assert np.allclose(explainer.shap_values(vectors), card.log_odds.reasons(vectors), atol=1e-6, rtol=0)
+    assert np.isclose(explainer.expected_value, card.log_odds.base, atol=1e-6, rtol=0)
+
+
+@given(st.integers(0, 10**6))
+def test_lightgbm_agrees_with_the_tables(seed):
+    engine = shipped_engine()
+    vectors = vectors_of(seed, 200)
+    raw = lgb.Booster(model_str=engine.model.forest).predict(vectors.astype(float), raw_score=True)
+    assert np.allclose(raw, engine.model.scorecard.log_odds.totals(vectors), atol=1e-12, rtol=0)
+
+
+def test_the_published_scorecard_is_the_model(engine):
+    card = engine.model.scorecard
+    text = write_scorecard(card)
+    again = read_scorecard(text, card.features, card.scale, card.log_odds.base)
+    assert write_scorecard(again) == text
+    vectors = vectors_of(1, 500)
+    assert (again.reasons(vectors) == card.reasons(vectors)).all()
+    assert np.array_equal(again.log_odds.totals(vectors), card.log_odds.totals(vectors))
+
+
+def test_a_scorecard_with_a_changed_or_missing_line_is_refused(engine):
+    card = engine.model.scorecard
+    lines = write_scorecard(card).splitlines()
+    changed = lines[3].rsplit(",", 1)
+    for damaged in (
+        [*lines[:3], f"{changed[0]},{int(changed[1]) + 1}", *lines[4:]],
+        [*lines[:3], *lines[4:]],
+        [*lines, lines[3]],
+    ):
+        with pytest.raises(ValueError, match="table"):
+            read_scorecard("\n".join(damaged), card.features, card.scale, card.log_odds.base)
+
+
+def test_the_scorecard_is_small_enough_to_print(engine):
+    """Ten A4 pages of sixty lines; a pair table is a grid of at most sixteen steps each way."""
+    from egretscore.scoring.publication import publication
+
+    published = publication(engine.model).split("## Proof")[0].split("## Points of one feature")[1]
+    assert len(published.splitlines()) < 600
+    assert all(len(cuts) <= 16 for cuts in engine.model.scorecard.points.cuts)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.booleans(),
+    st.integers(0, 4),
+)
+def test_any_forest_within_pairs_compiles_exactly(seed, missing, pairs):
+    """Random data with or without gaps and directions: tables, LightGBM and reasons say the same."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-5, 12, (300, 4)).astype(float)
+    y = (X[:, 0] * X[:, 1] + 3 * X[:, 2] + rng.normal(size=300) * 10 > 15).astype(int)
+    if len(np.unique(y)) < 2:
+        return
+    if missing:
+        X[rng.random(X.shape) < 0.15] = np.nan
+    directions = rng.integers(-1, 2, 4).tolist()
+    model = ScoreTableClassifier(monotone=directions, max_pairs=pairs, max_rounds=30, min_people=5).fit(X, y)
+    fresh = rng.integers(-8, 15, (200, 4)).astype(float)
+    if missing:
+        fresh[rng.random(fresh.shape) < 0.3] = np.nan
+    raw = model.booster_.predict(fresh, raw_score=True)
+    assert np.allclose(model.decision_function(fresh), raw, atol=1e-12)
+    assert np.allclose(model.tables_.base + model.explain(fresh).sum(axis=1), raw, atol=1e-12)
+    assert len([t for t in model.tables_.tables if len(t.features) == 2]) <= pairs
+
+
+def test_a_forest_beyond_pairs_is_refused():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = (X[:, 0] * X[:, 1] * X[:, 2] > 0).astype(int)
+    free = lgb.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, lgb.Dataset(X, y), 10)
+    with pytest.raises(ValueError, match="more than 2 features"):
+        compile_forest(free.dump_model(), ["a", "b", "c"], np.zeros(3), [False] * 3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda p: p[0] < p[1]), unique=True, max_size=12)
+)
+def test_stages_hold_every_feature_once_and_every_pair_in_one_stage(pairs):
+    dealt = stages(pairs, 8)
+    for stage in dealt:
+        assert sorted(feature for group in stage for feature in group) == list(range(8))
+        assert all(len(group) <= 2 for group in stage)
+    together = [tuple(group) for stage in dealt for group in stage if len(group) == 2]
+    assert sorted(together) == sorted(pairs)
+
+
+def test_pairs_are_ranked_by_the_gain_of_splits_right_below():
+    leaf = {"leaf_value": 0.0}
+
+    def split(feature: int, gain: float, left: dict, right: dict) -> dict:
+        return {"split_feature": feature, "split_gain": gain, "left_child": left, "right_child": right}
+
+    tree = split(0, 9.0, split(1, 2.0, leaf, split(2, 1.0, leaf, leaf)), split(0, 5.0, leaf, leaf))
+    gains = gains_of_pairs({"tree_info": [{"tree_structure": tree}]})
+    assert gains == {(0, 1): 2.0, (1, 2): 1.0}
+    assert best_pairs(gains, 1, lambda *_: True) == [(0, 1)]
+    assert best_pairs(gains, 5, lambda a, _: a > 0) == [(1, 2)]

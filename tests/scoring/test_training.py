@@ -1,0 +1,143 @@
+"""Training: the same bytes for the same records and seed, honest splits, and people who may be learnt from."""
+
+from __future__ import annotations
+
+import re
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+import egretscore as es
+from egretscore.dates import as_day
+from egretscore.scoring.bundle import bundle_files
+from egretscore.scoring.snapshots import take_snapshots
+from egretscore.scoring.training import FEWEST_PEOPLE_IN_A_LEAF, _split
+
+DATES = ("2024-10-01", "2025-10-01")
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory) -> es.Records:
+    folder = tmp_path_factory.mktemp("town") / "town"
+    es.simulate_town(4000, folder, seed=3, file_format="parquet")
+    return es.read_records(folder)
+
+
+@pytest.fixture(scope="module")
+def model(town) -> es.Model:
+    return es.train(town, DATES, seed=1)
+
+
+def test_the_same_records_and_seed_give_the_same_bytes(town, model):
+    again = es.train(town, reversed(DATES), seed=1)
+    assert bundle_files(again) == bundle_files(model)
+    assert again.sha256 == model.sha256
+    assert es.train(town, DATES, seed=2).sha256 != model.sha256
+
+
+def test_no_leaf_rests_on_fewer_than_twenty_people(town, model):
+    """Count again, from the snapshots and the forest, apart from the code that promises it."""
+    features = model.scorecard.features
+    dates = [as_day(day) for day in DATES]
+    snapshots = take_snapshots(town, features, model.policy, dates, 365)
+    learn, _, _ = _split(snapshots, dates, 1)
+    people = snapshots.subject_ids[learn]
+    leaves = lgb.Booster(model_str=model.forest).predict(snapshots.vectors[learn].astype(float), pred_leaf=True)
+    fewest = min(len(set(people[tree == leaf])) for tree in np.asarray(leaves, dtype=int).T for leaf in np.unique(tree))
+    assert fewest == model.training["smallest_leaf_people"] >= FEWEST_PEOPLE_IN_A_LEAF
+
+
+def test_validation_is_on_later_dates_and_other_people(town, model):
+    dates = [as_day(day) for day in DATES]
+    snapshots = take_snapshots(town, model.scorecard.features, model.policy, dates, 365)
+    learn, hold_out, later = _split(snapshots, dates, 1)
+    assert later
+    assert not (learn & hold_out).any()
+    assert not set(snapshots.subject_ids[learn]) & set(snapshots.subject_ids[hold_out])
+    assert snapshots.as_of[learn].max() < snapshots.as_of[hold_out].min()
+    assert model.report.later
+    assert model.report.held_out["as_of"] == [DATES[-1]]
+
+
+def test_with_one_date_the_report_says_so(town):
+    report = es.train(town, [DATES[0]]).report
+    assert not report.later
+    assert "no later date was given" in str(report)
+
+
+def test_the_report_says_what_the_issue_asks(model):
+    text = str(model.report)
+    for name in ("score", "unrounded", "logistic_regression", "lightgbm_unconstrained"):
+        assert re.search(rf"^{name} +0\.\d{{4}} +0\.\d{{4}} +0\.\d{{4}} +0\.\d{{4}}$", text, re.MULTILINE)
+    assert len(model.report.measures["score"].calibration) == 10
+    assert "tenth 10" in text
+
+
+def test_every_tree_lives_in_one_pair_of_features(model):
+    forest = lgb.Booster(model_str=model.forest).dump_model()
+
+    def features(node: dict) -> set[int]:
+        if "split_feature" not in node:
+            return set()
+        return {node["split_feature"]} | features(node["left_child"]) | features(node["right_child"])
+
+    used = [frozenset(features(tree["tree_structure"])) for tree in forest["tree_info"]]
+    names = [feature.name for feature in model.scorecard.features]
+    chosen = {frozenset(names.index(name) for name in pair) for pair in model.training["pairs"]}
+    assert all(len(pair) < 2 or pair in chosen for pair in used)
+
+
+def test_rounding_to_whole_points_costs_nothing_to_speak_of(model):
+    measures = model.report.measures
+    assert abs(measures["score"].auc - measures["unrounded"].auc) < 0.002
+
+
+def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
+    """Work the outcomes of some people out again, row by row."""
+    from datetime import timedelta
+
+    day, horizon, grace = as_day(DATES[0]), 365, model.policy.commitments.grace_days
+    snapshots = take_snapshots(town, model.scorecard.features, model.policy, [day], horizon)
+    database = town.connect()
+    known_on = day + timedelta(days=horizon + grace + 1)
+    for subject, kept in list(zip(snapshots.subject_ids, snapshots.kept, strict=True))[:150]:
+        rows = database.execute(
+            "SELECT commitment_id, due_on, outcome, outcome_on, recorded_on FROM commitments WHERE subject_id = ?",
+            [subject],
+        ).fetchall()
+        objections = database.execute(
+            "SELECT record_id, filed_on, resolved_on, outcome FROM objections "
+            "WHERE \"table\" = 'commitments' AND subject_id = ?",
+            [subject],
+        ).fetchall()
+        disputed = {
+            record
+            for record, filed, resolved, outcome in objections
+            if filed <= known_on and (resolved is None or resolved > known_on or outcome == "upheld")
+        }
+        ends = []
+        for record, due, outcome, outcome_on, recorded in rows:
+            if not day < due <= day + timedelta(days=horizon) or recorded > known_on:
+                continue
+            if outcome_on is not None and outcome_on <= day:
+                continue
+            in_time = outcome == "fulfilled" and outcome_on <= min(known_on, due + timedelta(days=grace))
+            if in_time or record not in disputed:
+                ends.append(in_time)
+        assert kept == pytest.approx(sum(ends) / len(ends))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"as_of": []}, es.ArgumentError, "as-of date"),
+        ({"as_of": ["yesterday"]}, es.ArgumentError, "yesterday"),
+        ({"as_of": DATES, "horizon_days": 0}, es.ArgumentError, "horizon_days"),
+        ({"as_of": ["2031-01-01"]}, es.TrainingError, "only 0 people"),
+        ({"as_of": ["2021-01-01"]}, es.TrainingError, "only 0 people"),
+    ],
+)
+def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
+    with pytest.raises(error, match=says):
+        es.train(town, **arguments)

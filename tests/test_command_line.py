@@ -1,0 +1,254 @@
+"""The command line: its contract, its errors and its manners."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+import egretscore as es
+from egretscore.cli import main
+from egretscore.shipped import shipped_model
+
+SAMPLE, MODEL = str(es.sample_records()), str(shipped_model())
+AS_OF = "2026-10-31"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from egretscore.cli import main; sys.exit(main())", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+        env={**os.environ, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **environment},
+    )
+
+
+def someone(status: str) -> str:
+    scores = es.load_engine().score(es.read_records(SAMPLE), AS_OF)
+    return str(scores.loc[scores["status"] == status, "subject_id"].iloc[0])
+
+
+def test_explain_without_options_explains_someone_of_the_sample_town(capsys):
+    assert main(["explain", "--lang", "en"]) == 0
+    text = capsys.readouterr().out
+    assert "invented" in text
+    assert f"As of: {AS_OF}" in text
+    assert "= the score" in text
+    assert main(["explain", "--lang", "zh"]) == 0
+    assert "虚构" in capsys.readouterr().out
+
+
+def test_explain_as_json_has_the_fields_of_the_contract(capsys):
+    assert main(["explain", "--format", "json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert set(made) == {
+        "subject_id",
+        "status",
+        "as_of",
+        "score",
+        "grade",
+        "blank_score",
+        "model",
+        "reasons",
+        "benefits",
+    }
+    assert {"name", "sha256"} <= set(made["model"])
+    assert made["status"] == "scored"
+    assert made["score"] == made["blank_score"] + sum(reason["points"] for reason in made["reasons"])
+    for reason in made["reasons"]:
+        assert set(reason) == {"feature", "code", "indicator", "value", "points", "text"}
+    for benefit in made["benefits"]:
+        assert set(benefit) == {"id", "name", "min_score", "eligible", "ordinary_route"}
+
+
+def test_json_speaks_the_language_asked_for(capsys):
+    main(["explain", "--format", "json", "--lang", "zh"])
+    made = json.loads(capsys.readouterr().out)
+    assert any("公共图书馆" in benefit["name"] for benefit in made["benefits"])
+
+
+@pytest.mark.parametrize("status", ["not_consented", "withdrawn", "not_adult"])
+def test_who_is_not_scored_gets_status_3(status, capsys):
+    subject = someone(status)
+    arguments = ["explain", subject, "--records", SAMPLE, "--as-of", AS_OF]
+    assert main([*arguments, "--format", "json"]) == 3
+    made = json.loads(capsys.readouterr().out)
+    assert (made["status"], made["score"], made["grade"], made["reasons"]) == (status, None, None, [])
+    assert not any(benefit["eligible"] for benefit in made["benefits"])
+    assert main(arguments) == 3
+    assert "No score is made" in capsys.readouterr().out
+
+
+def test_score_writes_one_parquet_file(tmp_path, capsys):
+    out = tmp_path / "deep" / "scores.parquet"
+    assert main(["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out), "--reasons"]) == 0
+    table = parquet.read_table(out)
+    engine = es.load_engine()
+    assert table.column_names == [
+        *("subject_id", "status", "score", "grade"),
+        *(f"reason_{name}" for name in engine.feature_names),
+    ]
+    assert all(pa.types.is_integer(table.schema.field(name).type) for name in table.column_names[4:])
+    expected = engine.score(es.read_records(SAMPLE), AS_OF, reasons=True)
+    assert (
+        table["score"].to_pylist() == expected["score"].astype(object).where(expected["score"].notna(), None).tolist()
+    )
+    assert [file.name for file in out.parent.iterdir()] == ["scores.parquet"]
+    assert "people scored" in capsys.readouterr().err
+
+
+def test_score_without_reasons_has_four_columns(tmp_path):
+    out = tmp_path / "scores.parquet"
+    assert main(["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out)]) == 0
+    assert parquet.read_schema(out).names == ["subject_id", "status", "score", "grade"]
+
+
+def test_simulate_train_validate_publish(tmp_path, capsys):
+    town, model = tmp_path / "town", tmp_path / "model"
+    assert main(["simulate", "--residents", "2500", "--out", str(town), "--seed", "5", "--format", "parquet"]) == 0
+    assert main(["validate", "--records", str(town)]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[-1].startswith("in all")
+    assert (
+        main(["train", "--records", str(town), "--as-of", "2024-10-01", "--as-of", "2025-10-01", "--out", str(model)])
+        == 0
+    )
+    assert "lightgbm_unconstrained" in capsys.readouterr().out
+    assert main(["publish", "--model", str(model)]) == 0
+    published = capsys.readouterr().out
+    for heading in ("## Points of one feature", "## Proof that it goes one way", "## The queries", "SELECT"):
+        assert heading in published
+    assert " 0 the wrong way" in published
+    assert main(["explain", someone("scored"), "--records", SAMPLE, "--model", str(model), "--as-of", AS_OF]) == 0
+
+
+def test_validate_names_what_is_wrong_and_ends_with_the_table(tmp_path, capsys):
+    records = tmp_path / "records"
+    records.mkdir()
+    good = (es.sample_records() / "consents.csv").read_text(encoding="utf-8").splitlines()[:3]
+    (records / "consents.csv").write_text("\n".join([*good, "p1,2023-B,true,2025-02-30,", ""]), encoding="utf-8")
+    assert main(["validate", "--records", str(records), "--quarantine", str(tmp_path / "aside")]) == 1
+    said = capsys.readouterr()
+    assert "consents.csv, row 3: 'granted_on' is '2025-02-30'" in said.out
+    assert said.out.splitlines()[-1].split() == ["in", "all", "3", "2", "1", "0"]
+    assert "1 rows are set aside" in said.err
+    assert (tmp_path / "aside" / "consents.csv").is_file()
+
+
+BAD_INPUT = [
+    ["explain", "p1", "--records", "nowhere"],
+    ["explain", "p1", "--records", SAMPLE, "--model", "nowhere"],
+    ["score", "--records", "nowhere", "--model", MODEL, "--as-of", AS_OF, "--out", "x.parquet"],
+    ["train", "--records", SAMPLE, "--as-of", "2031-01-01", "--out", "m"],
+    ["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", "m", "--policy", "nowhere.toml"],
+    ["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", "m", "--policy", "/dev/null"],
+    ["validate", "--records", "nowhere"],
+    ["publish", "--model", "nowhere"],
+]
+WRONG_USAGE = [
+    [],
+    ["dance"],
+    ["explain", "--lang", "fr"],
+    ["explain", "--as-of", "yesterday"],
+    ["explain", "--records", SAMPLE],
+    ["score", "--records", SAMPLE],
+    ["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", "scores.csv"],
+    ["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", "m", "--horizon-days", "0"],
+    ["simulate", "--residents", "0", "--out", "town"],
+    ["simulate", "--residents", "many", "--out", "town"],
+    ["publish"],
+]
+
+
+@pytest.mark.parametrize(("arguments", "status"), [*((a, 1) for a in BAD_INPUT), *((a, 2) for a in WRONG_USAGE)])
+def test_bad_input_and_wrong_usage_get_a_message_and_no_traceback(arguments, status, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["simulate", "--residents", "10", "--out", str(tmp_path)]) == 2
+    assert "something else" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_no_place_to_write_is_a_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "scores.parquet"
+    done = run("score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from egretscore.cli import main; sys.exit(main())",
+        "publish",
+        "--model",
+        MODEL,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_terminal_without_chinese_gets_replacements_and_no_error():
+    done = run("explain", "--lang", "zh", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_the_locale_chooses_the_language():
+    assert "虚构" in run("explain", LC_ALL="zh_CN.UTF-8").stdout
+    assert "invented" in run("explain").stdout
+
+
+@pytest.mark.parametrize("command", ["explain", "score", "train", "validate", "simulate", "publish"])
+def test_help_has_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert f"egretscore {command}" in text.split("example")[1]
+
+
+HEAVY = ("shap", "lightgbm", "sklearn", "matplotlib", "pandas", "numba", "rich")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "import egretscore",
+        "import egretscore; egretscore.load_engine()",
+        f"import egretscore as es; es.load_engine().explain(es.read_records({SAMPLE!r}), 'p', '{AS_OF}').text('zh')",
+        "from egretscore.cli import main; main(['explain'])",
+        "from egretscore.cli import main; main(['explain', '--format', 'json'])",
+    ],
+)
+def test_scoring_and_explaining_load_nothing_heavy(what):
+    loaded = f"import sys; print('LOADED', [m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{what}; {loaded}"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_it_works_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("explain").returncode == 0
+    assert list(Path(tmp_path).iterdir()) == []

@@ -1,0 +1,106 @@
+"""The public interface: what is there, that all of it is documented, and how errors read."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import egretscore as es
+from egretscore import errors
+
+
+def test_all_is_what_can_be_had():
+    assert sorted(es.__all__) == es.__all__
+    assert {*es.__all__} - {"__version__"} == {*es._HOMES}
+    for name in es.__all__:
+        assert getattr(es, name) is not None
+    assert dir(es) == sorted(es.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = es.nonsense
+
+
+def modules() -> list[str]:
+    return [name for _, name, _ in pkgutil.walk_packages(es.__path__, "egretscore.")]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_everything_public_has_a_docstring(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for member_name, member in vars(module).items():
+        if member_name.startswith("_") or getattr(member, "__module__", None) != name:
+            continue
+        if inspect.isclass(member) or inspect.isfunction(member):
+            assert member.__doc__, f"{name}.{member_name}"
+
+
+@pytest.mark.parametrize("name", [n for n in es.__all__ if n != "__version__"])
+def test_public_functions_document_their_arguments(name):
+    member = getattr(es, name)
+    documented = (
+        [member, *(f for n, f in vars(member).items() if inspect.isfunction(f) and not n.startswith("_"))]
+        if inspect.isclass(member)
+        else [member]
+    )
+    for function in documented:
+        if not inspect.isfunction(function):
+            continue
+        wanted = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
+        if len(wanted) > 1:
+            assert all(f"{p} :" in function.__doc__ or f"{p}," in function.__doc__ for p in wanted), function
+
+
+def test_the_error_tree_is_the_one_drawn():
+    drawn = errors.__doc__
+    classes = [c for c in vars(errors).values() if inspect.isclass(c) and c.__module__ == errors.__name__]
+    assert all(c.__name__ in drawn and issubclass(c, es.EgretError) for c in classes)
+
+
+def test_an_error_names_place_expectation_and_remedy():
+    error = es.RecordsError(
+        "it is wrong", file="a.csv", row=3, column="points", value="x\u202e\0", expected="a number", remedy="Mend it."
+    )
+    assert str(error) == (
+        "a.csv, row 3, column 'points', value 'x\\u202e\\x00': it is wrong. Expected a number. Mend it."
+    )
+
+
+def test_a_long_value_is_cut():
+    assert len(str(es.RecordsError("wrong", value="x" * 10**6))) < 200
+
+
+def test_each_room_imports_only_rooms_before_it():
+    """Records do not know features, features do not know scoring, and so on down the one direction."""
+    order = [
+        "errors",
+        "dates",
+        "writing",
+        "policy",
+        "records",
+        "standing",
+        "features",
+        "audit",
+        "scoring",
+        "benefits",
+        "explanation",
+    ]
+    package = Path(es.__file__).parent
+    for position, room in enumerate(order):
+        later = {f"egretscore.{name}" for name in order[position + 1 :]} | {"egretscore.engine", "egretscore.cli"}
+        folder = package / room
+        for file in folder.rglob("*.py") if folder.is_dir() else [package / f"{room}.py"]:
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module:
+                    assert not any(node.module == name or node.module.startswith(f"{name}.") for name in later), (
+                        f"{file} imports {node.module}"
+                    )
+
+
+def test_the_package_carries_no_file_that_is_a_drawer_for_leftovers():
+    names = {file.stem for file in Path(es.__file__).parent.rglob("*.py")}
+    assert not names & {"utils", "util", "helpers", "common", "misc"}
