@@ -38,6 +38,26 @@ format: $(VENV)/installed-dev ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
 
+.PHONY: docs
+docs: $(VENV)/installed-dev ## write the documentation that follows from the code
+	@$(BIN)/python docs/build.py
+
+.PHONY: bench
+bench: $(VENV)/installed-dev ## measure on real data: make bench DATA=folder-of-the-data-sets OUT=new-folder
+	@test -n "$(DATA)" -a -n "$(OUT)" || { echo "usage: make bench DATA=folder-of-the-data-sets OUT=new-folder" >&2; exit 2; }
+	@$(BIN)/python benchmarks/oulad.py --data "$(DATA)/oulad" --out "$(OUT)/oulad"
+
+.PHONY: sample
+sample: $(VENV)/installed ## invent the sample town again
+	rm -rf data/sample
+	$(BIN)/egretscore simulate --residents 2000 --out data/sample
+
+.PHONY: model
+model: $(VENV)/installed ## train the shipped model again, on a larger invented town
+	rm -rf build/town
+	$(BIN)/egretscore simulate --residents 60000 --seed 7 --format parquet --out build/town
+	$(BIN)/egretscore train --records build/town --as-of 2024-10-01 --as-of 2025-10-01 --out models/invented-town
+
 .PHONY: clean
 clean: ## remove the environment and all that was built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,10 +27,12 @@ handed in yet) that were handed in on time.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -81,7 +83,7 @@ general_penalties = [[365, 1]]
 serious_penalties = [[365, 1]]
 source = "assumption"
 """
-ENTRIES = {
+ENTRIES: dict[str, list[dict[str, Any]]] = {
     "grades": [{"id": "on_time", "min_score": 600}, {"id": "some", "min_score": 0}],
     "indicators": [{"id": name} for name in ("basic", "positive", "breach", "repair", "use")],
     "letters": [{"version": "registration", "purposes": ["scoring", "training"]}],
@@ -109,8 +111,7 @@ def policy_text() -> str:
     lines = [POLICY]
     for section, entries in ENTRIES.items():
         for entry in entries:
-            named = {} if section == "letters" else {"zh": entry["id"], "en": entry["id"]}
-            named = named if section != "letters" else {}
+            named = {"zh": entry["id"], "en": entry["id"]} if "id" in entry else {}
             lines.append(f"[[{section}]]")
             lines += [f"{key} = {_toml(value)}" for key, value in {**entry, **named, "source": "assumption"}.items()]
     text = "\n".join(lines) + "\n"
@@ -119,13 +120,8 @@ def policy_text() -> str:
 
 
 def _toml(value: object) -> str:
-    return (
-        str(value)
-        if isinstance(value, int)
-        else str(value).replace("'", '"')
-        if isinstance(value, list)
-        else f'"{value}"'
-    )
+    """Return a number, a text or a list of texts as TOML writes it, which is as JSON does."""
+    return json.dumps(value)
 
 
 def write_records(data: Path, out: Path, *, keep_unregistered: bool) -> None:

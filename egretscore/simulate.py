@@ -165,25 +165,24 @@ def _write(rows: pa.Table, file: Path) -> None:
 def _someone_to_look_at(tables: Mapping[str, pa.Table]) -> str:
     """Return a resident with something of everything, or simply the first who consented."""
     consents, penalties, commitments = tables["consents"], tables["penalties"], tables["commitments"]
-    last_year = pa.scalar(LAST_DAY - timedelta(days=300))
+    lately = pa.scalar(LAST_DAY - timedelta(days=300))
     consented = consents.filter(pc.and_(consents["adult_confirmed"], pc.is_null(consents["withdrawn_on"])))
     fined = penalties.filter(
         pc.and_(
             pc.and_(pc.equal(penalties["category"], "fine"), pc.is_null(penalties["repaired_on"])),
-            pc.greater(penalties["effective_on"], last_year),
+            pc.greater(penalties["effective_on"], lately),
         )
     )
-    late = commitments.filter(
-        pc.and_(pc.equal(commitments["outcome"], "partly"), pc.greater(commitments["due_on"], last_year))
+    in_part = commitments.filter(
+        pc.and_(pc.equal(commitments["outcome"], "partly"), pc.greater(commitments["due_on"], lately))
     )
-    someone = consented
-    for records in (tables["civic_points"], late, fined):
-        also = pc.is_in(someone["subject_id"], records["subject_id"].combine_chunks())
-        someone = someone.filter(also) if pc.any(also).as_py() else someone
-    for people in (someone, consents):
-        if len(people):
-            return str(people["subject_id"][0])
-    return ""
+    points = tables["civic_points"].group_by("subject_id").aggregate([("points", "sum")])
+    for records in (consented, fined, in_part):
+        among = points.filter(pc.is_in(points["subject_id"], records["subject_id"].combine_chunks()))
+        points = among if len(among) else points
+    if len(points):
+        return str(points.sort_by([("points_sum", "descending"), ("subject_id", "ascending")])["subject_id"][0])
+    return str(consents["subject_id"][0]) if len(consents) else ""
 
 
 # ------------------------------------------------------------------------------- the mechanism

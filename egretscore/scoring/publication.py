@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from egretscore.features import SOURCES, source_query
+from egretscore.features import SOURCES, Aggregate, Feature, source_query
+from egretscore.policy import WeightSteps
 from egretscore.scoring.bundle import Model
 from egretscore.scoring.scorecard import steps
 from egretscore.scoring.tables import violations
@@ -46,15 +47,46 @@ def _head(model: Model) -> Iterator[str]:
 def _features(model: Model) -> Iterator[str]:
     yield "## What is counted"
     yield ""
-    yield "| feature | from | counts | at most | can only | in words |"
-    yield "| --- | --- | --- | ---: | --- | --- |"
+    yield "| feature | in words | how it is counted | at most | can only |"
+    yield "| --- | --- | --- | ---: | --- |"
     for feature in model.scorecard.features:
-        counts = ", ".join(f"{weight} under {days} days" for days, weight in feature.weights)
         way = "lift" if feature.direction > 0 else "hold back"
-        yield (
-            f"| `{feature.name}` | {feature.source} | {feature.aggregate.value}: {counts} | {feature.cap} | {way} "
-            f"| {feature.en}; {feature.zh} |"
-        )
+        yield f"| `{feature.name}` | {feature.en}; {feature.zh} | {counting_rule(feature)} | {feature.cap} | {way} |"
+
+
+def counting_rule(feature: Feature) -> str:
+    """Return in words how a feature is counted, so that it can be counted by hand."""
+    standing = f"standing {feature.source.replace('_', ' ')}"
+    which = "".join(f", {column} {' or '.join(words)}" for column, words in feature.where.items())
+    records = f"{standing}{which}"
+    weights = _weights(feature.weights)
+    match feature.aggregate:
+        case Aggregate.COUNT:
+            return f"{records}: {weights}"
+        case Aggregate.SUM:
+            return f"{feature.column} of {records}: {weights}"
+        case Aggregate.REPEATS:
+            return f"{records}: {weights}; less 1"
+        case Aggregate.MONTHS:
+            return f"calendar months with {records}, under {feature.weights[-1][0]} days old"
+        case Aggregate.VARIETY:
+            return f"different words for {feature.column} in {records}, under {feature.weights[-1][0]} days old"
+        case Aggregate.RATE:
+            return _rate_rule(feature, records, weights)
+
+
+def _rate_rule(feature: Feature, records: str, weights: str) -> str:
+    prior = feature.prior
+    if prior is None:
+        raise ValueError(f"{feature.name} is a rate and declares no prior")
+    return (
+        f"K: {records}: {weights}. B: the other standing {feature.source}: {_weights(prior.against)}. "
+        f"(1000 K + {prior.permille * prior.weight}) / (K + B + {prior.weight}), rounded down, less {prior.permille}"
+    )
+
+
+def _weights(steps: WeightSteps) -> str:
+    return ", ".join(f"{weight} each under {days} days old" for days, weight in steps)
 
 
 def _single_tables(model: Model) -> Iterator[str]:

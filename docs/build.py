@@ -1,0 +1,137 @@
+"""Write the documentation that follows from the code: ``make docs``.
+
+``docs/records.md`` from the schema, ``docs/features.md`` from the declarations,
+``docs/scorecard.md`` from the shipped model, and in both READMEs the output of every
+command and every Python line shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import egretscore as es
+from egretscore.cli import main as egretscore
+from egretscore.features import declare_features
+from egretscore.records import TABLES
+from egretscore.records.schema import FIXED_WORDS
+from egretscore.scoring.publication import counting_rule, publication
+
+ROOT = Path(__file__).parent.parent
+_GENERATED = "<!-- Written by docs/build.py; change what it is written from, then run `make docs`. -->"
+
+
+def documents() -> Mapping[Path, str]:
+    """Return every generated document: its path and its text."""
+    return {
+        ROOT / "docs" / "records.md": "\n".join(_records()) + "\n",
+        ROOT / "docs" / "features.md": "\n".join(_features()) + "\n",
+        ROOT / "docs" / "scorecard.md": f"{_GENERATED}\n\n{publication(es.load_engine().model)}",
+        **{
+            ROOT / name: _with_outputs((ROOT / name).read_text(encoding="utf-8"))
+            for name in ("README.md", "README.zh.md")
+        },
+    }
+
+
+def _records() -> Iterator[str]:
+    policy = es.shipped_policy()
+    yield _GENERATED
+    yield ""
+    yield "# Records"
+    yield ""
+    yield (
+        "Five tables in one folder: `TABLE.csv` or `TABLE.parquet`; or parts named on after a dot, hyphen or underscore "
+        "(`civic_points-2026.csv`); or a folder `TABLE` of parts. CSV is UTF-8 with a header and commas. In Python, a mapping "
+        "of table name to a pandas, polars or Arrow frame. Consents must be there; another table that is not is empty. "
+        "Every column must be there; a cell marked optional may be empty. Any other column is an error."
+    )
+    for table in TABLES.values():
+        yield ""
+        yield f"## {table.name}"
+        yield ""
+        yield f"One row for each {', '.join(table.identity)}."
+        yield ""
+        yield "| column | what it says | a cell is | optional |"
+        yield "| --- | --- | --- | --- |"
+        for column in table.columns:
+            expected = column.type.expected
+            if column.type.vocabulary:
+                words = {**policy.vocabulary, **FIXED_WORDS}[column.type.vocabulary]
+                expected += ", ".join(f"`{word}`" for word in sorted(words))
+            yield f"| `{column.name}` | {column.meaning} | {expected} | {'optional' if column.optional else ''} |"
+        if table.rules:
+            yield ""
+        for rule in table.rules:
+            yield f"- `{rule.column}`: {rule.expected}"
+
+
+def _features() -> Iterator[str]:
+    policy = es.shipped_policy()
+    indicators = {indicator.id: indicator for indicator in policy.indicators}
+    yield _GENERATED
+    yield ""
+    yield "# Features"
+    yield ""
+    yield f"Under the policy {policy.name} {policy.version}. All are whole numbers, and 0 for an empty file."
+    for indicator in policy.indicators:
+        declared = [f for f in declare_features(policy) if f.indicator == indicator.id]
+        if declared:
+            yield ""
+            yield f"## {indicators[indicator.id].zh} ({indicators[indicator.id].en})"
+            yield ""
+            yield "| feature | reason code | 说明 | in words | how it is counted | from | at most | can only |"
+            yield "| --- | --- | --- | --- | --- | ---: | ---: | --- |"
+        for f in declared:
+            way = "lift" if f.direction > 0 else "hold back"
+            yield f"| `{f.name}` | {f.code} | {f.zh} | {f.en} | {counting_rule(f)} | {f.lowest} | {f.cap} | {way} |"
+
+
+def _with_outputs(text: str) -> str:
+    """Return a README with the output of each command and Python line as it is now."""
+    text = re.sub(
+        r"(<!-- output of: (egretscore [^\n]*) -->\n```text\n).*?(```)",
+        lambda found: found[1] + _output_of(found[2]) + found[3],
+        text,
+        flags=re.DOTALL,
+    )
+    return re.sub(
+        r"(<!-- python -->\n```python\n)(.*?)(```)",
+        lambda found: found[1] + _python_session(found[2]) + found[3],
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _output_of(command: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit), contextlib.chdir(ROOT):
+        egretscore(shlex.split(command)[1:])
+    return out.getvalue()
+
+
+def _python_session(session: str) -> str:
+    """Run the lines of an interactive session and return them with their output."""
+    names: dict[str, object] = {}
+    lines = []
+    for example in doctest.DocTestParser().get_examples(session):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(compile(example.source, "<README>", "single"), names)  # noqa: S102 - the README's own lines
+        lines += [f">>> {example.source}", out.getvalue()]
+    return "".join(lines)
+
+
+def main() -> None:
+    """Write every generated document."""
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
