@@ -46,9 +46,10 @@ def _records() -> Iterator[str]:
     yield "# Records"
     yield ""
     yield (
-        "Five tables in one folder: `TABLE.csv` or `TABLE.parquet`; or parts named on after a dot, hyphen or underscore "
-        "(`civic_points-2026.csv`); or a folder `TABLE` of parts. CSV is UTF-8 with a header and commas. In Python, a mapping "
-        "of table name to a pandas, polars or Arrow frame. Consents must be there; another table that is not is empty. "
+        "Five tables in one folder: `TABLE.csv` or `TABLE.parquet`; or parts named on after a dot, hyphen or "
+        "underscore (`civic_points-2026.csv`); or a folder `TABLE` of parts. CSV is UTF-8 with a header and commas. "
+        "In Python, a mapping of table name to a pandas, polars or Arrow frame (or a list of them). Consents must be "
+        "there; another table that is not is empty. "
         "Every column must be there; a cell marked optional may be empty. Any other column is an error."
     )
     for table in TABLES.values():

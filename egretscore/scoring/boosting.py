@@ -23,12 +23,15 @@ class Settings:
 
     Attributes
     ----------
+    feature_names : tuple of str
+        As LightGBM writes them: letters, digits and underscores.
     directions : tuple of int
         For each feature +1, -1 or 0: the way the log-odds must go.
     pair_across : tuple or None
         A label for each feature; features of one label are never paired. None: any may be.
     """
 
+    feature_names: tuple[str, ...]
     directions: tuple[int, ...]
     pair_across: tuple[Any, ...] | None
     most_pairs: int
@@ -80,6 +83,7 @@ class Rows:
             self.features,
             self.outcome,
             weight=self.weight,
+            feature_name=list(settings.feature_names),
             params=settings.for_lightgbm(),
             free_raw_data=False,
         )

@@ -121,10 +121,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(vectors):
                 break
             smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
         self.tables_: ScoreTables = compile_forest(
             self.booster_.dump_model(),
-            feature_names=[str(name) for name in names],
+            feature_names=self._names(),
             baseline=self._baseline(),
             has_missing=[bool(missing) for missing in np.isnan(vectors).any(axis=0)],
         )
@@ -179,7 +178,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return ~hold_out, hold_out
 
     def _settings(self, smallest_leaf: int) -> Settings:
+        names = self._names()
         return Settings(
+            # LightGBM refuses names with other characters, so it gets numbers in place of such names.
+            feature_names=names if all(map(str.isidentifier, names)) else self._numbered(),
             directions=self._directions(),
             pair_across=None if self.pair_across is None else tuple(self.pair_across),
             most_pairs=self.max_pairs,
@@ -191,6 +193,12 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             rounds_per_stage=self.rounds_per_stage,
             seed=self.random_state,
         )
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in getattr(self, "feature_names_in_", self._numbered()))
+
+    def _numbered(self) -> tuple[str, ...]:
+        return tuple(f"x{number}" for number in range(self.n_features_in_))
 
     def _directions(self) -> tuple[int, ...]:
         n: int = self.n_features_in_

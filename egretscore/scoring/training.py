@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from egretscore.audit import OURS, UNROUNDED, Report, Rows, measured_beside_peers
@@ -147,7 +148,8 @@ def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> Scor
         random_state=seed,
         **SETTINGS,
     )
-    classifier.fit(vectors, outcome, sample_weight=weight, groups=people)
+    named = pd.DataFrame(vectors, columns=[feature.name for feature in features])
+    classifier.fit(named, outcome, sample_weight=weight, groups=people)
     if classifier.smallest_leaf_ < FEWEST_PEOPLE_IN_A_LEAF:
         raise TrainingError(
             f"a leaf rests on only {classifier.smallest_leaf_} people",

@@ -74,6 +74,17 @@ def test_the_report_says_what_the_issue_asks(model):
     assert "tenth 10" in text
 
 
+def test_a_model_fresh_from_training_is_the_one_that_is_read_back(model, tmp_path):
+    model.save(tmp_path / "model")
+    again = es.load_engine(tmp_path / "model").model
+    names = tuple(feature.name for feature in model.scorecard.features)
+    for card in (model.scorecard, again.scorecard):
+        assert card.points.feature_names == card.log_odds.feature_names == names
+    assert f"feature_names={' '.join(names)}" in model.forest
+    assert again.sha256 == model.sha256
+    assert again.report == model.report
+
+
 def test_every_tree_lives_in_one_pair_of_features(model):
     forest = lgb.Booster(model_str=model.forest).dump_model()
 
