@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from egretscore.benefits import Decision
 from egretscore.errors import ArgumentError
-from egretscore.explanation.reasons import Reason
-from egretscore.explanation.rendering import as_text
+from egretscore.explanation.reasons import Reason, main_reasons
+from egretscore.explanation.texts import texts
 from egretscore.features import Feature
 from egretscore.policy import Policy
 from egretscore.standing import Status
 
 if TYPE_CHECKING:
     import shap
+
+_DIGITS_OF_HASH = 12
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,13 @@ class Explanation:
 
     def text(self, lang: str = "en") -> str:
         """Return the explanation for the person to read, in Chinese ("zh") or English ("en")."""
-        return as_text(self, lang)
+        lines = [*_head(self, lang)]
+        if self.score is None:
+            lines += _why_not_scored(self, lang)
+        else:
+            lines += [*_main_reasons(self, lang), *_sum(self, lang), *_benefits(self, lang)]
+            lines += ["", str(texts(lang)["objection"])]
+        return "\n".join(lines) + "\n"
 
     def to_shap(self, lang: str = "en") -> shap.Explanation:
         """Return the reasons as a ``shap.Explanation`` of one row, for shap's own plots.
@@ -117,3 +126,66 @@ class Explanation:
             data=np.array(self.vector, dtype=np.float64),
             feature_names=[getattr(feature, lang) for feature in self.features],
         )
+
+
+# ------------------------------------------------------------------------------- as text
+
+
+def _head(explanation: Explanation, lang: str) -> Iterator[str]:
+    words = texts(lang)
+    yield words["title"]
+    yield f"{words['person']}: {explanation.subject_id}"
+    yield f"{words['as_of']}: {explanation.as_of.isoformat()}"
+    if explanation.score is not None:
+        grade = explanation.policy.grade_of(explanation.score)
+        yield f"{words['score']}: {explanation.score} ({grade.zh if lang == 'zh' else f'{grade.en}, {grade.zh}'})"
+    yield f"{words['model']}: {explanation.model_name}, sha256 {explanation.model_sha256[:_DIGITS_OF_HASH]}…"
+    if explanation.invented:
+        yield f"{words['note']}: {words['invented']}"
+
+
+def _why_not_scored(explanation: Explanation, lang: str) -> Iterator[str]:
+    words = texts(lang)
+    yield ""
+    yield f"{words['status'][explanation.status.value]} {words['no_score']}"
+    yield words["ordinary_routes"]
+    for decision in explanation.benefits:
+        benefit = decision.benefit
+        yield f"  {getattr(benefit, lang)}: {getattr(benefit, f'route_{lang}')}"
+
+
+def _main_reasons(explanation: Explanation, lang: str) -> Iterator[str]:
+    words = texts(lang)
+    for heading, sign in (("held_back", -1), ("lifted", +1)):
+        yield ""
+        yield words[heading]
+        yield from [_line(reason, lang) for reason in main_reasons(explanation.reasons, sign)] or [words["nothing"]]
+
+
+def _sum(explanation: Explanation, lang: str) -> Iterator[str]:
+    words = texts(lang)
+    yield ""
+    yield words["sum"]
+    yield f"{explanation.blank_score:6d}  {words['blank_file']}"
+    for indicator in explanation.policy.indicators:
+        of_this = [reason for reason in explanation.reasons if reason.feature.indicator == indicator.id]
+        if of_this:
+            yield f"        {getattr(indicator, lang)}"
+            yield from (_line(reason, lang) for reason in of_this)
+    yield f"{explanation.score:6d}  = {words['total']}"
+
+
+def _line(reason: Reason, lang: str) -> str:
+    return f"{reason.points:+6d}  {reason.text(lang)}"
+
+
+def _benefits(explanation: Explanation, lang: str) -> Iterator[str]:
+    words = texts(lang)
+    yield ""
+    yield words["benefits"]
+    for decision in explanation.benefits:
+        benefit = decision.benefit
+        state = words["granted" if decision.eligible else "not_yet"]
+        yield f"  {state}: {getattr(benefit, lang)} ({words['opens_at'].format(min_score=benefit.min_score)})"
+        if not decision.eligible:
+            yield f"      {words['ordinary_route'].format(route=getattr(benefit, f'route_{lang}'))}"

@@ -159,6 +159,15 @@ def _read(
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
     connection = open_locked(files, threads)
+    try:
+        _fill(connection, sources, policy)
+    except duckdb.Error as error:
+        raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
+    return Records(connection, policy, invented)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, tuple[Any, ...]], policy: Policy) -> None:
+    """Read every source into the database, and check what it holds."""
     prepare_checks(connection, policy.vocabulary)
     number = 0
     for name, table in TABLES.items():
@@ -173,7 +182,6 @@ def _read(
                 stage_frame(connection, table, number, item, label)
         check_staged(connection, table)
     finish_checks(connection)
-    return Records(connection, policy, invented)
 
 
 def _as_policy(policy: Policy | str | Path | None) -> Policy:

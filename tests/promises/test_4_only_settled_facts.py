@@ -45,33 +45,51 @@ def test_a_penalty_that_stands_counts(engine, category, fine, days):
     assert vectors.filter(like="penalties_").to_numpy().any()
 
 
-@given(
-    engines(),
-    towns(most=3),
-    st.sampled_from(
-        [
-            {"category": "warning"},
-            {"category": "public_criticism"},
-            {"category": "summary_fine"},
-            {"effective_on": None},
-            {"effective_on": AS_OF + timedelta(days=1)},
-            {"revoked_on": YESTERDAY},
-            {"revoked_on": AS_OF},
-            {"repaired_on": YESTERDAY},
-            {"repaired_on": AS_OF},
-            {"category": "fine", "decided_on": AS_OF - timedelta(days=365)},
-            {"category": "huge_fine", "decided_on": AS_OF - timedelta(days=1095)},
-            {"recorded_on": AS_OF + timedelta(days=1)},
-        ]
-    ),
-)
-def test_what_is_not_settled_or_no_longer_stands_does_not_count(engine, town, why_not):
+WHY_NOT = {
+    "a warning": {"category": "warning"},
+    "public criticism": {"category": "public_criticism"},
+    "a fine by summary procedure": {"category": "summary_fine"},
+    "not yet of final effect": {"effective_on": None},
+    "of final effect tomorrow": {"effective_on": AS_OF + timedelta(days=1)},
+    "revoked": {"revoked_on": YESTERDAY},
+    "revoked today": {"revoked_on": AS_OF},
+    "repaired": {"repaired_on": YESTERDAY},
+    "repaired today": {"repaired_on": AS_OF},
+    "general and a year old": {"category": "fine", "decided_on": AS_OF - timedelta(days=365)},
+    "serious and three years old": {"category": "huge_fine", "decided_on": AS_OF - timedelta(days=1095)},
+    "on file from tomorrow": {"recorded_on": AS_OF + timedelta(days=1)},
+}
+
+
+@pytest.mark.parametrize("why_not", WHY_NOT)
+@given(engines(), towns(most=3))
+def test_what_is_not_settled_or_no_longer_stands_does_not_count(why_not, engine, town):
+    cells = WHY_NOT[why_not]
     with_it = []
     for person in town:
-        decided = why_not.get("decided_on", AS_OF - timedelta(days=100))
-        penalty = {**standing_penalty(person.subject_id, "fine", decided, 900), **why_not}
+        decided = cells.get("decided_on", AS_OF - timedelta(days=100))
+        penalty = {**standing_penalty(person.subject_id, "fine", decided, 900), **cells}
         with_it.append(person.with_row("penalties", penalty))
     before, after = compared(engine, with_it, town)
+    assert before == after
+
+
+@pytest.mark.parametrize("outcome", [None, "upheld"])
+@given(engines(), towns(most=3), st.integers(0, 20), st.integers(0, 20))
+def test_a_penalty_under_dispute_or_won_does_not_count(outcome, engine, town, filed_ago, decided_ago):
+    disputed = []
+    for person in town:
+        penalty = standing_penalty(person.subject_id, "fine", AS_OF - timedelta(days=100), 900)
+        objection = {
+            "table": "penalties",
+            "record_id": penalty["decision_no"],
+            "subject_id": person.subject_id,
+            "filed_on": AS_OF - timedelta(days=filed_ago),
+            "resolved_on": None if outcome is None else AS_OF - timedelta(days=min(decided_ago, filed_ago)),
+            "outcome": outcome,
+        }
+        disputed.append(person.with_row("penalties", penalty).with_row("objections", objection))
+    before, after = compared(engine, disputed, town)
     assert before == after
 
 
