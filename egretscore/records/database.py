@@ -9,9 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import duckdb
 from sqlglot import exp
+
+from egretscore.errors import ArgumentError
+
+MOST_THREADS: Final = 256
 
 
 def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -22,7 +27,16 @@ def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckd
     files : paths of the files it may read
     threads : int, optional
         How many threads it uses; all cores when not given.
+
+    Raises
+    ------
+    ArgumentError
+        If the number of threads makes no sense.
     """
+    if threads is not None and threads not in range(1, MOST_THREADS + 1):
+        raise ArgumentError(
+            "threads cannot be this", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
+        )
     connection = duckdb.connect(
         ":memory:",
         config={

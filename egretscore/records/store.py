@@ -151,6 +151,12 @@ def read_records(
     policy = _as_policy(policy)
     if isinstance(source, Mapping):
         return _read(_frames_by_table(source), policy, threads, None)
+    if not isinstance(source, str | Path):
+        raise ArgumentError(
+            "records come from a folder or a mapping",
+            value=type(source).__name__,
+            expected="a path or a mapping of table name to frame",
+        )
     return _read(files_by_table(source), policy, threads, _invented_mark(Path(source)))
 
 
@@ -198,14 +204,17 @@ def _frames_by_table(frames: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]
                 expected=f"frames named {', '.join(TABLES)}",
                 remedy=did_you_mean(str(name), TABLES),
             )
-    if "consents" not in frames:
+    if not _listed(frames, "consents"):
         raise RecordsError(
             "there is no frame of consents", expected="a frame named 'consents'", remedy="Nobody is scored without one."
         )
-    return {
-        name: () if name not in frames else tuple(frames[name]) if isinstance(frames[name], list) else (frames[name],)
-        for name in TABLES
-    }
+    return {name: _listed(frames, name) for name in TABLES}
+
+
+def _listed(frames: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    """Return the frames of a table: none, one, or those of a list or tuple."""
+    given = frames.get(name, ())
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
 def _invented_mark(folder: Path) -> Mapping[str, Any] | None:

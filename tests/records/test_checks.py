@@ -281,3 +281,15 @@ def test_frames_of_other_kinds_and_tables_are_refused():
         es.read_records({"penalties": {name: [] for name in ROWS["penalties"]}})
     with pytest.raises(es.RecordsError, match="pandas, polars or Arrow"):
         es.read_records({"consents": 7})
+
+
+@pytest.mark.parametrize("source", [None, 5, b"folder", ["folder"], {"consents": []}])
+def test_what_holds_no_records_is_refused(source):
+    with pytest.raises(es.EgretError, match=r"consents|folder or a mapping"):
+        es.read_records(source)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5, 10**9])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(threads):
+    with pytest.raises(es.ArgumentError, match="threads"):
+        es.read_records(es.sample_records(), threads=threads)
