@@ -56,7 +56,7 @@ sample: $(VENV)/installed ## invent the sample town again
 model: $(VENV)/installed ## train the shipped model again, on a larger invented town
 	rm -rf build/town
 	$(BIN)/egretscore simulate --residents 60000 --seed 7 --format parquet --out build/town
-	$(BIN)/egretscore train --records build/town --as-of 2024-10-01 --as-of 2025-10-01 --out models/invented-town
+	$(BIN)/egretscore train --records build/town --as-of 2024-09-01 --as-of 2025-10-01 --out models/invented-town
 
 .PHONY: clean
 clean: ## remove the environment and all that was built

@@ -13,11 +13,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egretscore import __version__
+from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, EgretError
 from egretscore.writing import whole_file
 
@@ -60,9 +61,11 @@ def _explain(options: argparse.Namespace) -> int:
     records = read_records(options.records or sample_records(), policy=engine.policy)
     _mention_quarantine(records)
     example = records.invented or {}
-    subject_id = options.subject or (None if options.records else example.get("subject_id"))
-    if subject_id is None:
-        raise ArgumentError("name the person to explain", expected="egretscore explain SUBJECT --records DIR")
+    subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
+    if not subject_id or not subject_id.isprintable():
+        raise ArgumentError(
+            "name the person to explain", value=subject_id, expected="egretscore explain SUBJECT --records DIR"
+        )
     day = options.as_of or (_today() if options.records else example["as_of"])
     explanation = engine.explain(records, subject_id, day)
     if options.format == "json":
@@ -82,6 +85,10 @@ def _score(options: argparse.Namespace) -> int:
     if options.out.suffix != ".parquet":
         raise ArgumentError(
             "the file to write must be a Parquet file", value=options.out, expected="a name ending in .parquet"
+        )
+    if options.records.resolve() in options.out.resolve().parents:
+        raise ArgumentError(
+            "the scores would come to lie among the records", file=options.out, remedy="Name a file elsewhere."
         )
     engine = load_engine(options.model)
     with _working("Reading the records"):
@@ -115,9 +122,10 @@ def _train(options: argparse.Namespace) -> int:
     _mention_quarantine(records)
     with _working("Training"):
         model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
+    replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
     print(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
-    _say(f"Written to {options.out}")
+    _say(f"Written to {options.out}{', in place of the model that was there' if replaced else ''}")
     return DONE
 
 
@@ -228,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         and is validated on the last.
 
         example:
-          egretscore train --records records --as-of 2024-10-01 --as-of 2025-10-01 --out model
+          egretscore train --records records --as-of 2024-09-01 --as-of 2025-10-01 --out model
         """,
         _train,
     )
@@ -239,9 +247,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write the model into")
     _policy_option(train)
     train.add_argument(
-        "--horizon-days", type=int, default=365, metavar="DAYS", help="how far ahead outcomes lie (default: 365)"
+        "--horizon-days",
+        type=_not_negative,
+        default=365,
+        metavar="DAYS",
+        help="how far ahead outcomes lie (default: 365)",
     )
-    train.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+    train.add_argument("--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)")
 
     validate = _command(
         commands,
@@ -272,7 +284,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--residents", type=int, metavar="N", required=True, help="how many")
     simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
-    simulate.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+    simulate.add_argument(
+        "--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)"
+    )
     simulate.add_argument("--format", choices=("csv", "parquet"), default="csv", help="the kind of files")
 
     publish = _command(
@@ -314,9 +328,15 @@ def _policy_option(parser: argparse.ArgumentParser) -> None:
 
 def _day(text: str) -> str:
     try:
-        return date.fromisoformat(text).isoformat()
-    except ValueError:
+        return as_day(text).isoformat()
+    except ArgumentError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date; expected one such as 2026-10-31") from None
+
+
+def _not_negative(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
 
 
 def _today() -> str:

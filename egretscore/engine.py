@@ -133,6 +133,7 @@ class Engine:
         reasons : bool
             Add one column ``reason_<feature>`` for each feature.
         """
+        self._check_vocabulary(records)
         status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         scored_ids, vectors = self._read_vectors(records, as_of)
         subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
@@ -163,7 +164,7 @@ class Engine:
         Explanation
             With a status and no score when the person may not be scored.
         """
-        if not subject_id:
+        if not subject_id or type(subject_id) is not str:
             raise ArgumentError("subject_id must be a text", value=subject_id)
         day = as_day(as_of)
         self._check_vocabulary(records)
@@ -200,6 +201,10 @@ class Engine:
         return read_vectors(records.connect(), self._vectors_sql, as_day(as_of))
 
     def _check_vocabulary(self, records: Records) -> None:
+        if type(records) is not Records:
+            raise ArgumentError(
+                "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
+            )
         for column, words in records.policy.vocabulary.items():
             unknown = words - self.policy.vocabulary[column]
             if unknown:

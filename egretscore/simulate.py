@@ -128,6 +128,8 @@ def simulate_town(
     """
     if residents < 1:
         raise ArgumentError("residents must be 1 or more", value=residents)
+    if seed not in range(2**31):
+        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("the format must be csv or parquet", value=file_format)
     several = residents > RESIDENTS_PER_BLOCK

@@ -13,7 +13,8 @@ What the queries hold (the promises of the design):
   repaired, not disputed, and with no objection upheld; minor ones never;
 - breaches of commitments inside their retention and neither disputed nor objected to with
   success. An objection takes away what counts against its holder, never what counts for
-  them, so that to win one can only help.
+  them, so that to win one can only help. A record that other rows put in doubt (see
+  ``egretscore.records.checking``) reads as disputed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sqlglot import exp
 from sqlglot.expressions import Select, case, column, condition, select
 
 from egretscore.policy import Policy
+from egretscore.records.schema import COMES_ON_FILE
 
 
 class Status(StrEnum):
@@ -82,14 +84,7 @@ def everyone_on_file() -> Select:
 
     Columns: subject_id.
     """
-    known = {
-        "consents": "granted_on",
-        "civic_points": "recorded_on",
-        "penalties": "recorded_on",
-        "commitments": "recorded_on",
-        "objections": "filed_on",
-    }
-    named = [select("subject_id").from_(table).where(f"{day} <= :as_of") for table, day in known.items()]
+    named = [select("subject_id").from_(table).where(f"{days[0]} <= :as_of") for table, days in COMES_ON_FILE.items()]
     return select("subject_id").from_(exp.union(*named).subquery("named"))
 
 
@@ -194,18 +189,19 @@ def _is(how: Settlement) -> exp.Expr:
 
 
 def _disputed(table: str) -> exp.Subquery:
-    """Return the records of a table to which an objection is open or was upheld."""
-    return (
+    """Return the records of a table to which an objection is open or was upheld, or which are in doubt."""
+    of_table = column("table", quoted=True).eq(table)
+    objected_to = (
         select("record_id", "subject_id")
-        .distinct()
         .from_("objections")
         .where(
-            column("table", quoted=True).eq(table),
+            of_table,
             "filed_on <= :as_of",
             "resolved_on IS NULL OR resolved_on > :as_of OR outcome = 'upheld'",
         )
-        .subquery("disputed")
     )
+    doubted = select("record_id", "subject_id").from_("doubts").where(of_table, "since <= :as_of")
+    return exp.union(objected_to, doubted).subquery("disputed")
 
 
 def _same_record(table: str, record: str) -> exp.Expr:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,10 @@ def whole_file(file: Path) -> Iterator[Path]:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.is_dir():
         raise ArgumentError("there is a folder where the file should go", file=file)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    try:
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+    except OSError as error:  # name the file that was asked for, not the scratch file
+        raise type(error)(error.errno, error.strerror, str(file)) from error
     os.close(handle)
     scratch = Path(name)
     try:
@@ -30,21 +33,22 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]:
+def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Path]:
     """Give a scratch folder to fill; it becomes ``folder`` when all went well.
 
     Parameters
     ----------
     folder : Path
-        Must not exist, or be empty, or hold a file named as ``replaces``: then it is replaced.
-    replaces : str, optional
+        Must not exist, be empty, or hold files of the names ``replaces`` and nothing else:
+        then it is replaced.
+    replaces : names of files
 
     Raises
     ------
     ArgumentError
         If the folder holds something else.
     """
-    if folder.exists() and not (replaces and (folder / replaces).is_file()) and not _is_empty(folder):
+    if folder.exists() and not _holds_only(folder, replaces):
         raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as scratch:
@@ -56,8 +60,8 @@ def whole_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]
         shutil.move(fresh, folder)
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def _holds_only(folder: Path, names: Collection[str]) -> bool:
+    return folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
 
 
 def _umask() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_simulate_train_validate_publish(tmp_path, capsys):
     table = capsys.readouterr().out.splitlines()
     assert table[-1].startswith("in all")
     assert (
-        main(["train", "--records", str(town), "--as-of", "2024-10-01", "--as-of", "2025-10-01", "--out", str(model)])
+        main(["train", "--records", str(town), "--as-of", "2024-09-01", "--as-of", "2025-10-01", "--out", str(model)])
         == 0
     )
     assert "lightgbm_unconstrained" in capsys.readouterr().out
@@ -140,7 +141,7 @@ def test_validate_names_what_is_wrong_and_ends_with_the_table(tmp_path, capsys):
     assert "consents.csv, row 3: 'granted_on' is '2025-02-30'" in said.out
     assert said.out.splitlines()[-1].split() == ["in", "all", "3", "2", "1", "0"]
     assert "1 rows are set aside" in said.err
-    assert (tmp_path / "aside" / "consents.csv").is_file()
+    assert (tmp_path / "aside" / "quarantine-consents.csv").is_file()
 
 
 BAD_INPUT = [
@@ -252,3 +253,76 @@ def test_it_works_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("explain").returncode == 0
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_no_output_comes_to_lie_among_the_records(tmp_path, capsys):
+    folder = tmp_path / "records"
+    shutil.copytree(es.sample_records(), folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    model = str(shipped_model())
+    arguments = ["score", "--records", str(folder), "--model", model, "--as-of", "2026-10-31", "--out"]
+    assert main([*arguments, str(folder / "commitments.parquet")]) == 2
+    assert "among the records" in capsys.readouterr().err
+    lines = (folder / "civic_points.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "civic_points.csv").write_text("\n".join([*lines, lines[-1].replace(",", ",,", 1)]) + "\n", "utf-8")
+    before["civic_points.csv"] = (folder / "civic_points.csv").read_bytes()
+    assert main(["validate", "--records", str(folder), "--quarantine", str(folder)]) == 2
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_an_earlier_quarantine_does_not_outlive_its_rows(tmp_path):
+    folder, set_aside = tmp_path / "records", tmp_path / "set-aside"
+    shutil.copytree(es.sample_records(), folder)
+    good = (folder / "objections.csv").read_text(encoding="utf-8")
+    (folder / "objections.csv").write_text(good + "x\n", encoding="utf-8")
+    assert main(["validate", "--records", str(folder), "--quarantine", str(set_aside)]) == 1
+    assert [file.name for file in set_aside.iterdir()] == ["quarantine-objections.csv"]
+    (folder / "objections.csv").write_text(good, encoding="utf-8")
+    assert main(["validate", "--records", str(folder), "--quarantine", str(set_aside)]) == 0
+    assert list(set_aside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", ""],
+        ["explain", "r\x1b[31m"],
+        ["explain", "--as-of", "20261031"],
+        ["simulate", "--residents", "5", "--out", "town", "--seed", "-1"],
+        ["train", "--records", "r", "--as-of", "2025-01-01", "--out", "m", "--seed", "-1"],
+        ["train", "--records", "SAMPLE", "--as-of", "2025-01-01", "--out", "m", "--horizon-days", "99999999999"],
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [str(es.sample_records()) if word == "SAMPLE" else word for word in arguments]
+    try:
+        status = main(words)
+    except SystemExit as stopped:  # argparse's way
+        status = stopped.code
+    assert status == 2
+    assert capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("subject_id", "as_of"),
+    [(5, "2026-10-31"), (["a"], "2026-10-31"), (b"a", "2026-10-31"), ("a", None), ("a", 20261031)],
+)
+def test_what_cannot_be_asked_is_an_argument_error(engine, sample, subject_id, as_of):
+    with pytest.raises(es.ArgumentError):
+        engine.explain(sample, subject_id, as_of)
+    with pytest.raises(es.ArgumentError):
+        engine.score("records", "2026-10-31")
+
+
+def test_dates_of_pandas_and_numpy_are_dates(engine, sample):
+    import numpy as np
+    import pandas as pd
+
+    subject = engine.vectors(sample, "2026-10-31").index[0]
+    plain = engine.explain(sample, subject, "2026-10-31")
+    assert engine.explain(sample, subject, np.datetime64("2026-10-31")) == plain
+    assert engine.explain(sample, subject, pd.Timestamp("2026-10-31 12:00")) == plain
+    with pytest.raises(es.ArgumentError):
+        engine.explain(sample, subject, pd.NaT)

@@ -29,6 +29,9 @@ class Report:
         People, snapshots and dates of each side.
     later : bool
         Whether the snapshots held out are of later dates than those learnt from.
+    overlap_days : int or None
+        How many days after the date held out the last outcome learnt from became known: 0
+        when all were known by then. None when no later date was held out.
     measures : Mapping of model name to Measures
         ``score`` is the model in whole points, ``unrounded`` before rounding, then
         logistic regression and LightGBM without constraints on the same vectors.
@@ -37,6 +40,7 @@ class Report:
     learnt: Mapping[str, Any]
     held_out: Mapping[str, Any]
     later: bool
+    overlap_days: int | None
     measures: Mapping[str, Measures]
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class Report:
             "learnt": dict(self.learnt),
             "held_out": dict(self.held_out),
             "later": self.later,
+            "overlap_days": self.overlap_days,
             "measures": {name: measures.to_dict() for name, measures in self.measures.items()},
         }
 
@@ -52,10 +57,12 @@ class Report:
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:
         """Return the report that :meth:`to_dict` wrote."""
         measures = {name: Measures.from_dict(measured) for name, measured in raw["measures"].items()}
-        return cls(raw["learnt"], raw["held_out"], raw["later"], measures)
+        return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), measures)
 
     def __str__(self) -> str:
         when = "later dates than training" if self.later else "the training dates (no later date was given)"
+        if self.overlap_days:
+            when += f"; the last outcomes learnt from became known {self.overlap_days} days after"
         lines = [
             f"Learnt from {_side(self.learnt)}",
             f"Held out    {_side(self.held_out)}, {when}",

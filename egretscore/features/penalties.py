@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from egretscore.features.declaration import Aggregate, Feature
-from egretscore.policy import Policy
+from egretscore.policy import Policy, SeverityLevel
 
 
 def penalty_features(policy: Policy) -> tuple[Feature, ...]:
@@ -16,7 +16,7 @@ def penalty_features(policy: Policy) -> tuple[Feature, ...]:
             code="PN-GENERAL",
             source="penalties",
             aggregate=Aggregate.COUNT,
-            where={"severity": ("general",)},
+            where={"severity": (SeverityLevel.GENERAL.value,)},
             weights=weights.general_penalties,
             cap=6,
             direction=-1,
@@ -31,7 +31,7 @@ def penalty_features(policy: Policy) -> tuple[Feature, ...]:
             code="PN-SERIOUS",
             source="penalties",
             aggregate=Aggregate.COUNT,
-            where={"severity": ("serious",)},
+            where={"severity": (SeverityLevel.SERIOUS.value,)},
             weights=weights.serious_penalties,
             cap=9,
             direction=-1,

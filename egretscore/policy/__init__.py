@@ -1,4 +1,4 @@
-"""The policy: every figure a score depends on that is not learned from data.
+"""The policy: the rules a score depends on that are not learned from data.
 
 A policy is one dated, versioned TOML file in which each entry names its source
 (``xiamen.toml`` beside this module is the shipped one). Reading it is strict: an
@@ -18,6 +18,7 @@ from egretscore.policy.model import (
     Policy,
     Scale,
     Severity,
+    SeverityLevel,
     WeightsByAge,
     WeightSteps,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Policy",
     "Scale",
     "Severity",
+    "SeverityLevel",
     "WeightSteps",
     "WeightsByAge",
     "parse_policy",

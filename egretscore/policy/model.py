@@ -6,9 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from enum import StrEnum
 
 WeightSteps = tuple[tuple[int, int], ...]
 """Steps of (younger than so many days, whole-number weight); beyond the last step 0."""
+
+
+class SeverityLevel(StrEnum):
+    """How grave a penalty is: the ids of the policy's severities."""
+
+    MINOR = "minor"
+    """Never counts (promise 4 of the design)."""
+    GENERAL = "general"
+    SERIOUS = "serious"
 
 
 @dataclass(frozen=True)

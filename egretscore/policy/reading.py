@@ -26,6 +26,7 @@ from egretscore.policy.model import (
     Policy,
     Scale,
     Severity,
+    SeverityLevel,
     WeightsByAge,
     WeightSteps,
 )
@@ -258,19 +259,19 @@ def _problems_of_score(policy: Policy) -> Iterable[str]:
 
 def _problems_of_retention(policy: Policy) -> Iterable[str]:
     retention = {severity.id: severity.retention_days for severity in policy.severities}
-    if set(retention) != {"minor", "general", "serious"}:
-        yield "[severities] must be exactly minor, general and serious"
+    if set(retention) != set(SeverityLevel):
+        yield f"[severities] must be exactly {', '.join(SeverityLevel)}"
         return
-    if retention["minor"] != 0:
+    if retention[SeverityLevel.MINOR] != 0:
         yield "[severities] minor penalties are never used (promise 4): their retention_days must be 0"
     rules = policy.commitments
     for name, days in {
-        "general": retention["general"],
-        "serious": retention["serious"],
+        SeverityLevel.GENERAL: retention[SeverityLevel.GENERAL],
+        SeverityLevel.SERIOUS: retention[SeverityLevel.SERIOUS],
         "unkept": rules.unkept_retention_days,
     }.items():
         if not 1 <= days <= LONGEST_RETENTION_DAYS:
-            yield f"the retention of {name!r} is {days} days; it may be 1 to {LONGEST_RETENTION_DAYS} (5 years)"
+            yield f"the retention of {str(name)!r} is {days} days; it may be 1 to {LONGEST_RETENTION_DAYS} (5 years)"
     if not 1 <= rules.late_retention_days <= rules.partly_retention_days <= rules.unkept_retention_days:
         yield (
             "[commitments] retention must not be shorter for the worse outcome (late <= partly <= unkept), "

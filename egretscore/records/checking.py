@@ -2,6 +2,11 @@
 
 Every row of ``staged`` ends up in exactly one of three places: the table itself, the
 quarantine, or the count of repeated rows. So the counts always add up.
+
+A row that is set aside must not count against anyone by its absence. So a consents row that
+cannot be read sets aside the consents of everyone it names, for it may be a withdrawal; and
+what cannot be read of an objection, or contradicts a record on file, is kept in ``doubts``,
+where standing finds it: a record in doubt counts against nobody.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from collections.abc import Mapping
 
 import duckdb
 
-from egretscore.records.schema import CONSENTS, FIXED_WORDS, TABLES, Column, Table
+from egretscore.records.schema import CONSENTS, DISPUTABLE, EARLIEST, FIXED_WORDS, OBJECTIONS, TABLES, Column, Table
 
 _LONGEST_VALUE = 200
+_SIGNS_IN_IDS = "._:+/=-"
 
 
 def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[str, frozenset[str]]) -> None:
@@ -27,6 +33,15 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
         "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
         '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
     )
+    connection.execute('CREATE TABLE doubts ("table" VARCHAR, record_id VARCHAR, subject_id VARCHAR, since DATE)')
+    word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
+    connection.execute(
+        "CREATE MACRO words_in(text) AS "
+        f"list_transform(regexp_extract_all(text, '{word}'), lambda word: rtrim(word, '{_SIGNS_IN_IDS}'))"
+    )
+    connection.execute(
+        f"CREATE MACRO names(text, subject) AS list_contains(words_in(text), rtrim(subject, '{_SIGNS_IN_IDS}'))"
+    )
     connection.execute(
         "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, quarantined BIGINT, repeated BIGINT)"
     )
@@ -36,9 +51,13 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Move the rows of ``staged`` into their table, the quarantine and the counts."""
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
+    if "recorded_on" in table.column_names:
+        _find_later_versions(connection, table)
     _find_conflicts(connection, table)
     if table is CONSENTS:
         _find_unclear_consents(connection)
+    if table is OBJECTIONS:
+        _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
     _settle(connection, table)
 
@@ -46,7 +65,7 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
     connection.execute("DROP VIEW IF EXISTS sound")
-    for table in ("staged", "parsed", "problems", "unsound", "repeated"):
+    for table in ("staged", "parsed", "problems", "unsound", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
@@ -103,15 +122,45 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
 
 
+def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Set aside what was recorded later under an id on file, and doubt the record from that day.
+
+    What was on file first stays: a row recorded next year does not change today's score.
+    """
+    identity, record = _quoted(table.identity), table.identity[0]
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE later_versions AS
+        SELECT sound.* FROM sound JOIN (
+            SELECT {identity}, min(recorded_on) AS first FROM sound GROUP BY {identity} HAVING count(*) > 1
+        ) USING ({identity}) WHERE recorded_on > first
+        """
+    )
+    connection.execute(
+        f'INSERT INTO problems SELECT id, ?, CAST("{record}" AS VARCHAR), ? FROM later_versions',
+        [
+            record,
+            f"one row for each {', '.join(table.identity)}; one recorded earlier says something else",
+        ],
+    )
+    if table.name in DISPUTABLE:
+        connection.execute(
+            f'INSERT INTO doubts SELECT DISTINCT ?, "{record}", subject_id, recorded_on FROM later_versions',
+            [table.name],
+        )
+    _rest_are_sound(connection)
+
+
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Set aside all rows under one id that do not say the same."""
     identity, whole_row = _quoted(table.identity), _quoted(table.column_names)
+    complete = "" if table.completed_by is None else f'WHERE "{table.completed_by}" IS NOT NULL'
     connection.execute(
         f"""
         INSERT INTO problems
         SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM sound
         WHERE ({identity}) IN (
-            SELECT ({identity}) FROM sound GROUP BY {identity}
+            SELECT ({identity}) FROM sound {complete} GROUP BY {identity}
             HAVING count(*) > 1 AND count(DISTINCT ({whole_row})) > 1
         )
         """,
@@ -121,24 +170,45 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 
 
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set aside every consent of a person one of whose rows is set aside: that row may be a withdrawal."""
-    subject = CONSENTS.columns[0]
+    """Set aside every consent of a person whom a row set aside names: that row may be a withdrawal."""
+    cells = ", ".join(f'"{_text(column)}"' for column in CONSENTS.columns)
     connection.execute(
-        f'INSERT INTO problems SELECT id, ?, "{subject.name}", ? FROM sound WHERE "{subject.name}" IN '
-        f'(SELECT "{_text(subject)}" FROM parsed JOIN unsound USING (id))',
+        f"""
+        INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (
+            SELECT unnest(words_in(coalesce(line, concat_ws(' ', {cells})))) FROM parsed JOIN unsound USING (id)
+        )
+        """,
         [
-            subject.name,
+            "subject_id",
             "no doubt about this person's consent; another row of theirs is set aside and may be a withdrawal",
         ],
     )
     _rest_are_sound(connection)
 
 
+def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
+    """Read what cannot be read of an objection as: still open."""
+    disputed, record, subject, filed = (_text(name) for name in ("table", "record_id", "subject_id", "filed_on"))
+    connection.execute(
+        f"""
+        INSERT INTO doubts
+        SELECT DISTINCT disputable, trim("{record}"), trim("{subject}"),
+               coalesce(as_date(trim("{filed}")), DATE '{EARLIEST}')
+        FROM parsed JOIN unsound USING (id), unnest(?::VARCHAR[]) AS every(disputable)
+        WHERE trim("{disputed}") = disputable OR "table" IS NULL
+        """,
+        [list(DISPUTABLE)],
+    )
+
+
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     identity = _quoted(table.identity)
+    first = "min(id)"
+    if table.completed_by is not None:
+        first = f'coalesce(min(id) FILTER ("{table.completed_by}" IS NOT NULL), min(id))'
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE repeated AS "
-        f"SELECT id FROM sound ANTI JOIN (SELECT min(id) AS id FROM sound GROUP BY {identity}) USING (id)"
+        f"SELECT id FROM sound ANTI JOIN (SELECT {first} AS id FROM sound GROUP BY {identity}) USING (id)"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from egretscore.errors import RecordsError, did_you_mean
 from egretscore.records.schema import TABLES
@@ -16,8 +17,9 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
     """Find the record files of a folder.
 
     A table is ``TABLE.csv`` or ``TABLE.parquet``, any number of parts whose names go on
-    after a dot, hyphen or underscore (``civic_points-2026.csv``), or a folder ``TABLE``
-    of parts with any names. Other kinds of file are not looked at.
+    after a dot, hyphen or underscore (``civic_points-2026.csv``), or a folder so named
+    (``penalties``, ``penalties.parquet``) of parts with any names, as Spark and polars write
+    them. Other kinds of file are not looked at, unless they are named like a table.
 
     Parameters
     ----------
@@ -30,8 +32,8 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
     Raises
     ------
     RecordsError
-        If there is no such folder, it holds a CSV or Parquet file of no table, or no
-        consents.
+        If there is no such folder, it holds a CSV or Parquet file of no table, something
+        named like a table that is neither, or no consents.
     """
     folder = Path(folder)
     try:
@@ -44,10 +46,18 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
         ) from error
     found: dict[str, list[Path]] = {name: [] for name in TABLES}
     for entry in entries:
-        if entry.is_dir() and entry.name in TABLES:
-            found[entry.name] += [part for part in sorted(entry.rglob("*")) if part.suffix in SUFFIXES]
-        elif entry.is_file() and entry.suffix in SUFFIXES:
-            found[_table_of(entry)].append(entry)
+        table = table_of(entry)
+        if entry.is_dir() and table:
+            found[table] += _parts(entry)
+        elif _is_record_file(entry):
+            found[table or _no_table(entry)].append(entry)
+        elif table:
+            raise RecordsError(
+                "this is named like a record table but is no file of records",
+                file=entry,
+                expected=f"a name that ends in {' or '.join(SUFFIXES)}",
+                remedy="Rename it, or move it elsewhere; a table is never passed over in silence.",
+            )
     if not found["consents"]:
         raise RecordsError(
             "there is no file of consents",
@@ -58,10 +68,28 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
     return {name: tuple(files) for name, files in found.items()}
 
 
-def _table_of(file: Path) -> str:
-    for name in TABLES:
-        if re.fullmatch(rf"{name}([._-].*)?", file.stem):
-            return name
+def table_of(entry: Path) -> str | None:
+    """Return the table that a file or folder is named like."""
+    return next((name for name in TABLES if re.fullmatch(rf"{name}([._-].*)?", entry.name, re.IGNORECASE)), None)
+
+
+def _is_record_file(entry: Path) -> bool:
+    return entry.suffix.lower() in SUFFIXES and entry.is_file()
+
+
+def _parts(folder: Path) -> list[Path]:
+    parts = [part for part in sorted(folder.rglob("*")) if _is_record_file(part)]
+    if not parts:
+        raise RecordsError(
+            "this folder is named like a record table but holds no file of records",
+            file=folder,
+            expected=f"parts whose names end in {' or '.join(SUFFIXES)}",
+            remedy="Put the parts into it, or remove it.",
+        )
+    return parts
+
+
+def _no_table(file: Path) -> NoReturn:
     raise RecordsError(
         "this file is not one of the record tables",
         file=file,

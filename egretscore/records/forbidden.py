@@ -12,7 +12,7 @@ from typing import Final
 
 FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {
     "religion": frozenset({"religion", "religious", "faith", "church", "宗教", "信仰"}),
-    "ethnicity": frozenset({"ethnic", "ethnicity", "race", "nationality", "民族", "族裔"}),
+    "ethnicity": frozenset({"ethnic", "ethnicity", "race", "nationality", "民族", "族裔", "minority"}),
     "genes": frozenset({"gene", "genes", "genetic", "genome", "dna", "基因"}),
     "fingerprints and other biometrics": frozenset(
         {"fingerprint", "fingerprints", "biometric", "biometrics", "face", "iris", "voiceprint", "指纹", "人脸"}
@@ -24,7 +24,21 @@ FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {
     "political views": frozenset({"political", "politics", "party", "政治", "党派"}),
     "movements and places": frozenset(
         {
-            *("location", "latitude", "longitude", "lat", "lon", "lng", "gps", "place", "address", "district"),
+            *(
+                "location",
+                "latitude",
+                "longitude",
+                "lat",
+                "lon",
+                "lng",
+                "gps",
+                "place",
+                "address",
+                "district",
+                "hukou",
+                "residence",
+            ),
+            *("home", "neighbourhood", "neighborhood", "postcode", "zip", "户口", "籍贯"),
             *("trip", "route", "station", "movement", "轨迹", "位置", "地址", "住址", "行程"),
         }
     ),
@@ -39,6 +53,7 @@ FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {
     ),
     "income, assets and tax": frozenset(
         {
+            *("bank", "balance", "mortgage", "worth", "earnings", "余额", "负债"),
             *("income", "salary", "wage", "wages", "asset", "assets", "deposit", "deposits", "property", "wealth"),
             *(
                 "securities",
@@ -84,6 +99,11 @@ FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {
 """What is never taken in, and the words in a column's name that show it."""
 
 _COMPOUNDS: Final[Mapping[str, str]] = {
+    "idcard": "ID numbers and ways to reach a person",
+    "residentid": "ID numbers and ways to reach a person",
+    "nationalid": "ID numbers and ways to reach a person",
+    "citizenid": "ID numbers and ways to reach a person",
+    "identity": "ID numbers and ways to reach a person",
     "idnumber": "ID numbers and ways to reach a person",
     "idno": "ID numbers and ways to reach a person",
     "creditscore": "another company's score",
@@ -93,9 +113,16 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
 
 def forbidden_matter(column: str) -> str | None:
     """Return what a column's name says it holds, if that is forbidden, else None."""
-    words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
+    parted = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", column)
+    words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", parted.lower())
+    named = {form for word in words for form in _singular_too(word)}
     for matter, signs in FORBIDDEN.items():
-        if signs.intersection(words) or any(sign in column for sign in signs if not sign.isascii()):
+        if signs & named or any(sign in column for sign in signs if not sign.isascii()):
             return matter
     joined = "".join(words)
     return next((matter for sign, matter in _COMPOUNDS.items() if sign in joined), None)
+
+
+def _singular_too(word: str) -> tuple[str, ...]:
+    """Return a word, and what it may be the plural of."""
+    return (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word))

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from egretscore.errors import EgretError, shown
+from egretscore.errors import ArgumentError, EgretError, shown
+from egretscore.records.folder import table_of
+from egretscore.records.schema import TABLES
 from egretscore.writing import whole_file
 
 
@@ -45,21 +47,41 @@ class Problem:
 
 
 def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
-    """Write the problems into one CSV file for each table that has any.
+    """Write the problems into one CSV file ``quarantine-TABLE.csv`` for each table that has any.
+
+    Those of an earlier run are replaced, and removed for a table that has none any more.
 
     Returns
     -------
     list of the files written
+
+    Raises
+    ------
+    ArgumentError
+        If the folder holds records: what is set aside must not come to lie among them.
     """
+    _refuse_records(folder)
     by_table: dict[str, list[Problem]] = {}
     for problem in problems:
         by_table.setdefault(problem.table, []).append(problem)
     written = []
-    for table, found in by_table.items():
-        file = folder / f"{table}.csv"
+    for table in TABLES:
+        file, found = folder / f"quarantine-{table}.csv", by_table.get(table)
+        if found is None:
+            file.unlink(missing_ok=True)
+            continue
         with whole_file(file) as scratch, scratch.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(field.name for field in fields(Problem))
             writer.writerows(astuple(problem) for problem in found)
         written.append(file)
     return written
+
+
+def _refuse_records(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    among = next((entry for entry in folder.iterdir() if table_of(entry)), None)
+    if among is not None:
+        raise ArgumentError(
+            "the folder for the rows set aside holds records", file=among, remedy="Name another folder."
+        )

@@ -56,15 +56,22 @@ _RESIDENT_ID: Final = (
     f"[1-9][0-9]{{5}}((18|19|20)[0-9]{{2}}{_BIRTH_MONTH_DAY}[0-9]{{3}}[0-9Xx]|[0-9]{{2}}{_BIRTH_MONTH_DAY}[0-9]{{3}})"
 )
 _MOBILE: Final = "(0{0,2}86)?1[3-9][0-9]{9}"
+# Cut by separators, a mobile number has three parts (138-0013-8000) and an ID the area, the birth date and the rest.
+_SIGN: Final = "[._:+/=-]"
+_CUT_NUMBER: Final = (
+    f"((0{{0,2}}86{_SIGN})?1[3-9][0-9]{_SIGN}[0-9]{{4}}{_SIGN}[0-9]{{4}}"
+    f"|[1-9][0-9]{{5}}{_SIGN}(18|19|20)[0-9]{{2}}{_SIGN}?{_BIRTH_MONTH_DAY}{_SIGN}[0-9]{{3}}[0-9Xx])"
+)
 _PERSONAL_NUMBER: Final = f"({_RESIDENT_ID}|{_MOBILE})"
 
-# The number may be a part between separators, or all there is but letters around it and
-# separators within. Digits inside a longer run of letters and digits are a hash's, not a person's.
+# The number may be a part between separators, be cut by separators, or stand between letters.
+# Digits inside a longer run of letters and digits are a hash's, not a person's.
 SUBJECT_ID: Final = ColumnType(
     "as_subject_id",
     "VARCHAR",
     "CASE WHEN regexp_full_match(cell, '[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,63}') "
     f"AND NOT regexp_matches(cell, '(^|[._:+/=-]){_PERSONAL_NUMBER}($|[._:+/=-])') "
+    f"AND NOT regexp_matches(cell, '(^|[._:+/=-]){_CUT_NUMBER}($|[._:+/=-])') "
     f"AND NOT regexp_full_match(regexp_replace(cell, '[._:+/=-]', '', 'g'), '[A-Za-z]*{_PERSONAL_NUMBER}[A-Za-z]*') "
     "THEN cell END",
     "an opaque pseudonym: 1 to 64 letters, digits or ._:+/=- and nothing shaped like a resident ID or a mobile number",
@@ -121,10 +128,13 @@ def word(vocabulary: str) -> ColumnType:
     )
 
 
+DISPUTABLE: Final = ("civic_points", "penalties", "commitments")
+"""The tables to whose records their holders can object."""
+
 FIXED_WORDS: Final[Mapping[str, frozenset[str]]] = {
     "commitment_outcome": frozenset({"fulfilled", "partly", "unfulfilled"}),
     "objection_outcome": frozenset({"upheld", "rejected", "withdrawn"}),
-    "disputed_table": frozenset({"civic_points", "penalties", "commitments"}),
+    "disputed_table": frozenset(DISPUTABLE),
 }
 """Words the design fixes; the other vocabularies are the policy's."""
 
@@ -163,12 +173,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns, its rules, and the columns that identify a row."""
+    """A table: its columns, its rules, and what identifies a row.
+
+    Attributes
+    ----------
+    identity : tuple of str
+        The columns that identify a row; the first is the record's id. The person is always
+        among them, so that nobody's rows can touch another's.
+    completed_by : str, optional
+        A column that is empty in a row's earlier state: a row that fills it stands in place
+        of one that does not.
+    """
 
     name: str
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...]
     identity: tuple[str, ...]
+    completed_by: str | None = None
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -212,7 +233,7 @@ CIVIC_POINTS: Final = Table(
         Column("excluded_on", DATE, "the day its holder excluded it", optional=True),
     ),
     (*_not_before("recorded_on", "earned_on"), *_not_before("excluded_on", "earned_on")),
-    identity=("record_id",),
+    identity=("record_id", "subject_id"),
 )
 PENALTIES: Final = Table(
     "penalties",
@@ -235,7 +256,8 @@ PENALTIES: Final = Table(
         *_not_before("revoked_on", "decided_on"),
         *_not_before("repaired_on", "decided_on"),
     ),
-    identity=("decision_no",),
+    # One decision may impose several penalties, on several people, and two authorities may give one number.
+    identity=("decision_no", "subject_id", "authority_code", "category"),
 )
 COMMITMENTS: Final = Table(
     "commitments",
@@ -256,7 +278,7 @@ COMMITMENTS: Final = Table(
         *_not_before("outcome_on", "made_on"),
         *_together("outcome", "outcome_on"),
     ),
-    identity=("commitment_id",),
+    identity=("commitment_id", "subject_id"),
 )
 OBJECTIONS: Final = Table(
     "objections",
@@ -269,8 +291,18 @@ OBJECTIONS: Final = Table(
         Column("outcome", word("objection_outcome"), "how it was decided", optional=True),
     ),
     (*_not_before("resolved_on", "filed_on"), *_together("outcome", "resolved_on")),
-    identity=("table", "record_id", "subject_id", "filed_on"),
+    identity=("record_id", "table", "subject_id", "filed_on"),
+    completed_by="resolved_on",
 )
+
+COMES_ON_FILE: Final[Mapping[str, tuple[str, ...]]] = {
+    "consents": ("granted_on", "withdrawn_on"),
+    "civic_points": ("recorded_on", "excluded_on"),
+    "penalties": ("recorded_on", "revoked_on", "repaired_on"),
+    "commitments": ("recorded_on", "outcome_on"),
+    "objections": ("filed_on", "resolved_on"),
+}
+"""The columns of each table that say when something came on file: first the row, then what became of it."""
 
 TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)

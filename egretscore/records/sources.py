@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 64 * 2**20
 _CELL = '"(?:[^"]|"")*"|[^",]*'
 _ROW_NUMBER = "row number"
+_GLOB_SIGNS = frozenset("*?[")
 
 
 def create_staging(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -40,7 +41,7 @@ def create_staging(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
     """Put the rows of a CSV or Parquet file into ``staged``."""
-    if file.suffix == ".csv":
+    if file.suffix.lower() == ".csv":
         _stage_csv(connection, table, source, file)
     else:
         _stage_parquet(connection, table, source, file)
@@ -175,7 +176,7 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
         return next(csv.reader([text.rstrip("\r\n")], strict=True), [""])
     except csv.Error as error:
         raise RecordsError(
-            f"the first line cannot be read ({error})",
+            "the first line cannot be read",
             file=file,
             expected="the names of the columns, separated by commas",
         ) from error
@@ -219,12 +220,22 @@ def _split_lines(width: int) -> str:
 
 
 def _stage_parquet(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)]).fetchall()
+        if _GLOB_SIGNS.intersection(str(file)):  # DuckDB would read other files, whose names match, as well
+            with file.open("rb") as stream:
+                stage_frame(connection, table, source, pq.read_table(stream), str(file))
+            return
+        # Folders named key=value are names, not cells: they must not stand in for a column.
+        described = connection.execute(
+            "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(file)]
+        ).fetchall()
         check_columns(table, [name for name, *_ in described], file)
-        relation = "read_parquet(?, file_row_number = true)"
+        relation = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
         _stage_relation(connection, table, source, relation, "file_row_number + 1", [str(file)])
-    except duckdb.Error as error:
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
             file=file,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ from egretscore.records.checking import check_staged, finish_checks, prepare_che
 from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import TABLES
+from egretscore.records.schema import COMES_ON_FILE, TABLES
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -72,6 +74,17 @@ class Records:
         good, quarantined = sum(c.good for c in self.counts), sum(c.quarantined for c in self.counts)
         return f"<Records: {good:,} rows, {quarantined:,} set aside>"
 
+    @cached_property
+    def last_day(self) -> date | None:
+        """The last day on which anything came on file, as far as the rows tell; None of no rows."""
+        days = [
+            f'SELECT max("{column}") AS day FROM "{table}"'
+            for table, columns in COMES_ON_FILE.items()
+            for column in columns
+        ]
+        found = self.connect().execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)})").fetchone()
+        return found[0] if found else None
+
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of one's own to the locked database; safe to use from one thread."""
         return self._connection.cursor()
@@ -106,7 +119,7 @@ class Records:
         return write_quarantine(self.problems, Path(folder))
 
     def erase(self, subject_id: str) -> int:
-        """Remove every row about a person from memory, the quarantine included.
+        """Remove every row about a person from memory, and every row set aside that names them.
 
         Returns
         -------
@@ -115,9 +128,13 @@ class Records:
         """
         connection = self.connect()
         removed = 0
-        for table in (*TABLES, "quarantine"):
-            (count,) = connection.execute(f'DELETE FROM "{table}" WHERE subject_id = ?', [subject_id]).fetchall()[0]
-            removed += int(count)
+        about = dict.fromkeys((*TABLES, "doubts"), "subject_id = $subject")
+        about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
+        for table, condition in about.items():
+            (count,) = connection.execute(
+                f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
+            ).fetchall()[0]
+            removed += int(count) * (table != "doubts")
         return removed
 
 

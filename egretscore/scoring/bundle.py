@@ -15,19 +15,21 @@ once stays readable.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from egretscore.audit import Report
 from egretscore.errors import BundleError, PolicyError
-from egretscore.features import Feature
+from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy, parse_policy
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
 from egretscore.writing import whole_folder
@@ -58,6 +60,8 @@ class Model:
     report : Report
     libraries : Mapping
         The versions of what it was trained with.
+    sealed_sha256 : str, optional
+        The hash of the manifest it was read from; None for a model fresh from training.
     """
 
     policy: Policy
@@ -67,6 +71,7 @@ class Model:
     training: Mapping[str, Any]
     report: Report
     libraries: Mapping[str, str]
+    sealed_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -77,7 +82,7 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """The hash that identifies the model: that of its manifest, which holds the hash of every other file."""
-        return _sha256(bundle_files(self)[MANIFEST])
+        return self.sealed_sha256 or _sha256(bundle_files(self)[MANIFEST])
 
     def save(self, folder: str | Path) -> None:
         """Write the model's bundle into a folder, whole or not at all.
@@ -89,7 +94,7 @@ class Model:
         ArgumentError
             If the folder holds something else.
         """
-        with whole_folder(Path(folder), replaces=MANIFEST) as scratch:
+        with whole_folder(Path(folder), replaces=(MANIFEST, SEAL, *_PARTS)) as scratch:
             for name, text in bundle_files(self).items():
                 (scratch / name).write_bytes(text.encode())
 
@@ -106,12 +111,7 @@ def bundle_files(model: Model) -> Mapping[str, str]:
         "name": model.name,
         "invented": model.invented,
         "notice": _NOTICE if model.invented else "",
-        "score": {
-            "blank_log_odds": model.scorecard.log_odds.base,
-            "points_per_log_odds": model.scorecard.points_per_log_odds,
-            "lowest": int(model.scorecard.points.bounds()[0]),
-            "highest": int(model.scorecard.points.bounds()[1]),
-        },
+        "score": _stated(model.scorecard),
         "features": [feature.to_dict() for feature in model.scorecard.features],
         "training": dict(model.training),
         "report": model.report.to_dict(),
@@ -120,6 +120,17 @@ def bundle_files(model: Model) -> Mapping[str, str]:
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return {**parts, MANIFEST: text, SEAL: f"{_sha256(text)}  {MANIFEST}\n"}
+
+
+def _stated(card: Scorecard) -> dict[str, Any]:
+    """Return what the manifest says of the tables."""
+    lowest, highest = card.points.bounds()
+    return {
+        "blank_log_odds": card.log_odds.base,
+        "points_per_log_odds": card.points_per_log_odds,
+        "lowest": int(lowest),
+        "highest": int(highest),
+    }
 
 
 def read_bundle(folder: str | Path) -> Model:
@@ -134,33 +145,61 @@ def read_bundle(folder: str | Path) -> Model:
     manifest_text = _read(folder / MANIFEST)
     if _read(folder / SEAL) != f"{_sha256(manifest_text)}  {MANIFEST}\n":
         raise _altered(folder / MANIFEST)
-    manifest = json.loads(manifest_text)
-    read = _READERS.get(manifest.get("format"))
-    if read is None:
-        raise BundleError(
-            "the model is of a format this version does not know",
-            file=folder / MANIFEST,
-            value=manifest.get("format"),
-            expected=f"format {' or '.join(map(str, _READERS))}",
-            remedy="Use a newer egretscore, or a model written for this one.",
-        )
-    parts = {}
-    for name, sha256 in manifest["files"].items():
-        if name not in _PARTS:
-            raise BundleError(
-                "the manifest lists a file that is no part of a model", file=folder / MANIFEST, value=name
-            )
-        parts[name] = _read(folder / name)
-        if _sha256(parts[name]) != sha256:
-            raise _altered(folder / name)
     try:
-        model = read(manifest, parts)
-        problem = next(model.scorecard.problems(), None)
-    except (KeyError, TypeError, ValueError, PolicyError) as error:
+        manifest = json.loads(manifest_text)
+        read = _reader_of(manifest, folder / MANIFEST)
+        parts = _hashed_parts(manifest, folder)
+        model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
+        problem = next(chain(model.scorecard.problems(), _turned_around(model)), None)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, csv.Error, PolicyError) as error:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
     if problem:
         raise BundleError(f"the model breaks a promise: {problem}", file=folder)
+    if manifest["score"] != _stated(model.scorecard):
+        raise BundleError(
+            "the manifest says other things of the tables than they do",
+            file=folder / MANIFEST,
+            value=manifest["score"],
+            expected=str(_stated(model.scorecard)),
+        )
     return model
+
+
+def _turned_around(model: Model) -> Iterator[str]:
+    """Yield the features that go another way than those of their name are declared to."""
+    declared = {feature.name: feature.direction for feature in declare_features(model.policy)}
+    for feature in model.scorecard.features:
+        if feature.direction != declared.get(feature.name, feature.direction):
+            yield f"the feature {feature.name} goes the wrong way: {feature.direction:+d}"
+
+
+def _reader_of(manifest: Mapping[str, Any], file: Path) -> Callable[[Mapping[str, Any], Mapping[str, str]], Model]:
+    found = manifest["format"]
+    if type(found) is not int or found not in _READERS:
+        raise BundleError(
+            "the model is of a format this version does not know",
+            file=file,
+            value=found,
+            expected=f"format {' or '.join(map(str, _READERS))}",
+            remedy="Use a newer egretscore, or a model written for this one.",
+        )
+    return _READERS[found]
+
+
+def _hashed_parts(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
+    listed = manifest["files"]
+    if set(listed) != set(_PARTS):
+        raise BundleError(
+            "the manifest does not list the parts of a model",
+            file=folder / MANIFEST,
+            value=", ".join(sorted(listed)),
+            expected=", ".join(sorted(_PARTS)),
+        )
+    parts = {name: _read(folder / name) for name in _PARTS}
+    for name, text in parts.items():
+        if _sha256(text) != listed[name]:
+            raise _altered(folder / name)
+    return parts
 
 
 def _read_format_1(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:

@@ -64,12 +64,16 @@ class Scorecard:
     def problems(self) -> Iterator[str]:
         """Yield, in words, whatever breaks a promise: nothing at all is the proof."""
         directions = [feature.direction for feature in self.features]
+        for feature in self.features:
+            if feature.direction not in {-1, 1}:
+                yield f"the feature {feature.name} has the direction {feature.direction}, neither 1 nor -1"
         for unit, tables in (("points", self.points), ("log-odds", self.log_odds)):
             for wrong in violations(tables, directions):
                 yield (
                     f"the {unit} table of {' and '.join(wrong.features)} goes the wrong way along {wrong.along} "
                     f"after cell {wrong.cell}, by {wrong.change:g}"
                 )
+            yield from _unsound_cells(tables, unit)
         least, greatest = self.points.bounds()
         if least < self.scale.minimum or greatest > self.scale.maximum:
             yield f"the tables reach from {least:g} to {greatest:g}, off the scale"
@@ -80,6 +84,16 @@ class Scorecard:
                     f"the table of {' and '.join(self.features[f].name for f in table.features)} joins two features "
                     "of one source, which one record can move together"
                 )
+
+
+def _unsound_cells(tables: ScoreTables, unit: str) -> Iterator[str]:
+    for table in tables.tables:
+        named = " and ".join(tables.feature_names[f] for f in table.features)
+        if not np.isfinite(table.values).all():
+            yield f"the {unit} table of {named} holds a number that is not finite"
+        at_blank = table.values[tuple(tables.baseline_cells[f] for f in table.features)]
+        if at_blank != 0:
+            yield f"the {unit} table of {named} gives the blank file {at_blank:g}, not 0"
 
 
 # ------------------------------------------------------------------------------- as a file

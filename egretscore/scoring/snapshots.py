@@ -24,6 +24,11 @@ from egretscore.records.schema import LATEST
 from egretscore.standing import Settlement, Status, settled_commitments, status_by_consent
 
 
+def outcomes_known_on(day: date, horizon_days: int, policy: Policy) -> date:
+    """Return the day on which it is known what became of the commitments falling due in a horizon."""
+    return day + timedelta(days=horizon_days + policy.commitments.grace_days + 1)
+
+
 @dataclass(frozen=True)
 class Snapshots:
     """People on dates: one row for each person and date with commitments falling due after it.
@@ -84,7 +89,7 @@ def _snapshot(records: Records, sql: str, policy: Policy, day: date, horizon_day
             {
                 "as_of": day,
                 "last_due": last_due,
-                "outcomes_known_on": last_due + timedelta(days=policy.commitments.grace_days + 1),
+                "outcomes_known_on": outcomes_known_on(day, horizon_days, policy),
                 "end_of_file": date.fromisoformat(LATEST),
             },
         )

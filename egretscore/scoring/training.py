@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from egretscore.records import Records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
-from egretscore.scoring.snapshots import Snapshots, take_snapshots
+from egretscore.scoring.snapshots import Snapshots, outcomes_known_on, take_snapshots
 
 FEWEST_PEOPLE_IN_A_LEAF = 20
 HELD_OUT_SHARE = 0.3
+LONGEST_HORIZON_DAYS = 3653
 _FEWEST_PEOPLE = 200
 
 SETTINGS: dict[str, Any] = {
@@ -41,7 +42,7 @@ SETTINGS: dict[str, Any] = {
 
 def train(
     records: Records,
-    as_of: Iterable[date | str],
+    as_of: date | str | Iterable[date | str],
     *,
     policy: Policy | None = None,
     horizon_days: int = 365,
@@ -52,8 +53,9 @@ def train(
     Parameters
     ----------
     records : Records
-    as_of : dates or str such as "2025-10-01"
-        The dates of the snapshots. With several, the last is held out to validate on.
+    as_of : one date or several, or str such as "2025-10-01"
+        The dates of the snapshots. With several, the last is held out to validate on. The
+        report says by how many days what was learnt from became known later than that.
     policy : Policy, optional
         That of the records when not given.
     horizon_days : int
@@ -69,16 +71,23 @@ def train(
     Raises
     ------
     TrainingError
-        If the records cannot train a model.
+        If the records cannot train a model, or end before the outcomes are known.
     ArgumentError
         If there is no date, or the horizon makes no sense.
     """
     policy = records.policy if policy is None else policy
-    dates = sorted({as_day(day) for day in as_of})
+    dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
     if not dates:
         raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")
-    if horizon_days < 1:
-        raise ArgumentError("horizon_days must be 1 or more", value=horizon_days)
+    if horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
+        raise ArgumentError(
+            "horizon_days cannot be this",
+            value=horizon_days,
+            expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
+        )
+    if seed not in range(2**31):
+        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
+    _check_dates(records, dates, horizon_days, policy)
     features = declare_features(policy)
     snapshots = take_snapshots(records, features, policy, dates, horizon_days)
     learn, hold_out, later = _split(snapshots, dates, seed)
@@ -98,7 +107,8 @@ def train(
     problems = list(scorecard.problems())
     if problems:
         raise TrainingError(f"the trained tables break a promise: {problems[0]}")
-    report = _report(learnt, held_out, later, scorecard, seed)
+    overlap = outcomes_known_on(dates[-2], horizon_days, policy) - dates[-1] if later else None
+    report = _report(learnt, held_out, overlap, scorecard, seed)
     return Model(
         policy=policy,
         scorecard=scorecard,
@@ -117,6 +127,19 @@ def train(
         report=report,
         libraries=library_versions(),
     )
+
+
+def _check_dates(records: Records, dates: list[date], horizon_days: int, policy: Policy) -> None:
+    """Raise where an outcome would be read from a future that nobody has seen yet."""
+    wait = outcomes_known_on(dates[-1], horizon_days, policy) - dates[-1]
+    ends = records.last_day
+    if ends is None or dates[-1] + wait > ends:
+        raise TrainingError(
+            "the records end before it is known what became of the commitments",
+            value=dates[-1],
+            expected="records" if ends is None else f"as-of dates up to {ends - wait} (the records end on {ends})",
+            remedy="Give earlier dates or a shorter horizon.",
+        )
 
 
 def _split(snapshots: Snapshots, dates: list[date], seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
@@ -159,7 +182,9 @@ def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> Scor
     return classifier
 
 
-def _report(learnt: Snapshots, held_out: Snapshots, later: bool, scorecard: Scorecard, seed: int) -> Report:
+def _report(
+    learnt: Snapshots, held_out: Snapshots, overlap: timedelta | None, scorecard: Scorecard, seed: int
+) -> Report:
     chances = {
         OURS: scorecard.chance(scorecard.scores(held_out.vectors)),
         UNROUNDED: 1.0 / (1.0 + np.exp(-scorecard.log_odds.totals(held_out.vectors))),
@@ -167,7 +192,8 @@ def _report(learnt: Snapshots, held_out: Snapshots, later: bool, scorecard: Scor
     return Report(
         learnt=_described(learnt),
         held_out=_described(held_out),
-        later=later,
+        later=overlap is not None,
+        overlap_days=None if overlap is None else max(overlap.days, 0),
         measures=measured_beside_peers(
             Rows(learnt.vectors, learnt.kept), Rows(held_out.vectors, held_out.kept), chances, seed
         ),

@@ -41,6 +41,20 @@ def test_any_other_column_is_an_error_too(table, column):
     assert refused.value.column == column
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("id_card", "id_card_no", "id_card_number", "ID_CARD", "resident_id", "national_id_no", "identity_number"),
+        *("names", "full_names", "locations", "addresses", "religions", "GPSLocation", "bank_balance", "net_worth"),
+        *("home_city", "hukou", "postcode", "party_member", "monthlyIncome", "families", "TaxesPaid", "健康状况"),
+    ],
+)
+def test_other_spellings_are_refused_by_name_too(column):
+    """Written down apart from the list of words in the code."""
+    with pytest.raises(es.ForbiddenColumnError):
+        es.read_records(with_column("civic_points", column))
+
+
 def test_no_declared_column_is_forbidden():
     assert [name for name in DECLARED if forbidden_matter(name)] == []
 
@@ -59,6 +73,8 @@ def test_no_declared_column_is_forbidden():
         "user13800138000",
         "xm:13800138000:2026",
         "id-350203199001011234",
+        "u1-138-0013-8000",
+        "xm:110105.1949-1231.002X",
         "张三",
         "someone@example.org",
         "a b",

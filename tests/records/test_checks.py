@@ -262,7 +262,7 @@ def test_the_quarantine_loses_nothing(tmp_path):
     written = {**bad, "excluded_on": '"never, ""ever"""'}
     records = es.read_records(write(tmp_path, civic_points=[written]))
     files = records.write_quarantine(tmp_path / "aside")
-    assert [file.name for file in files] == ["civic_points.csv"]
+    assert [file.name for file in files] == ["quarantine-civic_points.csv"]
     with files[0].open(encoding="utf-8", newline="") as stream:
         lines = list(csv.DictReader(stream))
     assert [(line["row"], line["column"], line["value"]) for line in lines] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_no_folder_at_all_is_refused(tmp_path):
 def reseal(folder: Path, manifest: dict) -> None:
     import hashlib
 
-    for name in manifest["files"]:
+    for name in manifest.get("files", ()):
         if (folder / name).is_file():
             manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     text = json.dumps(manifest)
@@ -79,7 +80,14 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m.pop("features"), "does not fit together"),
         (lambda m: m["features"].pop(), "does not fit together"),
         (lambda m: m["features"][0].update(direction=-1), "breaks a promise"),
-        (lambda m: m["files"].update({"../../etc/passwd": "0"}), "no part of a model"),
+        (lambda m: m["features"][0].update(direction=0), "breaks a promise"),
+        (lambda m: m.update(format=True), "format"),
+        (lambda m: m.update(format=[1]), "format"),
+        (lambda m: m.pop("files"), "does not fit together"),
+        (lambda m: m["files"].pop("model.txt"), "parts of a model"),
+        (lambda m: m["score"].update(lowest=0), "other things"),
+        (lambda m: m["score"].update(points_per_log_odds=100), "other things"),
+        (lambda m: m["files"].update({"../../etc/passwd": "0"}), "parts of a model"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused_even_when_resealed(tmp_path, change, says):
@@ -103,6 +111,39 @@ def test_a_tampered_table_is_refused_even_when_resealed(tmp_path):
         es.load_engine(folder)
 
 
+def changed_scorecard(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Change the points and log-odds of every line of the first table and reseal the model."""
+    scorecard = folder / "scorecard.csv"
+    head, *lines = scorecard.read_text(encoding="utf-8").splitlines()
+    table = lines[0].split(",")[0]
+    lines = [",".join(change(line.split(","))) if line.split(",")[0] == table else line for line in lines]
+    scorecard.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    reseal(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+
+
+def test_a_penalty_turned_into_a_reward_is_refused_even_when_resealed(tmp_path):
+    """Turn a feature's direction and its table around together: the table goes one way, the wrong one."""
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    first = (folder / "scorecard.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    next(f for f in manifest["features"] if f["name"] == first[1]).update(direction=-1)
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    changed_scorecard(folder, lambda cells: [*cells[:-2], repr(-float(cells[-2])), str(-int(cells[-1]))])
+    with pytest.raises(es.BundleError, match="goes the wrong way"):
+        es.load_engine(folder)
+
+
+def test_a_table_that_gives_the_blank_file_points_is_refused_even_when_resealed(tmp_path):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    unit = es.load_engine().model.scorecard.points_per_log_odds
+    changed_scorecard(
+        folder,
+        lambda cells: [*cells[:-2], repr(float(cells[-2]) - 20 / unit), str(round(float(cells[-2]) * unit - 20))],
+    )
+    with pytest.raises(es.BundleError, match="blank file"):
+        es.load_engine(folder)
+
+
 def test_what_is_read_is_what_was_written(engine, tmp_path):
     engine.model.save(tmp_path / "again")
     for name in FILES:
@@ -116,6 +157,9 @@ def test_saving_replaces_a_model_and_nothing_else(engine, tmp_path):
     engine.model.save(tmp_path / "model")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    with pytest.raises(es.ArgumentError, match="something else"):
+        engine.model.save(tmp_path / "other")
+    (tmp_path / "other" / MANIFEST).write_text("{}")
     with pytest.raises(es.ArgumentError, match="something else"):
         engine.model.save(tmp_path / "other")
     assert (tmp_path / "other" / "thesis.txt").exists()

@@ -14,7 +14,7 @@ from egretscore.scoring.bundle import bundle_files
 from egretscore.scoring.snapshots import take_snapshots
 from egretscore.scoring.training import FEWEST_PEOPLE_IN_A_LEAF, _split
 
-DATES = ("2024-10-01", "2025-10-01")
+DATES = ("2024-09-01", "2025-10-01")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,14 @@ def test_validation_is_on_later_dates_and_other_people(town, model):
     assert snapshots.as_of[learn].max() < snapshots.as_of[hold_out].min()
     assert model.report.later
     assert model.report.held_out["as_of"] == [DATES[-1]]
+    assert model.report.overlap_days == 0
+
+
+def test_the_report_says_when_outcomes_overlap_the_date_held_out(town):
+    report = es.train(town, ["2025-07-01", DATES[-1]]).report
+    grace = es.shipped_policy().commitments.grace_days
+    assert report.overlap_days == 365 - 92 + grace + 1
+    assert f"became known {report.overlap_days} days after" in str(report)
 
 
 def test_with_one_date_the_report_says_so(town):
@@ -145,7 +153,8 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
         ({"as_of": []}, es.ArgumentError, "as-of date"),
         ({"as_of": ["yesterday"]}, es.ArgumentError, "yesterday"),
         ({"as_of": DATES, "horizon_days": 0}, es.ArgumentError, "horizon_days"),
-        ({"as_of": ["2031-01-01"]}, es.TrainingError, "only 0 people"),
+        ({"as_of": ["2031-01-01"]}, es.TrainingError, "records end before"),
+        ({"as_of": ["2025-11-15"]}, es.TrainingError, "records end before"),
         ({"as_of": ["2021-01-01"]}, es.TrainingError, "only 0 people"),
     ],
 )

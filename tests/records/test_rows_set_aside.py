@@ -1,0 +1,182 @@
+"""Rows that are set aside, and files that are named oddly, count against nobody by their absence."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+from test_checks import ROWS, write
+from whole_records import AS_OF, Person, engines, frames, plain_consent, scored, standing_penalty, towns
+
+import egretscore as es
+from egretscore.records.schema import TABLES
+
+LAST_YEAR = AS_OF - timedelta(days=365)
+
+
+def penalised(*objections: dict) -> Person:
+    penalty = standing_penalty("p0", "fine", LAST_YEAR + timedelta(days=200), 500)
+    return Person("p0", (plain_consent("p0"),), penalties=(penalty,), objections=objections)
+
+
+def objection(**cells: object) -> dict:
+    plain = {
+        "table": "penalties",
+        "record_id": "pn-p0-new",
+        "subject_id": "p0",
+        "filed_on": AS_OF - timedelta(days=30),
+        "resolved_on": None,
+        "outcome": None,
+    }
+    return {**plain, **cells}
+
+
+def score_of(engine: es.Engine, person: Person, *, set_aside: int) -> int | None:
+    records = es.read_records(frames([person]))
+    assert len({(problem.table, problem.row) for problem in records.problems}) == set_aside
+    return engine.explain(records, "p0", AS_OF).score
+
+
+@given(engines(), towns(most=3), st.data())
+def test_a_row_recorded_later_under_the_same_id_changes_nothing_before(engine, town, data):
+    again = []
+    for person in town:
+        for table in ("civic_points", "penalties", "commitments"):
+            for row in getattr(person, table):
+                if data.draw(st.booleans()):
+                    later = {**row, "recorded_on": max(row["recorded_on"], AS_OF) + timedelta(days=1)}
+                    person = person.with_row(table, later)  # noqa: PLW2901 - the same person, delivered again
+        again.append(person)
+    columns = engine.score_columns(es.read_records(frames(again)), AS_OF, reasons=True)
+    before = scored(engine, town)
+    after = dict(zip(columns["subject_id"], columns["score"].tolist(), strict=True))
+    assert after == before.scores
+
+
+@given(engines(), towns(most=3))
+def test_records_of_other_people_under_the_same_ids_change_nothing(engine, town):
+    def copied(person: Person) -> Person:
+        tables = {
+            table: tuple({**row, "subject_id": f"{person.subject_id}-other"} for row in getattr(person, table))
+            for table in TABLES
+        }
+        return Person(f"{person.subject_id}-other", **tables)
+
+    among = scored(engine, [*town, *map(copied, town)])
+    for person in town:
+        assert among.scores[person.subject_id] == scored(engine, town).scores[person.subject_id]
+
+
+def test_one_decision_may_impose_two_penalties(engine):
+    one = penalised()
+    two = one.with_row("penalties", {**one.penalties[0], "category": "licence_revoked", "fine_yuan": None})
+    assert score_of(engine, two, set_aside=0) < score_of(engine, one, set_aside=0) < 550
+
+
+def test_a_penalty_delivered_again_with_another_content_is_in_doubt_from_that_day(engine):
+    delivered = AS_OF - timedelta(days=10)
+    penalty = penalised().penalties[0]
+    person = penalised().with_row("penalties", {**penalty, "fine_yuan": 9, "recorded_on": delivered})
+    records = es.read_records(frames([person]))
+    assert [problem.column for problem in records.problems] == ["decision_no"]
+    assert engine.explain(records, "p0", delivered - timedelta(days=1)).score < 550
+    assert engine.explain(records, "p0", delivered).score == 550
+
+
+def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
+    upheld = objection(resolved_on=AS_OF - timedelta(days=5), outcome="upheld")
+    rejected = objection(resolved_on=AS_OF - timedelta(days=5), outcome="rejected")
+    assert score_of(engine, penalised(objection(), upheld), set_aside=0) == 550
+    assert score_of(engine, penalised(rejected, objection()), set_aside=0) < 550
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        {"outcome": "Upheld", "resolved_on": AS_OF},
+        {"filed_on": "last spring"},
+        {"table": "Penalties"},
+        {"subject_id": " p0"},
+    ],
+)
+def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unreadable):
+    tables = frames([penalised()])
+    tables["objections"] = pa.table({name: [str(cell or "")] for name, cell in objection(**unreadable).items()})
+    records = es.read_records(tables)
+    assert records.problems
+    assert engine.explain(records, "p0", AS_OF).score == 550
+
+
+def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
+    decided = [objection(resolved_on=AS_OF, outcome=outcome) for outcome in ("rejected", "withdrawn")]
+    assert score_of(engine, penalised(*decided), set_aside=2) == 550
+
+
+@pytest.mark.parametrize("line", ["p1 ,2023-B,true,2025-01-01,2025-06-01", "x,p1,2023-B,true,2025-01-01,2025-06-01"])
+def test_a_withdrawal_in_a_broken_row_leaves_nobody_it_names_with_a_consent(tmp_path, engine, line):
+    folder = write(tmp_path)
+    with (folder / "consents.csv").open("a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
+    records = es.read_records(folder)
+    assert engine.explain(records, "p1", AS_OF).status.value == "not_consented"
+
+
+def test_erasing_someone_erases_broken_rows_that_name_them(tmp_path):
+    folder = write(tmp_path)
+    with (folder / "civic_points.csv").open("a", encoding="utf-8") as stream:
+        stream.write(
+            "x1,extra,p1,volunteering,5,2025-01-01,2025-01-01,\nx2, p1,volunteering,5,2025-01-01,2025-01-01,\n"
+        )
+        stream.write("x3,p1-else,volunteering,five,2025-01-01,2025-01-01,\n")
+    records = es.read_records(folder)
+    assert len(records.problems) == 3
+    records.erase("p1")
+    assert [problem.value for problem in records.problems] == ["five"]
+
+
+def test_the_names_of_folders_are_no_cells(tmp_path, engine):
+    consent = {**ROWS["consents"], "adult_confirmed": "false", "withdrawn_on": None}
+    folder = tmp_path / "withdrawn_on=2024-01-01" / "religion=none"
+    part = folder / "consents" / "adult_confirmed=true" / "part.parquet"
+    part.parent.mkdir(parents=True)
+    parquet.write_table(pa.table({name: pa.array([cell], pa.string()) for name, cell in consent.items()}), part)
+    assert engine.explain(es.read_records(folder), "p1", AS_OF).status.value == "not_adult"
+
+
+def test_a_star_in_a_file_name_is_a_star(tmp_path):
+    for name, subject in (("consents-*.parquet", "p1"), ("consents-a.parquet", "p2")):
+        row = {**ROWS["consents"], "subject_id": subject, "withdrawn_on": None}
+        file = tmp_path / name
+        parquet.write_table(pa.table({column: pa.array([cell], pa.string()) for column, cell in row.items()}), file)
+    assert [(count.rows, count.good) for count in es.read_records(tmp_path).counts] == [(1, 1), (1, 1)]
+
+
+def test_a_folder_of_parts_and_capital_letters_are_read(tmp_path):
+    folder = write(tmp_path)
+    parts = folder / "penalties.parquet"
+    parts.mkdir()
+    row = {**ROWS["penalties"], "revoked_on": None, "repaired_on": None}
+    parquet.write_table(pa.table({c: pa.array([v], pa.string()) for c, v in row.items()}), parts / "part-0.parquet")
+    (folder / "penalties.csv").unlink()
+    (folder / "objections.csv").rename(folder / "objections-2025.CSV")
+    assert [count.good for count in es.read_records(folder).counts] == [1] * 5
+
+
+@pytest.mark.parametrize("name", ["objections.txt", "penalties", "consents-old.csv.gz"])
+def test_what_is_named_like_a_table_is_never_passed_over(tmp_path, name):
+    folder = write(tmp_path)
+    if "." in name:
+        (folder / name).write_text("?")
+    else:
+        (folder / name).mkdir()
+    with pytest.raises(es.RecordsError, match="named like a record table"):
+        es.read_records(folder)
+
+
+def test_the_records_know_their_last_day(tmp_path):
+    assert es.read_records(write(Path(tmp_path))).last_day == date(2025, 6, 1) - timedelta(days=12)
