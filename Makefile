@@ -42,10 +42,18 @@ format: $(VENV)/installed-dev ## format the code
 docs: $(VENV)/installed-dev ## write the documentation that follows from the code
 	@$(BIN)/python docs/build.py
 
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/installed-dev ## measure on real data: make bench DATA=folder-of-the-data-sets OUT=new-folder
+bench: $(VENV)/installed-bench ## measure on real data: make bench DATA=folder-of-the-data-sets OUT=new-folder
 	@test -n "$(DATA)" -a -n "$(OUT)" || { echo "usage: make bench DATA=folder-of-the-data-sets OUT=new-folder" >&2; exit 2; }
+	@mkdir -p "$(OUT)"
 	@$(BIN)/python benchmarks/oulad.py --data "$(DATA)/oulad" --out "$(OUT)/oulad"
+	@$(BIN)/python benchmarks/heloc.py --data "$(DATA)"
+	@$(BIN)/python benchmarks/explain_speed.py --json "$(OUT)/explain_speed.json"
+	@$(BIN)/python benchmarks/accuracy.py --data "$(DATA)" --json "$(OUT)/accuracy.json"
 
 .PHONY: sample
 sample: $(VENV)/installed ## invent the sample town again

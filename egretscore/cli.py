@@ -76,7 +76,6 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    import pyarrow as pa
     from pyarrow import parquet
 
     from egretscore.engine import load_engine
@@ -96,7 +95,7 @@ def _score(options: argparse.Namespace) -> int:
     _mention_quarantine(records)
     with _working("Scoring"):
         columns = engine.score_columns(records, options.as_of, reasons=options.reasons)
-        table = pa.table(columns, schema=_score_schema(columns))
+        table = _score_table(columns)
     with whole_file(options.out) as scratch:
         parquet.write_table(table, scratch, compression="zstd")
     scored = len(columns["score"]) - int(columns["score"].mask.sum())
@@ -104,11 +103,15 @@ def _score(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _score_schema(columns: dict[str, Any]) -> Any:
+def _score_table(columns: dict[str, Any]) -> Any:
     import pyarrow as pa
 
-    texts = {"subject_id", "status", "grade"}
-    return pa.schema([(name, pa.string() if name in texts else pa.int32()) for name in columns])
+    def column(values: Any) -> Any:
+        if hasattr(values, "mask"):  # older pyarrow takes no notice of a mask unless it is handed over
+            return pa.array(values.data, pa.int32(), mask=values.mask)
+        return pa.array(values, pa.string())
+
+    return pa.table({name: column(values) for name, values in columns.items()})
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Auditing a model: how well it tells apart, and whether its chances come true."""
 
+from egretscore.audit.calibration import Band, ChanceCheck, check_chances
 from egretscore.audit.measures import CalibrationBin, Measures, measure
 from egretscore.audit.report import LIGHTGBM, LOGISTIC_REGRESSION, OURS, UNROUNDED, Report, Rows, measured_beside_peers
 
@@ -8,10 +9,13 @@ __all__ = [
     "LOGISTIC_REGRESSION",
     "OURS",
     "UNROUNDED",
+    "Band",
     "CalibrationBin",
+    "ChanceCheck",
     "Measures",
     "Report",
     "Rows",
+    "check_chances",
     "measure",
     "measured_beside_peers",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.audit.calibration import ChanceCheck
 from egretscore.audit.measures import Measures, measure
 
 Floats = NDArray[np.float64]
@@ -32,6 +33,9 @@ class Report:
     overlap_days : int or None
         How many days after the date held out the last outcome learnt from became known: 0
         when all were known by then. None when no later date was held out.
+    chances : ChanceCheck or None
+        What the scores state beside what was seen on the snapshots held out; None in models
+        written before it was checked.
     measures : Mapping of model name to Measures
         ``score`` is the model in whole points, ``unrounded`` before rounding, then
         logistic regression and LightGBM without constraints on the same vectors.
@@ -41,6 +45,7 @@ class Report:
     held_out: Mapping[str, Any]
     later: bool
     overlap_days: int | None
+    chances: ChanceCheck | None
     measures: Mapping[str, Measures]
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,6 +55,7 @@ class Report:
             "held_out": dict(self.held_out),
             "later": self.later,
             "overlap_days": self.overlap_days,
+            "chances": self.chances and self.chances.to_dict(),
             "measures": {name: measures.to_dict() for name, measures in self.measures.items()},
         }
 
@@ -57,7 +63,8 @@ class Report:
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:
         """Return the report that :meth:`to_dict` wrote."""
         measures = {name: Measures.from_dict(measured) for name, measured in raw["measures"].items()}
-        return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), measures)
+        chances = raw.get("chances") and ChanceCheck.from_dict(raw["chances"])
+        return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), chances, measures)
 
     def __str__(self) -> str:
         when = "later dates than training" if self.later else "the training dates (no later date was given)"
@@ -78,6 +85,10 @@ class Report:
             f"{f'tenth {number}':24}{b.predicted:12.4f}{b.observed:12.4f}"
             for number, b in enumerate(self.measures[OURS].calibration, start=1)
         ]
+        if self.chances:
+            stated, isotonic = self.chances.stated_error, self.chances.isotonic_error
+            beside = f"beside {isotonic:.4f} of an isotonic fit on half of the data held out"
+            lines += ["", f"calibration error of what the score states {stated:.4f}, {beside}"]
         return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""Boosting in stages, so that every tree lives in one pair of features or in one feature.
+"""Boosting in stages, so that every path of every tree stays within one pair of features.
 
-LightGBM grows the trees. Each stage hands it a set of disjoint pairs as interaction
-constraints, the next stage another set, continuing the same booster, round and round.
+LightGBM grows the trees. Each stage hands it the pairs that may share a path as interaction
+constraints, the next stage other pairs, continuing the same booster, round and round.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.scoring.columns import Column
 from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
 
 
@@ -23,40 +24,44 @@ class Settings:
 
     Attributes
     ----------
-    feature_names : tuple of str
-        As LightGBM writes them: letters, digits and underscores.
+    columns : tuple of Column
+        What LightGBM is given.
     directions : tuple of int
         For each feature +1, -1 or 0: the way the log-odds must go.
     pair_across : tuple or None
         A label for each feature; features of one label are never paired. None: any may be.
     """
 
-    feature_names: tuple[str, ...]
+    columns: tuple[Column, ...]
     directions: tuple[int, ...]
     pair_across: tuple[Any, ...] | None
     most_pairs: int
     learning_rate: float
     leaves: int
     most_bins: int
+    random_cuts: bool
     smallest_leaf: int
     l2: float
     rounds_per_stage: int
     seed: int
 
     def for_lightgbm(self, sets: list[list[int]] | None = None) -> dict[str, Any]:
-        """Return LightGBM's parameters; ``sets`` are the features that may share a tree."""
+        """Return LightGBM's parameters; ``sets`` are the features that may share a path."""
+        columns = self.columns
         return {
             "objective": "binary",
             "learning_rate": self.learning_rate,
             "num_leaves": self.leaves,
             "max_bin": self.most_bins,
             "min_data_in_bin": 1,
+            "extra_trees": self.random_cuts,
             "min_data_in_leaf": self.smallest_leaf,
             "min_sum_hessian_in_leaf": 1e-3,
             "lambda_l2": self.l2,
-            "monotone_constraints": list(self.directions),
+            # Codes and levels have no order, so a direction is that of the values alone.
+            "monotone_constraints": [0 if c.codes or c.category else self.directions[c.feature] for c in columns],
             "monotone_constraints_method": "basic",
-            **({} if sets is None else {"interaction_constraints": sets}),
+            **({} if sets is None else {"interaction_constraints": [self._columns_of(features) for features in sets]}),
             # One thread and no choice by timing: the same bytes on any number of cores.
             "deterministic": True,
             "force_col_wise": True,
@@ -65,25 +70,30 @@ class Settings:
             "verbosity": -1,
         }
 
+    def _columns_of(self, features: Sequence[int]) -> list[int]:
+        return [number for number, column in enumerate(self.columns) if column.feature in features]
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Weighted rows to learn from: features, outcomes 0 or 1, and weights."""
+    """Weighted rows to learn from: columns for LightGBM, outcomes 0 or 1, and weights."""
 
-    features: NDArray[np.float64]
+    columns: NDArray[np.float64]
     outcome: NDArray[np.float64]
     weight: NDArray[np.float64]
 
     def __getitem__(self, chosen: NDArray[Any]) -> Rows:
-        return Rows(self.features[chosen], self.outcome[chosen], self.weight[chosen])
+        return Rows(self.columns[chosen], self.outcome[chosen], self.weight[chosen])
 
-    def dataset(self, settings: Settings) -> lgb.Dataset:
-        """Return the rows as LightGBM holds them."""
+    def dataset(self, settings: Settings, cut_like: lgb.Dataset | None = None) -> lgb.Dataset:
+        """Return the rows as LightGBM holds them, cut into the bins of another data set if one is given."""
         return lgb.Dataset(
-            self.features,
+            self.columns,
             self.outcome,
             weight=self.weight,
-            feature_name=list(settings.feature_names),
+            reference=cut_like,
+            feature_name=[column.name for column in settings.columns],
+            categorical_feature=[number for number, column in enumerate(settings.columns) if column.category],
             params=settings.for_lightgbm(),
             free_raw_data=False,
         )
@@ -94,43 +104,64 @@ def choose_pairs(rows: Rows, settings: Settings, rounds: int) -> list[Pair]:
     free = lgb.train(settings.for_lightgbm(), rows.dataset(settings), num_boost_round=rounds)
     labels = settings.pair_across
     return best_pairs(
-        gains_of_pairs(free.dump_model()),
+        gains_of_pairs(free.dump_model(), [column.feature for column in settings.columns]),
         settings.most_pairs,
         allowed=lambda a, b: labels is None or labels[a] != labels[b],
     )
 
 
-def boost(rows: Rows, pairs: Sequence[Pair], settings: Settings, rounds: int) -> lgb.Booster:
-    """Grow a forest of so many rounds, each tree inside one of the pairs."""
-    *_, booster = _growing(rows, pairs, settings, rounds)
+def boost(data: lgb.Dataset, pairs: Sequence[Pair], settings: Settings, rounds: int) -> lgb.Booster:
+    """Grow a forest of so many rounds, each path of a tree inside one of the pairs."""
+    sets_by_stage = stages(pairs, settings.directions)
+    if len(sets_by_stage) == 1:
+        return lgb.train(settings.for_lightgbm(sets_by_stage[0]), data, num_boost_round=rounds)
+    *_, booster = _growing(data, sets_by_stage, settings, rounds)
     return booster
 
 
-def rounds_until_no_better(
-    rows: Rows, held_out: Rows, pairs: Sequence[Pair], settings: Settings, most_rounds: int, patience: int
-) -> int:
-    """Return after how many rounds the log loss of the rows held out was least.
+def boost_until_no_better(
+    rows: Rows,
+    held_out: Rows,
+    cut_like: lgb.Dataset,
+    pairs: Sequence[Pair],
+    settings: Settings,
+    *,
+    most_rounds: int,
+    patience: int,
+) -> tuple[lgb.Booster, int]:
+    """Grow a forest while the log loss of the rows held out gets less, and say after how many rounds it was least.
 
-    Stops early when it has not improved for ``patience`` rounds.
+    Stops when it has not got less for ``patience`` rounds.
     """
+    sets_by_stage = stages(pairs, settings.directions)
+    data = rows.dataset(settings, cut_like)
+    if len(sets_by_stage) == 1:
+        booster = lgb.train(
+            {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
+            data,
+            num_boost_round=most_rounds,
+            valid_sets=[held_out.dataset(settings, cut_like)],
+            callbacks=[lgb.early_stopping(patience, verbose=False)],
+        )
+        return booster, booster.best_iteration
     best_loss, best_rounds, done = np.inf, settings.rounds_per_stage, 0
     raw = np.zeros(len(held_out.outcome))
-    for booster in _growing(rows, pairs, settings, most_rounds):
+    for booster in _growing(data, sets_by_stage, settings, most_rounds):
         grown = booster.num_trees()
-        raw += booster.predict(held_out.features, raw_score=True, start_iteration=done, num_iteration=grown - done)
+        raw += booster.predict(held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done)
         done = grown
         loss = float(np.average(np.logaddexp(0.0, raw) - held_out.outcome * raw, weights=held_out.weight))
         if loss < best_loss:
             best_loss, best_rounds = loss, grown
         elif grown - best_rounds >= patience:
             break
-    return best_rounds
+    return booster, best_rounds
 
 
-def _growing(rows: Rows, pairs: Sequence[Pair], settings: Settings, rounds: int) -> Iterator[lgb.Booster]:
+def _growing(
+    data: lgb.Dataset, sets_by_stage: Sequence[list[list[int]]], settings: Settings, rounds: int
+) -> Iterator[lgb.Booster]:
     """Yield the growing forest after each stage."""
-    sets_by_stage = stages(pairs, rows.features.shape[1])
-    data = rows.dataset(settings)
     booster: lgb.Booster | None = None
     for stage, start in enumerate(range(0, rounds, settings.rounds_per_stage)):
         booster = lgb.train(

@@ -34,7 +34,7 @@ from egretscore.policy import Policy, parse_policy
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
 from egretscore.writing import whole_folder
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
 _PARTS: Final = ("model.txt", "policy.toml", "scorecard.csv")
@@ -130,6 +130,7 @@ def _stated(card: Scorecard) -> dict[str, Any]:
         "points_per_log_odds": card.points_per_log_odds,
         "lowest": int(lowest),
         "highest": int(highest),
+        "chances": {str(score): round(float(card.chance(score)), 6) for score in card.stated_scores},
     }
 
 
@@ -142,8 +143,8 @@ def read_bundle(folder: str | Path) -> Model:
         If a file is missing or altered, the format is unknown, or the tables break a promise.
     """
     folder = Path(folder)
-    manifest_text = _read(folder / MANIFEST)
-    if _read(folder / SEAL) != f"{_sha256(manifest_text)}  {MANIFEST}\n":
+    manifest_text = _text_of(folder / MANIFEST)
+    if _text_of(folder / SEAL) != f"{_sha256(manifest_text)}  {MANIFEST}\n":
         raise _altered(folder / MANIFEST)
     try:
         manifest = json.loads(manifest_text)
@@ -155,12 +156,13 @@ def read_bundle(folder: str | Path) -> Model:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
     if problem:
         raise BundleError(f"the model breaks a promise: {problem}", file=folder)
-    if manifest["score"] != _stated(model.scorecard):
+    stated = {name: said for name, said in _stated(model.scorecard).items() if name in _STATED_IN[manifest["format"]]}
+    if manifest["score"] != stated:
         raise BundleError(
             "the manifest says other things of the tables than they do",
             file=folder / MANIFEST,
             value=manifest["score"],
-            expected=str(_stated(model.scorecard)),
+            expected=str(stated),
         )
     return model
 
@@ -195,14 +197,14 @@ def _hashed_parts(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str
             value=", ".join(sorted(listed)),
             expected=", ".join(sorted(_PARTS)),
         )
-    parts = {name: _read(folder / name) for name in _PARTS}
+    parts = {name: _text_of(folder / name) for name in _PARTS}
     for name, text in parts.items():
         if _sha256(text) != listed[name]:
             raise _altered(folder / name)
     return parts
 
 
-def _read_format_1(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:
+def _read(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:
     policy = parse_policy(parts["policy.toml"], origin="policy.toml")
     features = tuple(Feature.from_dict(raw) for raw in manifest["features"])
     return Model(
@@ -218,10 +220,15 @@ def _read_format_1(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Mod
     )
 
 
-_READERS: Final[Mapping[int, Callable[[Mapping[str, Any], Mapping[str, str]], Model]]] = {1: _read_format_1}
+# Format 2 states the chances in the manifest, and the report may hold them against later data.
+_READERS: Final[Mapping[int, Callable[[Mapping[str, Any], Mapping[str, str]], Model]]] = {1: _read, 2: _read}
+_STATED_IN: Final = {
+    1: {"blank_log_odds", "points_per_log_odds", "lowest", "highest"},
+    2: {"blank_log_odds", "points_per_log_odds", "lowest", "highest", "chances"},
+}
 
 
-def _read(file: Path) -> str:
+def _text_of(file: Path) -> str:
     try:
         return file.read_bytes().decode()
     except FileNotFoundError as error:

@@ -2,57 +2,87 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
 
+import lightgbm as lgb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
-from egretscore.scoring.boosting import Rows, Settings, boost, choose_pairs, rounds_until_no_better
-from egretscore.scoring.forest import compile_forest
+from egretscore.scoring.boosting import Rows, Settings, boost, boost_until_no_better, choose_pairs
+from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
+from egretscore.scoring.forest import compile_forests
 from egretscore.scoring.tables import ScoreTables
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
+_ROUNDS_WITHOUT_HOLD_OUT = 100
 _FEWEST_ROWS_TO_HOLD_OUT = 100
+_SMALLEST_LEAF_OF_FEW_ROWS = 20
+_Value = TypeVar("_Value")
 
 
 class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """A gradient boosted classifier that is exactly a sum of one- and two-feature tables.
 
+    Several forests are grown, each on other rows with the rest held out to say when to stop,
+    and compiled into tables; the mean of tables is a table, so more forests cost nothing when
+    scoring or explaining.
+
     Parameters
     ----------
     monotone : mapping of feature (name or position) to +1 or -1, or sequence of +1, -1, 0
         The way the log-odds of the second class must go with each feature.
+    categories : sequence of features (names or positions), optional
+        The features without an order. In a data frame those of another type than numbers are
+        categories without being named. A level never seen goes where missing values go.
+    special : mapping of feature (name or position) to values, optional
+        Codes that stand for no quantity, such as a bureau's -9 for "no record": each has a cell
+        of its own, outside the order of the feature's values.
     pair_across : sequence of labels, one for each feature, optional
         Features of one label are never paired.
     max_pairs : int
         The most pairs of features that get a table of their own.
     baseline : array of shape (n_features,), optional
-        The vector against which reasons are given; zeros when not given.
+        The row against which reasons are given: zeros, and the most frequent level of
+        categories, when not given.
+    bags : int
+        How many forests the tables are the mean of. With 1, that forest is grown again on all
+        rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
-        How the forest is grown; see LightGBM for the first four. ``patience`` is the
-        number of rounds without a better log loss on held-out rows after which it stops.
+        How a forest is grown; see LightGBM for the first four. ``patience`` is the number of
+        rounds without a better log loss on held-out rows after which it stops.
+    random_cuts : bool
+        Whether the place of each split is drawn by lot, the best feature then being chosen
+        (extremely randomized trees); the mean of such forests is smoother.
     min_people : int
-        The fewest rows, or, when ``fit`` gets ``groups``, the fewest groups (people), that
-        a leaf rests on. Checked on the grown forest.
+        The fewest rows a leaf rests on, by LightGBM's count (of under 100 rows at least 20);
+        when ``fit`` gets ``groups``, the fewest groups (people), counted on the grown forest.
     validation_fraction : float
-        The share of rows, or of groups, held out to find the number of rounds; the final
-        forest is grown on all.
+        The share of rows, or of groups, held out from each forest.
+    n_jobs : int, optional
+        How many forests are grown at once: one when None, on every core when -1. The
+        result is the same.
     random_state : int
 
     Attributes
     ----------
     tables_ : ScoreTables
         In log-odds of the second class.
-    booster_ : lightgbm.Booster
+    features_ : tuple of InputFeature
+        What each feature is: its levels, codes and median.
+    boosters_ : list of lightgbm.Booster
+    n_rounds_ : list of int
+        How many rounds of each booster count.
     pairs_ : list of pairs of positions
-    n_rounds_ : int
     smallest_leaf_ : int
-        How many people (or rows) the smallest leaf rests on.
+        How many people the smallest leaf rests on; only with ``groups``.
     classes_, n_features_in_, feature_names_in_
         As scikit-learn has them.
     """
@@ -61,77 +91,94 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self,
         *,
         monotone: Mapping[Any, int] | Sequence[int] | None = None,
+        categories: Sequence[Any] | None = None,
+        special: Mapping[Any, Sequence[float]] | None = None,
         pair_across: Sequence[Any] | None = None,
-        max_pairs: int = 10,
+        max_pairs: int = 64,
         baseline: ArrayLike | None = None,
+        bags: int = 16,
         max_bins: int = 64,
-        learning_rate: float = 0.1,
-        max_leaves: int = 6,
-        l2: float = 1.0,
-        max_rounds: int = 1000,
-        patience: int = 60,
+        learning_rate: float = 0.3,
+        max_leaves: int = 8,
+        random_cuts: bool = True,
+        l2: float = 5.0,
+        max_rounds: int = 1500,
+        patience: int = 50,
         rounds_per_stage: int = 10,
-        min_people: int = 20,
-        validation_fraction: float = 0.2,
+        min_people: int = 5,
+        validation_fraction: float = 0.15,
+        n_jobs: int | None = -1,
         random_state: int = 0,
     ) -> None:
         self.monotone = monotone
+        self.categories = categories
+        self.special = special
         self.pair_across = pair_across
         self.max_pairs = max_pairs
         self.baseline = baseline
+        self.bags = bags
         self.max_bins = max_bins
         self.learning_rate = learning_rate
         self.max_leaves = max_leaves
+        self.random_cuts = random_cuts
         self.l2 = l2
         self.max_rounds = max_rounds
         self.patience = patience
         self.rounds_per_stage = rounds_per_stage
         self.min_people = min_people
         self.validation_fraction = validation_fraction
+        self.n_jobs = n_jobs
         self.random_state = random_state
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, groups: ArrayLike | None = None
     ) -> ScoreTableClassifier:
-        """Grow the forest and compile it into tables.
+        """Grow the forests and compile them into tables.
 
         Parameters
         ----------
-        X : array of shape (n, n_features); missing values allowed
+        X : array or data frame of shape (n, n_features); missing values allowed
         y : array of shape (n,), two classes
         sample_weight : array of shape (n,), optional
         groups : array of shape (n,), optional
             Whose row each is. A group is never divided between the rows learnt from and
             those held out, and leaves are counted in groups.
         """
-        vectors, classes = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan")
-        check_classification_targets(classes)
+        if y is None:
+            raise ValueError("ScoreTableClassifier requires y to be passed, but the target y is None.")
+        values, classes = self._read(X, y)
         self.classes_, outcome = np.unique(classes, return_inverse=True)
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
-        weight = _check_sample_weight(sample_weight, vectors, dtype=np.float64)
-        rows = Rows(vectors, outcome.astype(np.float64), weight)
-        people = np.arange(len(vectors)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-        learn, hold_out = self._held_out(people, rows)
-        rows_per_person = int(np.bincount(people).max())
+        self.features_ = input_features(
+            self._names(), values, self._by_position(self.special, "special"), self._categories
+        )
+        numbers = as_numbers(self.features_, values)
+        weight = _check_sample_weight(sample_weight, numbers, dtype=np.float64)
+        columns = columns_of(self.features_)
+        rows = Rows(for_lightgbm(self.features_, columns, numbers), outcome.astype(np.float64), weight)
+        people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        splits = [self._held_out(bag, people, rows) for bag in range(self.bags)]
+        rows_per_person = 1 if people is None else int(np.bincount(people).max())
         smallest_leaf = self.min_people * rows_per_person
+        if len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT:  # too few to hold any out: be the more careful
+            smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         while True:
-            self._grow(rows, learn, hold_out, self._settings(smallest_leaf))
-            self.smallest_leaf_ = _fewest_people_in_a_leaf(self.booster_, vectors, people)
-            if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(vectors):
+            self._grow(rows, splits, self._settings(smallest_leaf))
+            if people is None:
+                break
+            self.smallest_leaf_ = min(_fewest_people_in_a_leaf(b, rows.columns, people) for b in self.boosters_)
+            if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(numbers):
                 break
             smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
-        self.tables_: ScoreTables = compile_forest(
-            self.booster_.dump_model(),
-            feature_names=self._names(),
-            baseline=self._baseline(),
-            has_missing=[bool(missing) for missing in np.isnan(vectors).any(axis=0)],
-        )
+        forests = [b.dump_model(num_iteration=n) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)]
+        self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the log-odds of the second class, shape (n,)."""
-        return self.tables_.totals(self._vectors(X))
+        numbers = self.numbers(X)
+        return self.tables_.totals(numbers)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the chance of each class, shape (n, 2)."""
@@ -140,8 +187,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the likelier class of each row, shape (n,)."""
-        check_is_fitted(self)
-        likelier: NDArray[Any] = self.classes_[(self.decision_function(X) > 0).astype(int)]
+        second = self.decision_function(X) > 0
+        likelier: NDArray[Any] = self.classes_[second.astype(int)]
         return likelier
 
     def explain(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -149,7 +196,13 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Exact: ``tables_.base`` and a row of these add up to the row's log-odds.
         """
-        return self.tables_.reasons(self._vectors(X))
+        numbers = self.numbers(X)
+        return self.tables_.reasons(numbers)
+
+    def numbers(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return rows as ``tables_`` takes them, shape (n, n_features): levels numbered, unseen ones missing."""
+        values, _ = self._read(X)
+        return as_numbers(self.features_, values)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -157,79 +210,177 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         tags.input_tags.allow_nan = True
         return tags
 
-    def _grow(self, rows: Rows, learn: NDArray[np.bool_], hold_out: NDArray[np.bool_], settings: Settings) -> None:
-        pairs = choose_pairs(rows[learn], settings, _ROUNDS_TO_CHOOSE_PAIRS) if self.max_pairs else []
-        self.n_rounds_ = (
-            rounds_until_no_better(rows[learn], rows[hold_out], pairs, settings, self.max_rounds, self.patience)
-            if hold_out.any()
-            else self.max_rounds
-        )
-        self.pairs_ = pairs
-        self.booster_ = boost(rows, pairs, settings, self.n_rounds_)
+    # --------------------------------------------------------------------------- growing
 
-    def _held_out(self, people: NDArray[np.intp], rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which rows to learn the number of rounds from and which to hold out: none when there are few."""
-        everyone = np.unique(people)
-        chosen = np.random.default_rng(self.random_state).permutation(everyone)
-        hold_out = np.isin(people, chosen[: int(len(everyone) * self.validation_fraction)])
+    def _grow(self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Settings) -> None:
+        first_learn, _ = splits[0]
+        pairs = choose_pairs(rows[first_learn], settings, _ROUNDS_TO_CHOOSE_PAIRS) if self.max_pairs else []
+        self.pairs_ = pairs
+        # All forests split at the same bins, so that their tables have the same cells.
+        everyone = rows.dataset(settings).construct()
+
+        def grow(bag: int) -> tuple[lgb.Booster, int]:
+            own = replace(settings, seed=settings.seed + bag)
+            learn, hold_out = splits[bag]
+            if not len(hold_out):
+                rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
+                return boost(everyone, pairs, own, rounds), rounds
+            booster, rounds = boost_until_no_better(
+                rows[learn],
+                rows[hold_out],
+                everyone,
+                pairs,
+                own,
+                most_rounds=self.max_rounds,
+                patience=self.patience,
+            )
+            return (boost(everyone, pairs, own, rounds), rounds) if self.bags == 1 else (booster, rounds)
+
+        with ThreadPoolExecutor(self._workers()) as pool:
+            grown = list(pool.map(grow, range(self.bags)))
+        self.boosters_ = [booster for booster, _ in grown]
+        self.n_rounds_ = [rounds for _, rounds in grown]
+
+    def _workers(self) -> int:
+        jobs = self.n_jobs or 1
+        return max(1, min(self.bags, jobs if jobs > 0 else (os.cpu_count() or 1)))
+
+    def _held_out(
+        self, bag: int, people: NDArray[np.intp] | None, rows: Rows
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return which rows a forest learns from and which are held out from it: none when there are few."""
+        draw = np.random.default_rng([self.random_state, bag])
+        if people is None:
+            # By lot within each class, so that both sides hold as much of either.
+            members = [np.flatnonzero(rows.outcome == outcome) for outcome in (0, 1)]
+            chosen = [draw.permutation(own)[: round(len(own) * self.validation_fraction)] for own in members]
+            hold_out = np.isin(np.arange(len(rows.outcome)), np.concatenate(chosen))
+        else:
+            everyone = draw.permutation(people.max() + 1)
+            hold_out = np.isin(people, everyone[: int(len(everyone) * self.validation_fraction)])
         both_classes = all(len(np.unique(rows.outcome[part])) == 2 for part in (hold_out, ~hold_out))  # noqa: PLR2004
-        if len(people) < _FEWEST_ROWS_TO_HOLD_OUT or not both_classes:
+        if len(hold_out) < _FEWEST_ROWS_TO_HOLD_OUT or not both_classes:
             hold_out[:] = False
-        return ~hold_out, hold_out
+        return np.flatnonzero(~hold_out), np.flatnonzero(hold_out)
 
     def _settings(self, smallest_leaf: int) -> Settings:
-        names = self._names()
         return Settings(
-            # LightGBM refuses names with other characters, so it gets numbers in place of such names.
-            feature_names=names if all(map(str.isidentifier, names)) else self._numbered(),
+            columns=columns_of(self.features_),
             directions=self._directions(),
             pair_across=None if self.pair_across is None else tuple(self.pair_across),
             most_pairs=self.max_pairs,
             learning_rate=self.learning_rate,
             leaves=self.max_leaves,
             most_bins=self.max_bins,
+            random_cuts=self.random_cuts,
             smallest_leaf=smallest_leaf,
             l2=self.l2,
             rounds_per_stage=self.rounds_per_stage,
             seed=self.random_state,
         )
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple(str(name) for name in getattr(self, "feature_names_in_", self._numbered()))
+    # --------------------------------------------------------------------------- what is handed in
 
-    def _numbered(self) -> tuple[str, ...]:
-        return tuple(f"x{number}" for number in range(self.n_features_in_))
+    def _read(self, X: Any, y: ArrayLike | None = None) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+        """Return the values of each feature, numbers as float64 and categories as objects, and y."""
+        reset = y is not None
+        if not reset:
+            check_is_fitted(self)
+        frame = _as_pandas(X)
+        labels = np.empty(0) if y is None else _checked_target(y)
+        of_frame = () if frame is None else [i for i, of in enumerate(frame.dtypes) if not _is_number(of)]
+        if not of_frame and not self.categories and (reset or not self._categories):
+            numbers = validate_data(
+                self, X, **({"y": y} if reset else {}), dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+            )
+            numbers, labels = numbers if reset else (numbers, labels)
+            if reset:
+                self._categories: frozenset[int] = frozenset()
+            return list(np.asarray(numbers).T), labels
+        if frame is None:
+            import pandas as pd
+
+            frame = pd.DataFrame(np.asarray(X, dtype=object))
+        validate_data(self, X, skip_check_array=True, reset=reset)
+        if reset:
+            self._categories = frozenset(of_frame) | frozenset(self._by_position(dict.fromkeys(self.categories or ())))
+            if len(frame) != len(labels) or not len(labels):
+                raise ValueError(f"X and y must have rows, and as many. Got {len(frame)} and {len(labels)} instead.")
+        return [_values(frame.iloc[:, i], category=i in self._categories) for i in range(frame.shape[1])], labels
+
+    def _names(self) -> tuple[str, ...]:
+        numbered = [f"x{number}" for number in range(self.n_features_in_)]
+        return tuple(str(name) for name in getattr(self, "feature_names_in_", numbered))
+
+    def _by_position(self, given: Mapping[Any, _Value] | None, parameter: str = "categories") -> dict[int, _Value]:
+        """Return what is given by the name or position of a feature by its position."""
+        names = list(getattr(self, "feature_names_in_", ()))
+        found = {}
+        for feature, value in (given or {}).items():
+            if feature in names:
+                found[names.index(feature)] = value
+            elif isinstance(feature, int | np.integer) and feature in range(self.n_features_in_):
+                found[int(feature)] = value
+            else:
+                raise ValueError(f"{parameter} must name features of X. Got {feature!r} instead.")
+        return found
 
     def _directions(self) -> tuple[int, ...]:
         n: int = self.n_features_in_
-        if self.monotone is None:
-            return (0,) * n
-        if not isinstance(self.monotone, Mapping):
-            directions = tuple(int(direction) for direction in self.monotone)
-        else:
-            names = list(getattr(self, "feature_names_in_", range(n)))
-            unknown = [feature for feature in self.monotone if feature not in names and feature not in range(n)]
-            if unknown:
-                raise ValueError(f"monotone must name features of X. Got {unknown!r} instead.")
-            directions = tuple(int(self.monotone.get(name, self.monotone.get(i, 0))) for i, name in enumerate(names))
-        if len(directions) != n or not set(directions) <= {-1, 0, 1}:
+        given = [0] * n
+        if isinstance(self.monotone, Mapping):
+            for position, direction in self._by_position(self.monotone, "monotone").items():
+                given[position] = int(direction)
+        elif self.monotone is not None:
+            given = [int(direction) for direction in self.monotone]
+        if len(given) != n or not set(given) <= {-1, 0, 1}:
             raise ValueError(f"monotone must give +1, -1 or 0 for each of {n} features. Got {self.monotone!r} instead.")
-        return directions
+        ordered = [feature.name for feature, way in zip(self.features_, given, strict=True) if way and feature.levels]
+        if ordered:
+            raise ValueError(f"monotone must not name categories, which have no order. Got {ordered[0]!r} instead.")
+        return tuple(given)
 
     def _baseline(self) -> NDArray[np.float64]:
-        baseline = (
-            np.zeros(self.n_features_in_) if self.baseline is None else np.asarray(self.baseline, dtype=np.float64)
-        )
-        if baseline.shape != (self.n_features_in_,):
-            raise ValueError(f"baseline must have shape ({self.n_features_in_},). Got {baseline.shape} instead.")
+        if self.baseline is None:
+            return np.array([0.0 if feature.levels is None else feature.usual for feature in self.features_])
+        row = np.asarray(self.baseline, dtype=object).ravel()
+        if len(row) != self.n_features_in_:
+            raise ValueError(f"baseline must have shape ({self.n_features_in_},). Got {(len(row),)} instead.")
+        one_row = [np.array([value], dtype=object) for value in row]
+        baseline: NDArray[np.float64] = as_numbers(self.features_, one_row)[0]
         return baseline
 
-    def _vectors(self, X: ArrayLike) -> NDArray[np.float64]:
-        check_is_fitted(self)
-        vectors: NDArray[np.float64] = validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False
-        )
-        return vectors
+
+def _as_pandas(X: Any) -> Any:
+    """Return a data frame as pandas has it, or None of what is no frame."""
+    if hasattr(X, "to_pandas"):
+        return X.to_pandas()
+    return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns") else None
+
+
+def _is_number(of: Any) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return bool(is_numeric_dtype(of) or is_bool_dtype(of))
+
+
+def _values(column: Any, *, category: bool) -> NDArray[Any]:
+    if category:
+        values: NDArray[Any] = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
+        return values
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isinf(numbers).any():
+        raise ValueError(f"Input X contains infinity in {column.name!r}.")
+    return np.asarray(numbers)
+
+
+def _checked_target(y: ArrayLike) -> NDArray[Any]:
+    target: NDArray[Any] = _check_y(y)
+    check_classification_targets(target)
+    kind = type_of_target(target)
+    if kind == "multiclass":
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    return target
 
 
 def _fewest_people_in_a_leaf(booster: Any, X: NDArray[np.float64], people: NDArray[np.intp]) -> int:

@@ -1,12 +1,14 @@
 """From a LightGBM forest to score tables, without approximation.
 
-A tree that splits on one feature, or on two, is a step function of those features. Its
-leaves are added to the cells they cover in the table of that tree's features.
+A tree each of whose leaves depends on one feature, or on two, is a sum of step functions of
+one or two features. Each leaf is added to the cells it covers in the table of its features.
+
+To a cell belongs, for each column that LightGBM was given, one number that stands for all
+values in the cell; a split sends the whole cell the way of that number.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,101 +16,135 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.scoring.columns import Column, InputFeature
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
 _MOST_FEATURES = 2
-
-
-@dataclass(frozen=True)
-class _Range:
-    """The values of a feature that reach a leaf: above ``low``, up to ``high``, and whether missing ones do."""
-
-    low: float = -np.inf
-    high: float = np.inf
-    missing: bool = True
+Cells = NDArray[np.bool_]
+Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class _Leaf:
+    """A leaf's value, and which cells of each feature on its path reach it."""
+
     value: float
-    ranges: Mapping[int, _Range]
+    reach: Mapping[int, Cells]
 
 
-def compile_forest(
-    forest: Mapping[str, Any], feature_names: Sequence[str], baseline: NDArray[np.float64], has_missing: Sequence[bool]
+def compile_forests(
+    forests: Sequence[Mapping[str, Any]],
+    features: Sequence[InputFeature],
+    columns: Sequence[Column],
+    baseline: NDArray[np.float64],
 ) -> ScoreTables:
-    """Compile a forest into score tables in log-odds.
+    """Compile the mean of several forests into score tables in log-odds.
 
     Parameters
     ----------
-    forest : mapping
-        What ``Booster.dump_model()`` returns.
-    feature_names : sequence of str
+    forests : sequence of mappings
+        What ``Booster.dump_model()`` returns of each.
+    features : sequence of InputFeature
+    columns : sequence of Column
+        What LightGBM was given, in order.
     baseline : ndarray of shape (n_features,)
         The vector at which every table shall be 0.
-    has_missing : sequence of bool
-        Which features get a cell for missing values.
 
     Raises
     ------
     ValueError
-        If a tree uses more than two features: such a forest is not a sum of tables.
+        If a leaf depends on more than two features: such a forest is not a sum of tables.
     """
-    trees = [list(_leaves(tree["tree_structure"])) for tree in forest["tree_info"]]
-    cuts = _cuts(trees, len(feature_names))
-    sizes = [len(c) + 1 + missing for c, missing in zip(cuts, has_missing, strict=True)]
-    grids: dict[tuple[int, ...], NDArray[np.float64]] = {}
-    for leaves in trees:
-        features = tuple(sorted({feature for leaf in leaves for feature in leaf.ranges}))
-        if len(features) > _MOST_FEATURES:
-            names = ", ".join(feature_names[f] for f in features)
-            raise ValueError(f"a tree uses more than {_MOST_FEATURES} features together: {names}")
-        grid = grids.setdefault(features, np.zeros([sizes[f] for f in features]))
-        for leaf in leaves:
-            covered = (_covered(leaf.ranges.get(f, _Range()), cuts[f], has_missing[f]) for f in features)
-            grid[np.ix_(*covered)] += leaf.value
-    base = float(grids.pop((), np.float64(0.0)))
-    unanchored = ScoreTables(tuple(feature_names), cuts, tuple(has_missing), baseline, 0.0, ())
-    at_baseline = {f: tuple(unanchored.baseline_cells[i] for i in f) for f in grids}
-    return ScoreTables(
-        feature_names=tuple(feature_names),
-        cuts=cuts,
-        missing=tuple(has_missing),
+    trees = [tree["tree_structure"] for forest in forests for tree in forest["tree_info"]]
+    names = tuple(feature.name for feature in features)
+    empty = ScoreTables(
+        feature_names=names,
+        cuts=_cuts(trees, features, columns),
+        missing=tuple(feature.missing for feature in features),
         baseline=baseline,
-        base=base + sum(float(grids[f][at_baseline[f]]) for f in sorted(grids)),
-        tables=tuple(ScoreTable(f, grids[f] - grids[f][at_baseline[f]]) for f in sorted(grids)),
+        base=0.0,
+        tables=(),
+        special=tuple(feature.special for feature in features),
+    )
+    standing_for = [column.standing_for(empty) for column in columns]
+    sizes = [empty.n_cells(position) for position in range(len(features))]
+    share = 1 / len(forests)
+    base, grids = 0.0, dict[tuple[int, ...], NDArray[np.float64]]()
+    for tree in trees:
+        leaves = list(_leaves(tree, columns, standing_for, {}))
+        # What a leaf of one feature says belongs beside the leaves of that feature's pair.
+        pairs = {tuple(sorted(leaf.reach)) for leaf in leaves if len(leaf.reach) > 1}
+        for leaf in leaves:
+            own = tuple(sorted(leaf.reach))
+            if len(own) > _MOST_FEATURES:
+                together = ", ".join(names[f] for f in own)
+                raise ValueError(f"a leaf depends on more than {_MOST_FEATURES} features together: {together}")
+            if not own:
+                base += leaf.value * share
+                continue
+            of = min((pair for pair in pairs if set(own) <= set(pair)), default=own)
+            grid = grids.setdefault(of, np.zeros([sizes[f] for f in of]))
+            everywhere = (leaf.reach.get(f, np.ones(sizes[f], dtype=bool)) for f in of)
+            grid[np.ix_(*everywhere)] += leaf.value * share
+    at_baseline = {of: tuple(empty.baseline_cells[f] for f in of) for of in grids}
+    return ScoreTables(
+        feature_names=names,
+        cuts=empty.cuts,
+        missing=empty.missing,
+        baseline=baseline,
+        base=base + sum(float(grids[of][at_baseline[of]]) for of in sorted(grids)),
+        tables=tuple(ScoreTable(of, grids[of] - grids[of][at_baseline[of]]) for of in sorted(grids)),
+        special=empty.special,
     )
 
 
-def _leaves(node: Mapping[str, Any], ranges: Mapping[int, _Range] | None = None) -> Iterator[_Leaf]:
-    """Yield the leaves of a tree with the ranges of values that reach them."""
-    ranges = ranges or {}
+def _leaves(
+    node: Tree, columns: Sequence[Column], standing_for: Sequence[NDArray[np.float64]], reach: Mapping[int, Cells]
+) -> Iterator[_Leaf]:
+    """Yield the leaves of a tree with the cells that reach them."""
     if "leaf_value" in node:
-        yield _Leaf(node["leaf_value"], ranges)
+        yield _Leaf(node["leaf_value"], reach)
         return
-    feature, threshold = node["split_feature"], node["threshold"]
-    here = ranges.get(feature, _Range())
-    missing_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
-    left = _Range(here.low, min(here.high, threshold), here.missing and missing_left)
-    right = _Range(max(here.low, threshold), here.high, here.missing and not missing_left)
-    yield from _leaves(node["left_child"], {**ranges, feature: left})
-    yield from _leaves(node["right_child"], {**ranges, feature: right})
+    feature = columns[node["split_feature"]].feature
+    left = _goes_left(node, standing_for[node["split_feature"]])
+    here = reach.get(feature)
+    yield from _leaves(
+        node["left_child"], columns, standing_for, {**reach, feature: left if here is None else here & left}
+    )
+    yield from _leaves(
+        node["right_child"], columns, standing_for, {**reach, feature: ~left if here is None else here & ~left}
+    )
 
 
-def _cuts(trees: list[list[_Leaf]], n_features: int) -> tuple[NDArray[np.float64], ...]:
-    found: dict[int, set[float]] = defaultdict(set)
-    for leaves in trees:
-        for leaf in leaves:
-            for feature, reach in leaf.ranges.items():
-                found[feature] |= {bound for bound in (reach.low, reach.high) if np.isfinite(bound)}
-    return tuple(np.array(sorted(found[feature]), dtype=np.float64) for feature in range(n_features))
+def _goes_left(split: Tree, numbers: NDArray[np.float64]) -> Cells:
+    """Return which numbers a split sends left, as LightGBM decides it."""
+    if split["decision_type"] == "==":
+        return np.isin(numbers, [float(level) for level in split["threshold"].split("||")])
+    threshold = split["threshold"]
+    missing_left = split["default_left"] if split["missing_type"] == "NaN" else threshold >= 0
+    left: Cells = np.where(np.isnan(numbers), missing_left, numbers <= threshold)
+    return left
 
 
-def _covered(reach: _Range, cuts: NDArray[np.float64], has_missing: bool) -> NDArray[np.intp]:
-    """Return the cells that a range covers."""
-    first = 0 if reach.low == -np.inf else int(np.searchsorted(cuts, reach.low)) + 1
-    last = len(cuts) if reach.high == np.inf else int(np.searchsorted(cuts, reach.high))
-    cells = list(range(first, last + 1))
-    if has_missing and reach.missing:
-        cells.append(len(cuts) + 1)
-    return np.array(cells, dtype=np.intp)
+def _cuts(
+    trees: Sequence[Tree], features: Sequence[InputFeature], columns: Sequence[Column]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return where the cells of each feature end: at its splits, or between the levels of a category."""
+    found: list[set[float]] = [set() for _ in features]
+    for tree in trees:
+        for column, threshold in _thresholds(tree):
+            if not columns[column].codes and not columns[column].category:
+                found[columns[column].feature].add(threshold)
+    return tuple(
+        np.array(sorted(cuts), dtype=np.float64)
+        if feature.levels is None
+        else np.arange(len(feature.levels) - 1, dtype=np.float64) + 0.5
+        for feature, cuts in zip(features, found, strict=True)
+    )
+
+
+def _thresholds(node: Tree) -> Iterator[tuple[int, Any]]:
+    if "leaf_value" not in node:
+        yield node["split_feature"], node["threshold"]
+        yield from _thresholds(node["left_child"])
+        yield from _thresholds(node["right_child"])

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from egretscore.audit.calibration import BAND_POINTS
 from egretscore.features import SOURCES, Aggregate, Feature, source_query
 from egretscore.policy import WeightSteps
 from egretscore.scoring.bundle import Model
 from egretscore.scoring.scorecard import steps
 from egretscore.scoring.tables import violations
-
-_STEP_OF_CHANCES = 50
 
 
 def publication(model: Model) -> str:
@@ -148,16 +147,31 @@ def _proof(model: Model) -> Iterator[str]:
 
 def _chances(model: Model) -> Iterator[str]:
     card = model.scorecard
-    least, greatest = (int(bound) for bound in card.points.bounds())
-    scores = [s for s in range(card.scale.minimum, card.scale.maximum + 1, _STEP_OF_CHANCES) if least <= s <= greatest]
     yield "## What a score states"
     yield ""
     yield "The chance that a commitment falling due in the horizon is kept in time."
     yield ""
     yield "| score | chance |"
     yield "| ---: | ---: |"
-    for score, chance in zip(scores, card.chance(scores), strict=True):
-        yield f"| {score} | {chance:.1%} |"
+    for score in card.stated_scores:
+        if score % BAND_POINTS == 0:
+            yield f"| {score} | {float(card.chance(score)):.1%} |"
+    check = model.report.chances
+    if check is None:
+        return
+    when = "on later dates than training" if model.report.later else "on the training dates"
+    yield ""
+    yield f"Whether it came true, for people not learnt from, {when}:"
+    yield ""
+    yield "| score | people | stated | kept |"
+    yield "| ---: | ---: | ---: | ---: |"
+    for band in check.bands:
+        yield f"| {band.lowest} to {band.highest} | {band.snapshots:,} | {band.stated:.1%} | {band.observed:.1%} |"
+    yield ""
+    yield (
+        f"Calibration error {check.stated_error:.4f}; an isotonic fit on half of these people, measured on the other "
+        f"half, has {check.isotonic_error:.4f}."
+    )
 
 
 def _report(model: Model) -> Iterator[str]:

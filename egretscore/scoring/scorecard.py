@@ -21,6 +21,8 @@ from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
 COLUMNS = ("table", "feature_a", "from_a", "to_a", "feature_b", "from_b", "to_b", "log_odds", "points")
 """The columns of the scorecard file: one line for each cell of each table, bounds included."""
 
+STATED_EVERY = 10
+
 
 @dataclass(frozen=True)
 class Scorecard:
@@ -60,6 +62,12 @@ class Scorecard:
         """Return the chance that a commitment falling due is kept, as the score states it."""
         log_odds = self.log_odds.base + (np.asarray(score) - self.scale.blank) / self.points_per_log_odds
         return 1.0 / (1.0 + np.exp(-log_odds))
+
+    @property
+    def stated_scores(self) -> range:
+        """The scores whose chances are published: every tenth one that can be reached."""
+        least, greatest = (int(bound) for bound in self.points.bounds())
+        return range(-(-least // STATED_EVERY) * STATED_EVERY, greatest + 1, STATED_EVERY)
 
     def problems(self) -> Iterator[str]:
         """Yield, in words, whatever breaks a promise: nothing at all is the proof."""

@@ -20,10 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from egretscore.scoring.adding import Adder
+
+_NO_CODES: NDArray[np.float64] = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class ScoreTable:
 
     features: tuple[int, ...]
     values: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many cells there are along each feature."""
+        return self.values.shape
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,9 @@ class ScoreTables:
         The score of the baseline.
     tables : tuple of ScoreTable
         All of one dtype, 0 at the baseline's cells: int64 for whole points, float64 for log-odds.
+    special : tuple of ndarray of float64, or empty
+        For each feature the values that are codes and no quantities: each has a cell of its
+        own, after those of the cuts and before that of missing values, outside their order.
     """
 
     feature_names: tuple[str, ...]
@@ -69,6 +82,15 @@ class ScoreTables:
     baseline: NDArray[np.float64]
     base: float
     tables: tuple[ScoreTable, ...]
+    special: tuple[NDArray[np.float64], ...] = ()
+
+    def special_of(self, feature: int) -> NDArray[np.float64]:
+        """Return the special codes of a feature."""
+        return self.special[feature] if self.special else _NO_CODES
+
+    def n_cells(self, feature: int) -> int:
+        """Return how many cells a feature has."""
+        return len(self.cuts[feature]) + 1 + len(self.special_of(feature)) + self.missing[feature]
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -84,48 +106,48 @@ class ScoreTables:
         """Return the cell of each value, features first: shape (n_features, n)."""
         values = np.asarray(vectors, dtype=np.float64)
         cells = np.empty((len(self.cuts), len(values)), dtype=np.intp)
-        for position, (cuts, has_missing) in enumerate(zip(self.cuts, self.missing, strict=True)):
-            column = values[:, position]
-            absent = np.isnan(column)
-            if absent.any():
-                column = np.where(absent, 0.0, column)
-            cells[position] = np.searchsorted(cuts, column, side="left")
-            if has_missing:
-                cells[position][absent] = len(cuts) + 1
+        for feature in range(len(self.cuts)):
+            cells[feature] = self.cells_of(feature, values[:, feature])
         return cells
 
-    def reasons(self, vectors: ArrayLike) -> NDArray[Any]:
+    def cells_of(self, feature: int, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the cell of each value of one feature."""
+        cuts = self.cuts[feature]
+        absent = np.isnan(values)
+        cells = np.searchsorted(cuts, np.where(absent, 0.0, values), side="left")
+        for number, code in enumerate(self.special_of(feature), start=len(cuts) + 1):
+            cells[values == code] = number
+        if self.missing[feature]:
+            cells[absent] = self.n_cells(feature) - 1
+        return cells
+
+    def reasons(self, vectors: ArrayLike, *, threads: int = 1) -> NDArray[Any]:
         """Return what each feature adds to or takes from the baseline's score.
 
         Parameters
         ----------
         vectors : array of shape (n, n_features)
+        threads : int
+            How many to use; the answer is the same for any number.
 
         Returns
         -------
         ndarray of shape (n, n_features), in the tables' unit
         """
-        cells = self.cells(vectors)
-        reasons = np.zeros((cells.shape[1], len(self.cuts)), dtype=self.dtype)
-        for table, shares in zip(self.tables, self._shares, strict=True):
-            index = tuple(cells[feature] for feature in table.features)
-            for feature, share in zip(table.features, shares, strict=True):
-                reasons[:, feature] += share[index]
-        return reasons
+        return self._adder.reasons(np.asarray(vectors), threads)
 
-    def totals(self, vectors: ArrayLike) -> NDArray[Any]:
+    def totals(self, vectors: ArrayLike, *, threads: int = 1) -> NDArray[Any]:
         """Return the score of each vector: the base plus one number from each table."""
-        cells = self.cells(vectors)
-        totals = np.full(cells.shape[1], self.base, dtype=self.dtype)
-        for table in self.tables:
-            totals += table.values[tuple(cells[feature] for feature in table.features)]
-        return totals
+        return self._adder.totals(np.asarray(vectors), threads)
 
     @cached_property
-    def _shares(self) -> tuple[tuple[NDArray[Any], ...], ...]:
-        return tuple(self._shared_out(table) for table in self.tables)
+    def _adder(self) -> Adder:
+        from egretscore.scoring.adding import Adder
 
-    def _shared_out(self, table: ScoreTable) -> tuple[NDArray[Any], ...]:
+        return Adder(self)
+
+    def shares(self, table: ScoreTable) -> tuple[NDArray[Any], ...]:
+        """Return what each cell of a table gives to each of its features, as reasons."""
         if len(table.features) == 1:
             return (table.values,)
         g = table.values

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from egretscore.audit import OURS, UNROUNDED, Report, Rows, measured_beside_peers
+from egretscore.audit import OURS, UNROUNDED, Report, Rows, check_chances, measured_beside_peers
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
@@ -27,6 +27,9 @@ LONGEST_HORIZON_DAYS = 3653
 _FEWEST_PEOPLE = 200
 
 SETTINGS: dict[str, Any] = {
+    "bags": 1,
+    "random_cuts": False,
+    "validation_fraction": 0.2,
     "max_bins": 16,
     "max_pairs": 8,
     "max_leaves": 5,
@@ -112,14 +115,14 @@ def train(
     return Model(
         policy=policy,
         scorecard=scorecard,
-        forest=classifier.booster_.model_to_string(),
+        forest=classifier.boosters_[0].model_to_string(),
         invented=records.invented is not None,
         training={
             "as_of": [day.isoformat() for day in dates],
             "horizon_days": horizon_days,
             "seed": seed,
             "settings": SETTINGS,
-            "rounds": classifier.n_rounds_,
+            "rounds": classifier.n_rounds_[0],
             "smallest_leaf_people": classifier.smallest_leaf_,
             "pairs": [[features[a].name, features[b].name] for a, b in classifier.pairs_],
             "fingerprint": snapshots.fingerprint,
@@ -185,8 +188,9 @@ def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> Scor
 def _report(
     learnt: Snapshots, held_out: Snapshots, overlap: timedelta | None, scorecard: Scorecard, seed: int
 ) -> Report:
+    scores = scorecard.scores(held_out.vectors)
     chances = {
-        OURS: scorecard.chance(scorecard.scores(held_out.vectors)),
+        OURS: scorecard.chance(scores),
         UNROUNDED: 1.0 / (1.0 + np.exp(-scorecard.log_odds.totals(held_out.vectors))),
     }
     return Report(
@@ -194,6 +198,7 @@ def _report(
         held_out=_described(held_out),
         later=overlap is not None,
         overlap_days=None if overlap is None else max(overlap.days, 0),
+        chances=check_chances(scores, chances[OURS], held_out.kept, seed),
         measures=measured_beside_peers(
             Rows(learnt.vectors, learnt.kept), Rows(held_out.vectors, held_out.kept), chances, seed
         ),

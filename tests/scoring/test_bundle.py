@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import egretscore as es
 from egretscore.scoring.bundle import MANIFEST, SEAL, bundle_files
+from egretscore.scoring.tables import ScoreTable
 from egretscore.shipped import shipped_model
 
 FILES = sorted(file.name for file in shipped_model().iterdir())
@@ -86,6 +89,7 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m.pop("files"), "does not fit together"),
         (lambda m: m["files"].pop("model.txt"), "parts of a model"),
         (lambda m: m["score"].update(lowest=0), "other things"),
+        (lambda m: m["score"]["chances"].update({"550": 0.99}), "other things"),
         (lambda m: m["score"].update(points_per_log_odds=100), "other things"),
         (lambda m: m["files"].update({"../../etc/passwd": "0"}), "parts of a model"),
     ],
@@ -111,35 +115,41 @@ def test_a_tampered_table_is_refused_even_when_resealed(tmp_path):
         es.load_engine(folder)
 
 
-def changed_scorecard(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the points and log-odds of every line of the first table and reseal the model."""
-    scorecard = folder / "scorecard.csv"
-    head, *lines = scorecard.read_text(encoding="utf-8").splitlines()
-    table = lines[0].split(",")[0]
-    lines = [",".join(change(line.split(","))) if line.split(",")[0] == table else line for line in lines]
-    scorecard.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-    reseal(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+def written_with(
+    engine: es.Engine, folder: Path, change: Callable[[ScoreTable], ScoreTable], **of_feature: int
+) -> Path:
+    """Write the bundle of a model whose first table, and its feature's declaration, are changed: all hashes right."""
+    model = engine.model
+    card = model.scorecard
+    first = next(table for table in card.log_odds.tables if len(table.features) == 1)
+    tables = tuple(change(table) if table is first else table for table in card.log_odds.tables)
+    features = tuple(
+        replace(feature, **of_feature) if position in first.features else feature
+        for position, feature in enumerate(card.features)
+    )
+    tampered = replace(card, features=features, log_odds=replace(card.log_odds, tables=tables))
+    folder.mkdir()
+    for name, text in bundle_files(replace(model, scorecard=tampered, sealed_sha256=None)).items():
+        (folder / name).write_bytes(text.encode())
+    return folder
 
 
-def test_a_penalty_turned_into_a_reward_is_refused_even_when_resealed(tmp_path):
+def test_a_reward_turned_into_a_burden_is_refused_even_when_sealed(engine, tmp_path):
     """Turn a feature's direction and its table around together: the table goes one way, the wrong one."""
-    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    first = (folder / "scorecard.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
-    next(f for f in manifest["features"] if f["name"] == first[1]).update(direction=-1)
-    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-    changed_scorecard(folder, lambda cells: [*cells[:-2], repr(-float(cells[-2])), str(-int(cells[-1]))])
+
+    def turned(table: ScoreTable) -> ScoreTable:
+        return ScoreTable(table.features, -table.values)
+
+    direction = engine.model.scorecard.features[
+        next(table for table in engine.model.scorecard.log_odds.tables if len(table.features) == 1).features[0]
+    ].direction
+    folder = written_with(engine, tmp_path / "model", turned, direction=-direction)
     with pytest.raises(es.BundleError, match="goes the wrong way"):
         es.load_engine(folder)
 
 
-def test_a_table_that_gives_the_blank_file_points_is_refused_even_when_resealed(tmp_path):
-    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
-    unit = es.load_engine().model.scorecard.points_per_log_odds
-    changed_scorecard(
-        folder,
-        lambda cells: [*cells[:-2], repr(float(cells[-2]) - 20 / unit), str(round(float(cells[-2]) * unit - 20))],
-    )
+def test_a_table_that_gives_the_blank_file_points_is_refused_even_when_sealed(engine, tmp_path):
+    folder = written_with(engine, tmp_path / "model", lambda table: ScoreTable(table.features, table.values - 0.1))
     with pytest.raises(es.BundleError, match="blank file"):
         es.load_engine(folder)
 
@@ -167,10 +177,27 @@ def test_saving_replaces_a_model_and_nothing_else(engine, tmp_path):
 
 
 def test_format_1_stays_readable():
-    """The shipped bundle is of format 1; when the format changes, a copy of it goes into the tests."""
-    manifest = json.loads((shipped_model() / MANIFEST).read_text(encoding="utf-8"))
+    """A copy of the bundle that was shipped in format 1, which did not state the chances."""
+    folder = Path(__file__).parent / "bundles" / "format-1"
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     assert manifest["format"] == 1
-    assert es.load_engine().name == manifest["name"]
+    engine = es.load_engine(folder)
+    assert engine.name == manifest["name"]
+    assert engine.sha256 == (folder / SEAL).read_text(encoding="utf-8").split()[0]
+    assert engine.model.report.chances is None
+
+
+def test_format_2_is_what_is_written_and_states_the_chances(engine):
+    """The shipped bundle is of format 2; when the format changes, a copy of it goes beside that of format 1."""
+    manifest = json.loads((shipped_model() / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["format"] == 2
+    chances = manifest["score"]["chances"]
+    values = list(chances.values())
+    assert values == sorted(values)
+    assert chances["550"] == round(1 / (1 + np.exp(-manifest["score"]["blank_log_odds"])), 6)
+    check = engine.model.report.chances
+    assert sum(band.snapshots for band in check.bands) <= manifest["report"]["held_out"]["snapshots"]
+    assert all(band.lowest // 50 * 50 == band.lowest for band in check.bands)
 
 
 def test_nothing_on_the_way_in_can_unpickle():

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from whole_records import shipped_engine
 
+from egretscore.scoring.columns import columns_of, input_features
 from egretscore.scoring.estimator import ScoreTableClassifier
-from egretscore.scoring.forest import compile_forest
+from egretscore.scoring.forest import compile_forests
 from egretscore.scoring.pairs import best_pairs, gains_of_pairs, stages
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
 
@@ -89,14 +90,23 @@ def test_any_forest_within_pairs_compiles_exactly(seed, missing, pairs):
     if missing:
         X[rng.random(X.shape) < 0.15] = np.nan
     directions = rng.integers(-1, 2, 4).tolist()
-    model = ScoreTableClassifier(monotone=directions, max_pairs=pairs, max_rounds=30, min_people=5).fit(X, y)
+    bags = int(rng.integers(1, 4))
+    model = ScoreTableClassifier(monotone=directions, max_pairs=pairs, max_rounds=30, bags=bags, n_jobs=1).fit(X, y)
     fresh = rng.integers(-8, 15, (200, 4)).astype(float)
     if missing:
         fresh[rng.random(fresh.shape) < 0.3] = np.nan
-    raw = model.booster_.predict(fresh, raw_score=True)
+    raw = np.mean([b.predict(fresh, raw_score=True) for b in _cut_off(model)], axis=0)
     assert np.allclose(model.decision_function(fresh), raw, atol=1e-12)
     assert np.allclose(model.tables_.base + model.explain(fresh).sum(axis=1), raw, atol=1e-12)
     assert len([t for t in model.tables_.tables if len(t.features) == 2]) <= pairs
+
+
+def _cut_off(model: ScoreTableClassifier) -> list[lgb.Booster]:
+    """Return the forests without the rounds that do not count."""
+    return [
+        lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds))
+        for booster, rounds in zip(model.boosters_, model.n_rounds_, strict=True)
+    ]
 
 
 def test_a_forest_beyond_pairs_is_refused():
@@ -104,17 +114,21 @@ def test_a_forest_beyond_pairs_is_refused():
     X = rng.normal(size=(500, 3))
     y = (X[:, 0] * X[:, 1] * X[:, 2] > 0).astype(int)
     free = lgb.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, lgb.Dataset(X, y), 10)
+    features = input_features(["a", "b", "c"], list(X.T), {}, frozenset())
     with pytest.raises(ValueError, match="more than 2 features"):
-        compile_forest(free.dump_model(), ["a", "b", "c"], np.zeros(3), [False] * 3)
+        compile_forests([free.dump_model()], features, columns_of(features), np.zeros(3))
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda p: p[0] < p[1]), unique=True, max_size=12)
 )
-def test_stages_hold_every_feature_once_and_every_pair_in_one_stage(pairs):
-    dealt = stages(pairs, 8)
+def test_stages_hold_every_feature_and_every_pair_in_one_stage(pairs):
+    """Features 0 to 4 must go one way and stand in one pair of a stage; the others are free."""
+    dealt = stages(pairs, [1, -1, 1, 1, -1, 0, 0, 0])
     for stage in dealt:
-        assert sorted(feature for group in stage for feature in group) == list(range(8))
+        everywhere = [feature for group in stage for feature in group]
+        assert sorted(f for f in everywhere if f < 5) == list(range(5))
+        assert {f for f in everywhere if f >= 5} == {5, 6, 7}
         assert all(len(group) <= 2 for group in stage)
     together = [tuple(group) for stage in dealt for group in stage if len(group) == 2]
     assert sorted(together) == sorted(pairs)
@@ -127,7 +141,7 @@ def test_pairs_are_ranked_by_the_gain_of_splits_right_below():
         return {"split_feature": feature, "split_gain": gain, "left_child": left, "right_child": right}
 
     tree = split(0, 9.0, split(1, 2.0, leaf, split(2, 1.0, leaf, leaf)), split(0, 5.0, leaf, leaf))
-    gains = gains_of_pairs({"tree_info": [{"tree_structure": tree}]})
+    gains = gains_of_pairs({"tree_info": [{"tree_structure": tree}]}, [0, 1, 2])
     assert gains == {(0, 1): 2.0, (1, 2): 1.0}
     assert best_pairs(gains, 1, lambda *_: True) == [(0, 1)]
     assert best_pairs(gains, 5, lambda a, _: a > 0) == [(1, 2)]

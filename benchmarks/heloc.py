@@ -1,0 +1,163 @@
+"""FICO's HELOC data under FICO's own directions: the proof, and whose reasons contradict them.
+
+    python benchmarks/heloc.py --data FOLDER
+
+FOLDER holds the data sets. The directions are those of ``heloc_monotonicity.csv``; the codes
+-7, -8 and -9, and those that its two conditional rows except, are special codes outside the
+order. Over five folds (seed 0): AUC with and without directions, and in whole points; the
+steps between neighbouring cells of all tables, and how many go the wrong way.
+
+Then reasons. A row of the test fold and one of its directed features are drawn by lot, and the
+feature is given a better value, one that another row has. A reason contradicts the direction
+if it becomes worse by that. The same moves are put to ours and to the SHAP values
+(path-dependent, as ``pred_contrib`` gives them) of LightGBM with its defaults, once with the
+same directions as its constraints and once without any.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from egretscore.policy import Scale
+from egretscore.scoring.estimator import ScoreTableClassifier
+from egretscore.scoring.points import in_whole_points, points_per_log_odds
+from egretscore.scoring.tables import ScoreTables, violations
+
+CODES = (-7, -8, -9)
+CODES_OF = {"MaxDelq2PublicRecLast12M": (8, 9), "MaxDelqEver": (1, 9)}
+"""FICO's two conditional rows: decreasing over 0 to 7, and over 2 to 8."""
+MOVES = 20_000
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Rows before and after one directed feature of each was given a better value."""
+
+    before: pd.DataFrame
+    after: pd.DataFrame
+    feature: NDArray[np.intp]
+    towards: NDArray[np.int64]
+
+    def contradicted(self, reasons_before: NDArray[np.float64], reasons_after: NDArray[np.float64]) -> str:
+        """Say how many reasons of the moved features went against the direction."""
+        row = np.arange(len(self.feature))
+        change = (reasons_after - reasons_before)[row, self.feature] * self.towards
+        wrong = change < -TOLERANCE
+        return (
+            f"{int(wrong.sum()):,} of {len(wrong):,} ({wrong.mean():.2%}), the worst by {max(0.0, -change.min()):.3f}"
+        )
+
+
+def read(data: Path) -> tuple[pd.DataFrame, NDArray[np.int64], dict[str, int]]:
+    """Return features, outcome and directions."""
+    frame = pd.read_csv(data / "heloc" / "heloc.csv")
+    directions = pd.read_csv(data / "heloc" / "heloc_monotonicity.csv").set_index("feature")["constraint"]
+    X = frame.drop(columns=["RiskPerformance", "bad"]).astype(float)
+    return X, frame["bad"].to_numpy(), {str(name): int(way) for name, way in directions.items() if way}
+
+
+def codes(name: str) -> tuple[int, ...]:
+    """Return a feature's special codes."""
+    return (*CODES, *CODES_OF.get(name, ()))
+
+
+def draw_moves(X: pd.DataFrame, directions: Mapping[str, int], seed: int) -> Moves:
+    """Draw rows, a directed feature of each, and a value that raises the log-odds, as another row has it."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(X), MOVES)
+    names = rng.choice(list(directions), MOVES)
+    other = rng.integers(0, len(X), MOVES)
+    values = X.to_numpy()
+    feature = X.columns.get_indexer(pd.Index(names))
+    here, there = values[rows, feature], values[other, feature]
+    ordered = np.array([not {a, b} & set(codes(n)) for n, a, b in zip(names, here, there, strict=True)])
+    way = np.array([directions[name] for name in names])
+    keep = ordered & (here != there)
+    rows, feature, way, here, there = rows[keep], feature[keep], way[keep], here[keep], there[keep]
+    before, after = values[rows], values[rows]
+    at = np.arange(len(rows))
+    before[at, feature] = np.where(way > 0, np.minimum(here, there), np.maximum(here, there))
+    after[at, feature] = np.where(way > 0, np.maximum(here, there), np.minimum(here, there))
+    return Moves(
+        pd.DataFrame(before, columns=X.columns),
+        pd.DataFrame(after, columns=X.columns),
+        feature,
+        np.ones(len(rows), dtype=np.int64),
+    )
+
+
+def whole(tables: ScoreTables) -> ScoreTables:
+    """Return the tables in whole points, on a scale of 0 to 1000 that they fill."""
+    least, greatest = tables.bounds()
+    blank = int(np.clip(round(1000 * (tables.base - least) / (greatest - least)), 1, 999))
+    scale = Scale(minimum=0, maximum=1000, blank=blank, points_to_double_odds=50, source="benchmark")
+    return in_whole_points(tables, points_per_log_odds(tables, scale), scale)
+
+
+def steps(tables: ScoreTables, directions: list[int]) -> int:
+    """Return how many steps from cell to cell the proof compares."""
+    return sum(
+        int(np.prod([size for other, size in enumerate(table.shape) if other != axis])) * len(tables.cuts[feature])
+        for table in tables.tables
+        for axis, feature in enumerate(table.features)
+        if directions[feature]
+    )
+
+
+def main() -> None:
+    """Fit, prove and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
+    options = parser.parse_args()
+    X, y, directions = read(options.data)
+    order = [directions.get(name, 0) for name in X.columns]
+    special = {name: codes(name) for name in X.columns}
+    aucs: dict[str, list[float]] = {}
+    for fold, (learn, test) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(X, y)):
+        free = ScoreTableClassifier(special=special).fit(X.iloc[learn], y[learn])
+        ours = ScoreTableClassifier(special=special, monotone=directions).fit(X.iloc[learn], y[learn])
+        points, numbers = whole(ours.tables_), ours.numbers(X.iloc[test])
+        scores = {
+            "ours, without directions": free.decision_function(X.iloc[test]),
+            "ours, FICO's directions": ours.decision_function(X.iloc[test]),
+            "the same in whole points": points.totals(numbers),
+        }
+        moves = draw_moves(X.iloc[test], directions, fold)
+        print(f"\nfold {fold + 1}: {len(directions)} features with a direction, {len(ours.tables_.tables)} tables")
+        for name, tables in (("log-odds", ours.tables_), ("whole points", points)):
+            wrong = sum(1 for _ in violations(tables, order))
+            print(f"  proof, {name}: {steps(tables, order):,} steps from cell to cell, {wrong} the wrong way")
+        before, after = ours.numbers(moves.before), ours.numbers(moves.after)
+        print("  reasons against their direction when a value gets better in it:")
+        for name, tables in (("ours", ours.tables_), ("ours, whole points", points)):
+            found = moves.contradicted(tables.reasons(before).astype(float), tables.reasons(after).astype(float))
+            print(f"    {name}: {found}")
+        for name, constraints in (("LightGBM with the same directions", order), ("LightGBM without", None)):
+            model = lgb.LGBMClassifier(monotone_constraints=constraints, verbosity=-1, random_state=0)
+            model.fit(X.iloc[learn], y[learn])
+            scores[name] = np.asarray(model.predict_proba(X.iloc[test]))[:, 1]
+            shap_before, shap_after = (
+                np.asarray(model.booster_.predict(rows, pred_contrib=True))[:, :-1]
+                for rows in (moves.before, moves.after)
+            )
+            print(f"    {name}, SHAP values: {moves.contradicted(shap_before, shap_after)}")
+        for name, score in scores.items():
+            aucs.setdefault(name, []).append(float(roc_auc_score(y[test], score)))
+    print("\nAUC, mean of five folds")
+    for name, values in aucs.items():
+        print(f"  {name:36}{np.mean(values):.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The estimator as scikit-learn's users know estimators, and what its columns may hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import egretscore as es
+from egretscore.policy import Scale
+from egretscore.scoring.columns import columns_of, for_lightgbm
+from egretscore.scoring.points import in_whole_points, points_per_log_odds
+from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
+
+QUICK: dict[str, Any] = {"max_rounds": 30, "bags": 2, "n_jobs": 1}
+
+
+@parametrize_with_checks([es.ScoreTableClassifier()])
+def test_scikit_learn_s_own_checks(estimator, check):
+    check(estimator)
+
+
+def applicants(seed: int, count: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Invent rows of every kind of column: numbers, gaps, codes, words, flags and whole numbers as levels."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(
+        {
+            "amount": rng.normal(0, 1, count),
+            "gaps": np.where(rng.random(count) < 0.2, np.nan, rng.normal(0, 1, count)),
+            "months": np.where(
+                rng.random(count) < 0.3, rng.choice([-9.0, -8.0, -7.0], count), rng.integers(0, 60, count)
+            ),
+            "home": pd.Categorical(rng.choice(["own", "rent", "other"], count)),
+            "job": rng.choice(np.array(["a", "b", None], dtype=object), count),
+            "flag": rng.random(count) < 0.5,
+            "branch": rng.choice([11, 7, 30], count),
+        }
+    )
+    months = X["months"].where(X["months"] >= 0, 20)
+    signal = X["amount"] - months / 20 + 1.5 * (X["home"] == "rent") + X["gaps"].isna() + (X["branch"] == 7)
+    signal += 2.0 * (X["months"] == -9) + X["amount"] * X["flag"]
+    return X, (signal + rng.logistic(0, 1, count) > 0).to_numpy().astype(int)
+
+
+def fitted(seed: int = 0, **options: Any) -> tuple[es.ScoreTableClassifier, pd.DataFrame, np.ndarray]:
+    X, y = applicants(seed, 600)
+    special = {"months": (-9, -8, -7)}
+    model = es.ScoreTableClassifier(**{**QUICK, "special": special, "categories": ["branch"], **options})
+    return model.fit(X, y), X, y
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.booleans())
+def test_tables_say_what_the_forests_say_on_every_kind_of_column(seed, directed):
+    model, _, _ = fitted(seed, monotone={"months": -1, "amount": 1} if directed else None)
+    fresh, _ = applicants(seed + 1, 300)
+    numbers = model.numbers(fresh)
+    columns = for_lightgbm(model.features_, columns_of(model.features_), numbers)
+    raw = [
+        booster.predict(columns, raw_score=True, num_iteration=rounds)
+        for booster, rounds in zip(model.boosters_, model.n_rounds_, strict=True)
+    ]
+    assert np.allclose(model.decision_function(fresh), np.mean(raw, axis=0), atol=1e-10, rtol=0)
+    assert np.allclose(model.tables_.base + model.explain(fresh).sum(axis=1), np.mean(raw, axis=0), atol=1e-10, rtol=0)
+
+
+def test_a_level_never_seen_goes_where_missing_goes():
+    model, X, _ = fitted()
+    unseen = X.head(50).assign(job=pd.Series(["z"] * 50, dtype=object), home=["boat"] * 50, branch=99)
+    missing = X.head(50).assign(job=None, home=None, branch=np.nan)
+    assert np.array_equal(model.explain(unseen), model.explain(missing))
+
+
+def test_levels_codes_and_missing_values_have_cells_of_their_own():
+    model, X, _ = fitted()
+    tables = model.tables_
+    cells = tables.cells(model.numbers(X))
+    names = list(X)
+    for name, value in (("months", -9), ("months", -8), ("home", "rent"), ("branch", 7)):
+        position = names.index(name)
+        own = set(cells[position][X[name] == value])
+        assert len(own) == 1
+        assert not own & set(cells[position][X[name] != value])
+    gaps = cells[names.index("gaps")]
+    assert set(gaps[X["gaps"].isna()]) == {tables.n_cells(names.index("gaps")) - 1}
+
+
+def test_codes_stand_outside_the_order():
+    """The invented truth: -9 is worst, and months lower the chance. The tables may say both."""
+    model, X, _ = fitted(monotone={"months": -1}, max_rounds=300)
+    directions = [-1 if name == "months" else 0 for name in X]
+    assert list(violations(model.tables_, directions)) == []
+    row = X.head(1).assign(gaps=0.0, job="a", home="own", branch=11, amount=0.0, flag=False)
+    chance = {months: model.predict_proba(row.assign(months=months))[0, 1] for months in (-9.0, 0.0, 30.0, 59.0)}
+    assert chance[-9] > chance[0] >= chance[30] >= chance[59]
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.data())
+def test_rounded_tables_keep_directions_and_a_tampered_cell_is_found(seed, data):
+    model, X, _ = fitted(seed, monotone={"amount": 1, "months": -1, "gaps": 1})
+    directions = [{"amount": 1, "months": -1, "gaps": 1}.get(name, 0) for name in X]
+    points = in_whole_points(model.tables_, points_per_log_odds(model.tables_, SCALE), SCALE)
+    for tables in (model.tables_, points):
+        assert list(violations(tables, directions)) == []
+    steps = [
+        (table, axis)
+        for table in points.tables
+        for axis, feature in enumerate(table.features)
+        if directions[feature] and len(points.cuts[feature])
+    ]
+    table, axis = data.draw(st.sampled_from(steps))
+    cell = list(data.draw(st.tuples(*(st.integers(0, size - 1) for size in cells_of(table).shape))))
+    cell[axis] = data.draw(st.integers(0, len(points.cuts[table.features[axis]]) - 1))
+    after = (*cell[:axis], cell[axis] + 1, *cell[axis + 1 :])
+    before = cells_of(table)[after]
+    cells_of(table)[after] = cells_of(table)[tuple(cell)] - directions[table.features[axis]]
+    assert any(wrong.along == points.feature_names[table.features[axis]] for wrong in violations(points, directions))
+    cells_of(table)[after] = before
+    assert list(violations(points, directions)) == []
+
+
+def cells_of(table: ScoreTable) -> np.ndarray:
+    return table.values  # noqa: PD011 - a score table's, not a data frame's
+
+
+SCALE = Scale(minimum=0, maximum=1000, blank=550, points_to_double_odds=50, source="a test")
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6), st.sampled_from([np.int32, np.int64, np.float64, np.float32]), st.booleans())
+def test_few_rows_many_rows_and_threads_give_the_same(seed, dtype, whole):
+    """Blocks, plain Python for a few rows, any number of threads and either memory order: the same bytes."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-20, 20, (500, 5)).astype(float)
+    y = (X[:, 0] + X[:, 1] * X[:, 2] / 10 + rng.normal(0, 9, 500) > 0).astype(int)
+    tables: ScoreTables = es.ScoreTableClassifier(**QUICK).fit(X, y).tables_
+    if whole:
+        tables = in_whole_points(tables, points_per_log_odds(tables, SCALE), SCALE)
+    fresh = rng.integers(-40, 40, (9000, 5)).astype(dtype)
+    reasons, totals = tables.reasons(fresh), tables.totals(fresh)
+    assert np.array_equal(reasons, tables.reasons(np.asfortranarray(fresh), threads=3))
+    assert np.array_equal(totals, tables.totals(fresh, threads=2))
+    assert np.array_equal(reasons[:40], np.concatenate([tables.reasons(fresh[i : i + 1]) for i in range(40)]))
+    assert np.array_equal(totals[:40], np.concatenate([tables.totals(fresh[i : i + 4]) for i in range(0, 40, 4)]))
+    cells = tables.cells(fresh)
+    plain = tables.base + sum(cells_of(table)[tuple(cells[f] for f in table.features)] for table in tables.tables)
+    assert np.allclose(totals, plain, atol=1e-12, rtol=0)
+    assert np.allclose(tables.base + reasons.sum(axis=1, dtype=tables.dtype), totals, atol=1e-10, rtol=0)
+
+
+def test_no_rows_at_all_are_no_reasons():
+    model, X, _ = fitted()
+    numbers = model.numbers(X)[:0]
+    assert model.tables_.reasons(numbers).shape == (0, X.shape[1])
+    assert model.tables_.totals(numbers).shape == (0,)
+
+
+def test_the_number_of_jobs_changes_nothing():
+    X, y = applicants(3, 600)
+    made = [es.ScoreTableClassifier(**{**QUICK, "bags": 4, "n_jobs": jobs}).fit(X, y) for jobs in (1, 2)]
+    assert np.array_equal(made[0].decision_function(X), made[1].decision_function(X))
+    assert made[0].pairs_ == made[1].pairs_
+
+
+def test_clones_pipelines_and_grids():
+    X, y = applicants(4, 600)
+    model = es.ScoreTableClassifier(**QUICK, monotone={"amount": 1}, special={"months": (-9, -8, -7)})
+    assert clone(model).get_params() == model.get_params()
+    assert cross_val_score(model, X, y, scoring="roc_auc", cv=3).mean() > 0.7
+    grid = GridSearchCV(model, {"max_pairs": [0, 3]}, scoring="roc_auc", cv=3).fit(X, y)
+    assert set(grid.best_params_) == {"max_pairs"}
+    numbers = X[["amount", "gaps"]]
+    pipeline = make_pipeline(StandardScaler(), es.ScoreTableClassifier(**QUICK)).fit(numbers, y)
+    assert pipeline.predict(numbers).shape == y.shape
+
+
+def test_rows_of_no_weight_change_nothing_and_weights_count():
+    X, y = applicants(5, 600)
+    model = es.ScoreTableClassifier(**QUICK)
+    even = model.fit(X, y).predict_proba(X)[:, 1].mean()
+    towards = clone(model).fit(X, y, sample_weight=np.where(y == 1, 5.0, 1.0)).predict_proba(X)[:, 1].mean()
+    assert towards > even + 0.1
+
+
+def test_frames_of_polars_and_pandas_are_one():
+    X, y = applicants(6, 600)
+    model = es.ScoreTableClassifier(**QUICK).fit(X, y)
+    other = clone(model).fit(pl.from_pandas(X), y)
+    assert list(other.feature_names_in_) == list(X)
+    assert np.array_equal(model.predict_proba(X), other.predict_proba(pl.from_pandas(X)))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"monotone": {"nobody": 1}}, "monotone must name features"),
+        ({"monotone": {"home": 1}}, "have no order"),
+        ({"monotone": [1, 0]}, r"monotone must give"),
+        ({"special": {"nobody": [1]}}, "special must name features"),
+        ({"categories": ["nobody"]}, "categories must name features"),
+        ({"baseline": [0, 0]}, "baseline must have shape"),
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_named(options, says):
+    X, y = applicants(7, 200)
+    with pytest.raises(ValueError, match=says):
+        es.ScoreTableClassifier(**QUICK, **options).fit(X, y)
+
+
+def test_a_value_missing_where_none_was_counts_as_the_median():
+    X, y = applicants(8, 400)
+    model = es.ScoreTableClassifier(**QUICK).fit(X, y)
+    row = X.head(1)
+    absent, median = row.assign(amount=np.nan), row.assign(amount=X["amount"].median())
+    assert np.array_equal(model.explain(absent), model.explain(median))
