@@ -10,18 +10,20 @@ one model at a time, each free to use all cores.
 Nothing here is tuned on the folds. Our defaults were chosen on other data (see
 ``benchmarks/choose_defaults.py``); early stopping, and the choice among settings of the
 tuned LightGBM, see only rows held out within the training part. The peers run with their
-own defaults, but for CatBoost's 600 rounds.
+own defaults, but for CatBoost's 600 rounds. On HELOC ours and the scorecard are told which values
+are codes; the others have no way to be told.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -78,9 +80,9 @@ DATA_SETS: Mapping[str, Callable[[Path], Table]] = {
 # ------------------------------------------------------------------------------- the models
 
 
-def fit_ours(X: pd.DataFrame, y: NDArray[np.int64], name: str) -> tuple[Fitted, Fitted]:
+def fit_ours(X: pd.DataFrame, y: NDArray[np.int64]) -> tuple[Fitted, Fitted]:
     """Fit ours with its defaults: the chance before rounding, and that of the score in whole points."""
-    special = dict.fromkeys(X.columns, HELOC_CODES) if name == "heloc" else None
+    special = dict.fromkeys(X.columns, HELOC_CODES) if _is_heloc(X) else None
     model = ScoreTableClassifier(special=special).fit(X, y)
     tables = model.tables_
     least, greatest = tables.bounds()
@@ -134,6 +136,10 @@ def fit_lightgbm_tuned(X: pd.DataFrame, y: NDArray[np.int64]) -> Fitted:
     return _second_class(model)
 
 
+def _is_heloc(X: pd.DataFrame) -> bool:
+    return "ExternalRiskEstimate" in X.columns
+
+
 def _second_class(model: Any) -> Fitted:
     return lambda Z: model.predict_proba(Z)[:, 1]
 
@@ -146,17 +152,18 @@ def fit_scorecard(X: pd.DataFrame, y: NDArray[np.int64]) -> Fitted:
 
     plain = _plain(X)
     categories = [name for name in plain if plain[name].dtype == object]
-    binning = BinningProcess(list(plain.columns), categorical_variables=categories)
+    codes = {name: {"special_codes": list(HELOC_CODES)} for name in plain.columns} if _is_heloc(X) else None
+    binning = BinningProcess(list(plain.columns), categorical_variables=categories, binning_fit_params=codes)
     model = make_pipeline(binning, LogisticRegression(max_iter=2000)).fit(plain, y)
     return lambda Z: model.predict_proba(_plain(Z))[:, 1]
 
 
 def fit_ebm(X: pd.DataFrame, y: NDArray[np.int64]) -> Fitted:
-    """Fit interpret's explainable boosting machine with its defaults."""
+    """Fit interpret's explainable boosting machine with its defaults, on all cores."""
     from interpret.glassbox import ExplainableBoostingClassifier
 
     plain = _plain(X)
-    model = ExplainableBoostingClassifier(random_state=0).fit(plain, y)
+    model = ExplainableBoostingClassifier(random_state=0, n_jobs=-1).fit(plain, y)
     return lambda Z: model.predict_proba(_plain(Z))[:, 1]
 
 
@@ -234,18 +241,24 @@ def measured(
     )
 
 
-def run(data: Path, names: list[str], models: list[str]) -> list[Result]:
-    """Measure the models on the data sets, saying what is being done."""
-    results = []
+def run(data: Path, names: list[str], models: list[str], file: Path | None, go_on: bool) -> list[Result]:
+    """Measure the models on the data sets, saying what is being done.
+
+    To go on means to keep the figures an earlier run wrote into the file, which a machine that
+    may be stopped needs; whoever does so answers for code and machine being the same.
+    """
+    results = read_results(file) if go_on else []
     for name in names:
         X, y = DATA_SETS[name](data)
         folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(X, y))
         for model in models:
+            if any(result.data == name and result.model == model for result in results):
+                continue
             for fold, (learn, test) in enumerate(folds):
                 progress(f"{name}: {model}, fold {fold + 1} of {FOLDS}")
                 start = time.perf_counter()
                 if model == OURS:
-                    unrounded, rounded = fit_ours(X.iloc[learn], y[learn], name)
+                    unrounded, rounded = fit_ours(X.iloc[learn], y[learn])
                     fitted = {OURS: unrounded, WHOLE_POINTS: rounded}
                 else:
                     fitted = {model: PEERS[model](X.iloc[learn], y[learn])}
@@ -254,9 +267,30 @@ def run(data: Path, names: list[str], models: list[str]) -> list[Result]:
                     measured(name, label, fold, y[test], predict(X.iloc[test]), took)
                     for label, predict in fitted.items()
                 ]
+            write_results(results, file)
         progress("")
         print(table(pd.DataFrame(results).query("data == @name"), "model"), flush=True)
     return results
+
+
+def read_results(file: Path | None) -> list[Result]:
+    """Return the results of an earlier run."""
+    if file is None or not file.is_file():
+        return []
+    return [Result(**raw) for raw in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def write_results(results: list[Result], file: Path | None) -> None:
+    """Write every figure of every fold, one line each."""
+    if file is not None:
+        order = list(DATA_SETS)
+        rows = sorted(results, key=lambda result: order.index(result.data))
+        lines = ",\n".join(json.dumps({**asdict(row), **_rounded(row)}) for row in rows)
+        file.write_text(f"[{lines}]\n", encoding="utf-8")
+
+
+def _rounded(row: Result) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in asdict(row).items() if isinstance(value, float)}
 
 
 def progress(what: str) -> None:
@@ -291,15 +325,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
     parser.add_argument("--only", nargs="+", choices=DATA_SETS, metavar="NAME", help=", ".join(DATA_SETS))
     parser.add_argument("--models", nargs="+", choices=[OURS, *PEERS], metavar="NAME", help=", ".join([OURS, *PEERS]))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every fold")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every figure of every fold, and go on from those it holds"
+    )
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # the peers' own
-    results = run(options.data, options.only or list(DATA_SETS), options.models or [OURS, *PEERS])
+    results = run(
+        options.data, options.only or list(DATA_SETS), options.models or [OURS, *PEERS], options.json, options.go_on
+    )
     frame = pd.DataFrame(results)
     print(f"\n{auc_table(frame)}\n\n{os.cpu_count()} cores; fit: seconds of all fits together")
     print(table(frame, "model"))
-    if options.json:
-        options.json.write_text(frame.to_json(orient="records", indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,12 @@ from numpy.typing import NDArray
 from egretscore.policy import Scale
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
+from egretscore.scoring.tables import ScoreTables
 
 LEARNT_FROM = 20_000
 LARGEST_VALUE = 60
 SHARE_OF_BLANKS = 0.5
+ONE_THREAD_UP_TO = 10_000
 MIDDLE_TREES, MIDDLE_FEATURES = 400, 28
 SCALE = Scale(minimum=0, maximum=1000, blank=550, points_to_double_odds=50, source="benchmark")
 
@@ -130,6 +133,8 @@ def measure(trees: int, features: int, count: int) -> list[Timing]:
     blank = np.zeros((1, features))
     timed("ours, whole points, 1 thread", count, lambda n: points.reasons(rows[:n]))
     timed("ours, whole points, 2 threads", count, lambda n: points.reasons(rows[:n], threads=2))
+    timed("ours, whole points of float64, 1 thread", count, lambda n: points.reasons(floats[:n]))
+    timed("ours, model.explain (log-odds)", count // 4, lambda n: model.explain(floats[:n]))
     timed("ours, log-odds, 1 thread", count, lambda n: tables.reasons(rows[:n]))
     timed("ours, log-odds, 2 threads", count, lambda n: tables.reasons(rows[:n], threads=2))
     timed("LightGBM predict, 2 threads", 200_000, lambda n: booster.predict(floats[:n], raw_score=True, num_threads=2))
@@ -144,10 +149,9 @@ def measure(trees: int, features: int, count: int) -> list[Timing]:
     timed("shap, against the blank row", 5_000, lambda n: against_blank.shap_values(floats[:n]), runs=1)
     named = pd.DataFrame(floats[:100_000], columns=booster.feature_name())
     woodelf = WoodelfExplainer(booster, pd.DataFrame(blank, columns=booster.feature_name()))
-    timed(
-        "woodelf, against the blank row", 100_000, lambda n: woodelf.shap_values(named.iloc[:n], verbose=False), runs=1
-    )
+    timed("woodelf, blank row", 100_000, lambda n: woodelf.shap_values(named.iloc[:n], verbose=False), runs=1)
     _one_person(points, rows)
+    _every_size(points, rows)
     _memory(points, rows)
     few = len(answers["shap, against the blank row"])
     ours = answers["ours, log-odds, 1 thread"]
@@ -166,7 +170,7 @@ def _of_second_class(values: Any) -> NDArray[Any]:
     return found[..., 1] if found.ndim == 3 else found  # noqa: PLR2004 - rows, features, classes
 
 
-def _one_person(points: Any, rows: Rows) -> None:
+def _one_person(points: ScoreTables, rows: Rows) -> None:
     took = []
     for number in range(10_000):
         row = rows[number : number + 1]
@@ -177,7 +181,14 @@ def _one_person(points: Any, rows: Rows) -> None:
     print(f"  one person: median {1e6 * statistics.median(took):.1f} µs, 99 of 100 within {1e6 * cuts[98]:.1f} µs")
 
 
-def _memory(points: Any, rows: Rows) -> None:
+def _every_size(points: ScoreTables, rows: Rows) -> None:
+    for size in (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 4_000_000):
+        if size <= len(rows):
+            seconds, _ = best_of(5, partial(points.reasons, rows[:size], threads=1 if size <= ONE_THREAD_UP_TO else 2))
+            print(f"    {size:>9,} rows at once: {1e6 * seconds:12,.0f} µs, {size / seconds:12,.0f} rows/s")
+
+
+def _memory(points: ScoreTables, rows: Rows) -> None:
     sizes = []
     for count in (len(rows) // 10, len(rows)):
         tracemalloc.start()
@@ -192,7 +203,7 @@ def _memory(points: Any, rows: Rows) -> None:
 def main() -> None:
     """Measure every size of model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=4_000_000)
     parser.add_argument("--trees", type=int, nargs="+", default=[100, 400, 1000])
     parser.add_argument("--features", type=int, nargs="+", default=[10, 28, 100])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")

@@ -7,11 +7,17 @@ FOLDER holds the data sets. The directions are those of ``heloc_monotonicity.csv
 order. Over five folds (seed 0): AUC with and without directions, and in whole points; the
 steps between neighbouring cells of all tables, and how many go the wrong way.
 
-Then reasons. A row of the test fold and one of its directed features are drawn by lot, and the
-feature is given a better value, one that another row has. A reason contradicts the direction
-if it becomes worse by that. The same moves are put to ours and to the SHAP values
-(path-dependent, as ``pred_contrib`` gives them) of LightGBM with its defaults, once with the
-same directions as its constraints and once without any.
+Then reasons, in two tests, both put to ours and to the SHAP values (path-dependent, as
+``pred_contrib`` gives them) of LightGBM with its defaults, once with the same directions as
+its constraints and once without any:
+
+- moves: a row of the test fold and one of its directed features are drawn by lot, and the
+  feature is given a better value (one that raises the log-odds), as another row has it. The
+  reason contradicts the direction if it gets less by that.
+- ends: the feature is given the worst and the best value that any row has. The reason
+  contradicts the direction if the worst value gets a positive one or the best a negative one.
+
+Ours are against the median row, as FICO's file has no blank one.
 """
 
 from __future__ import annotations
@@ -47,16 +53,22 @@ class Moves:
     before: pd.DataFrame
     after: pd.DataFrame
     feature: NDArray[np.intp]
-    towards: NDArray[np.int64]
 
-    def contradicted(self, reasons_before: NDArray[np.float64], reasons_after: NDArray[np.float64]) -> str:
-        """Say how many reasons of the moved features went against the direction."""
+    def contradicted(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+        """Say how many reasons of the moved features got less."""
         row = np.arange(len(self.feature))
-        change = (reasons_after - reasons_before)[row, self.feature] * self.towards
-        wrong = change < -TOLERANCE
-        return (
-            f"{int(wrong.sum()):,} of {len(wrong):,} ({wrong.mean():.2%}), the worst by {max(0.0, -change.min()):.3f}"
-        )
+        return _negative((after - before)[row, self.feature])
+
+    def wrong_signs(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+        """Say how many reasons are positive at the worse value, or negative at the better one."""
+        row = np.arange(len(self.feature))
+        return _negative(np.concatenate([-before[row, self.feature], after[row, self.feature]]))
+
+
+def _negative(numbers: NDArray[np.float64]) -> str:
+    wrong = numbers < -TOLERANCE
+    worst = max(0.0, -float(numbers.min()))
+    return f"{int(wrong.sum()):,} of {len(wrong):,} ({wrong.mean():.2%}, worst {worst:.3f})"
 
 
 def read(data: Path) -> tuple[pd.DataFrame, NDArray[np.int64], dict[str, int]]:
@@ -93,8 +105,23 @@ def draw_moves(X: pd.DataFrame, directions: Mapping[str, int], seed: int) -> Mov
         pd.DataFrame(before, columns=X.columns),
         pd.DataFrame(after, columns=X.columns),
         feature,
-        np.ones(len(rows), dtype=np.int64),
     )
+
+
+def draw_ends(X: pd.DataFrame, directions: Mapping[str, int], seed: int) -> Moves:
+    """Draw rows and a directed feature of each, from the worst value that any row has to the best."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, len(X), MOVES // 4)
+    names = rng.choice(list(directions), len(rows))
+    feature = X.columns.get_indexer(pd.Index(names))
+    ends = {}
+    for name, way in directions.items():
+        ordered = X.loc[~X[name].isin(codes(name)), name]
+        ends[name] = (ordered.min(), ordered.max())[:: 1 if way > 0 else -1]
+    before, after, at = X.to_numpy()[rows], X.to_numpy()[rows], np.arange(len(rows))
+    before[at, feature] = [ends[name][0] for name in names]
+    after[at, feature] = [ends[name][1] for name in names]
+    return Moves(pd.DataFrame(before, columns=X.columns), pd.DataFrame(after, columns=X.columns), feature)
 
 
 def whole(tables: ScoreTables) -> ScoreTables:
@@ -115,6 +142,11 @@ def steps(tables: ScoreTables, directions: list[int]) -> int:
     )
 
 
+def shap_values(model: lgb.LGBMClassifier, rows: pd.DataFrame) -> NDArray[np.float64]:
+    """Return LightGBM's own SHAP values, without the one of no feature."""
+    return np.asarray(model.booster_.predict(rows, pred_contrib=True))[:, :-1]
+
+
 def main() -> None:
     """Fit, prove and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -126,32 +158,30 @@ def main() -> None:
     aucs: dict[str, list[float]] = {}
     for fold, (learn, test) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(X, y)):
         free = ScoreTableClassifier(special=special).fit(X.iloc[learn], y[learn])
-        ours = ScoreTableClassifier(special=special, monotone=directions).fit(X.iloc[learn], y[learn])
+        ours = ScoreTableClassifier(
+            special=special, monotone=directions, baseline=X.iloc[learn].median().to_list()
+        ).fit(X.iloc[learn], y[learn])
         points, numbers = whole(ours.tables_), ours.numbers(X.iloc[test])
         scores = {
             "ours, without directions": free.decision_function(X.iloc[test]),
             "ours, FICO's directions": ours.decision_function(X.iloc[test]),
             "the same in whole points": points.totals(numbers),
         }
-        moves = draw_moves(X.iloc[test], directions, fold)
+        tests = draw_moves(X.iloc[test], directions, fold), draw_ends(X.iloc[test], directions, fold)
         print(f"\nfold {fold + 1}: {len(directions)} features with a direction, {len(ours.tables_.tables)} tables")
         for name, tables in (("log-odds", ours.tables_), ("whole points", points)):
             wrong = sum(1 for _ in violations(tables, order))
             print(f"  proof, {name}: {steps(tables, order):,} steps from cell to cell, {wrong} the wrong way")
-        before, after = ours.numbers(moves.before), ours.numbers(moves.after)
-        print("  reasons against their direction when a value gets better in it:")
+        print("  reasons that contradict their direction, moves; ends")
         for name, tables in (("ours", ours.tables_), ("ours, whole points", points)):
-            found = moves.contradicted(tables.reasons(before).astype(float), tables.reasons(after).astype(float))
-            print(f"    {name}: {found}")
-        for name, constraints in (("LightGBM with the same directions", order), ("LightGBM without", None)):
-            model = lgb.LGBMClassifier(monotone_constraints=constraints, verbosity=-1, random_state=0)
+            found = [[tables.reasons(ours.numbers(rows)).astype(float) for rows in (t.before, t.after)] for t in tests]
+            print(f"    {name}: {tests[0].contradicted(*found[0])}; {tests[1].wrong_signs(*found[1])}")
+        for name, constraints in (("LightGBM, the same directions", order), ("LightGBM without directions", None)):
+            model = lgb.LGBMClassifier(monotone_constraints=constraints, verbosity=-1, random_state=0, n_jobs=1)
             model.fit(X.iloc[learn], y[learn])
             scores[name] = np.asarray(model.predict_proba(X.iloc[test]))[:, 1]
-            shap_before, shap_after = (
-                np.asarray(model.booster_.predict(rows, pred_contrib=True))[:, :-1]
-                for rows in (moves.before, moves.after)
-            )
-            print(f"    {name}, SHAP values: {moves.contradicted(shap_before, shap_after)}")
+            found = [[shap_values(model, rows) for rows in (t.before, t.after)] for t in tests]
+            print(f"    {name}, SHAP: {tests[0].contradicted(*found[0])}; {tests[1].wrong_signs(*found[1])}")
         for name, score in scores.items():
             aucs.setdefault(name, []).append(float(roc_auc_score(y[test], score)))
     print("\nAUC, mean of five folds")

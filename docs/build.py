@@ -2,7 +2,7 @@
 
 ``docs/records.md`` from the schema, ``docs/features.md`` from the declarations,
 ``docs/scorecard.md`` from the shipped model, and in both READMEs the output of every
-command and every Python line shown.
+command and every Python line shown, and the table of the accuracy benchmark.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import contextlib
 import doctest
 import io
 import re
+import runpy
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 import egretscore as es
 from egretscore.cli import main as egretscore
@@ -47,10 +50,14 @@ def _records() -> Iterator[str]:
     yield ""
     yield (
         "Five tables in one folder: `TABLE.csv` or `TABLE.parquet`; or parts named on after a dot, hyphen or "
-        "underscore (`civic_points-2026.csv`); or a folder `TABLE` of parts. CSV is UTF-8 with a header and commas. "
+        "underscore (`civic_points-2026.csv`); or a folder so named (`penalties.parquet/`) of parts. "
+        "CSV is UTF-8 with a header and commas. "
         "In Python, a mapping of table name to a pandas, polars or Arrow frame (or a list of them). Consents must be "
         "there; another table that is not is empty. "
-        "Every column must be there; a cell marked optional may be empty. Any other column is an error."
+        "Every column must be there; a cell marked optional may be empty. Any other column is an error. "
+        "What becomes of a record is written into its own row, which keeps its `recorded_on`. Of rows under one id "
+        "that say different things the one recorded first stands, in doubt from the day of the next; recorded on one "
+        "day, none stands. An objection may be given again when it is decided."
     )
     for table in TABLES.values():
         yield ""
@@ -101,6 +108,12 @@ def _with_outputs(text: str) -> str:
         text,
         flags=re.DOTALL,
     )
+    text = re.sub(
+        r"(<!-- accuracy -->\n).*?\n(\n)",
+        lambda found: found[1] + _accuracy_table() + found[2],
+        text,
+        flags=re.DOTALL,
+    )
     return re.sub(
         r"(<!-- python -->\n```python\n)(.*?)(```)",
         lambda found: found[1] + _python_session(found[2]) + found[3],
@@ -114,6 +127,12 @@ def _output_of(command: str) -> str:
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit), contextlib.chdir(ROOT):
         egretscore(shlex.split(command)[1:])
     return out.getvalue()
+
+
+def _accuracy_table() -> str:
+    """Return the table of ``benchmarks/accuracy.py`` from the figures of its last whole run."""
+    results = pd.read_json(ROOT / "benchmarks" / "results" / "accuracy.json")
+    return str(runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["auc_table"](results))
 
 
 def _python_session(session: str) -> str:

@@ -22,6 +22,7 @@ from egretscore.scoring.tables import ScoreTable, ScoreTables
 _BLOCK = 4096
 _FEW_ROWS = 8
 _LARGEST_LOOKUP = 2**16
+_EXACT = 2**53
 
 Array = NDArray[Any]
 
@@ -32,6 +33,11 @@ class _Lookup:
 
     first: int
     cells: NDArray[np.intp]
+
+    @property
+    def last(self) -> int:
+        """The last number listed."""
+        return self.first + len(self.cells) - 1
 
 
 @dataclass(frozen=True)
@@ -140,13 +146,14 @@ class Adder:
     def _look_up(self, feature: int, block: slice, work: _Work, out: Array) -> None:
         """Write what a feature's own table gives, and keep the cells if its pairs need them."""
         size = block.stop - block.start
-        cells, lookup, points = work.cells[feature, :size], self._lookups[feature], self._points[feature]
-        if not work.whole_numbers or lookup is None or points is None:
-            cells[:] = self._tables.cells_of(feature, work.vectors[block, feature].astype(np.float64))
+        values, cells, index = work.vectors[block, feature], work.cells[feature, :size], work.index[:size]
+        lookup, points = self._lookups[feature], self._points[feature]
+        if lookup is None or points is None or not _as_whole_numbers(values, index):
+            cells[:] = self._tables.cells_of(feature, values.astype(np.float64))
             np.take(self._singles[feature], cells, mode="clip", out=out)
             return
-        index = work.index[:size]
-        np.subtract(work.vectors[block, feature], lookup.first, out=index)
+        np.clip(index, lookup.first, lookup.last, out=index)
+        index -= lookup.first
         np.take(points, index, mode="clip", out=out)
         if feature in self._paired:
             np.take(lookup.cells, index, mode="clip", out=cells)
@@ -156,10 +163,10 @@ class Adder:
     def _cells_of_few(self, vectors: Array) -> list[list[int]]:
         if not len(vectors):
             return []
-        if not _is_whole(vectors) or self._has_codes:
+        if vectors.dtype.kind != "i" or self._has_codes:
             cells: list[list[int]] = self._tables.cells(vectors).T.tolist()
             return cells
-        return [list(map(bisect_left, self._cuts_list, row)) for row in vectors.tolist()]
+        return [list(map(bisect_left, self._cuts_list, row)) for row in vectors.astype(np.float64).tolist()]
 
     def _reasons_of_one(self, cells: list[int]) -> list[Any]:
         reasons = [single[cell] for single, cell in zip(self._singles_list, cells, strict=True)]
@@ -184,7 +191,6 @@ class _Work:
     def __init__(self, vectors: Array, n_features: int, dtype: np.dtype[Any]) -> None:
         size = min(_BLOCK, len(vectors))
         self.vectors = vectors
-        self.whole_numbers = _is_whole(vectors)
         self.cells = np.empty((n_features, size), dtype=np.intp)
         self.index = np.empty(size, dtype=np.intp)
         self.number = np.empty(size, dtype=dtype)
@@ -195,16 +201,24 @@ class _Work:
         np.add(out, self.cells[pair.b, : len(out)], out=out)
 
 
-def _is_whole(vectors: Array) -> bool:
-    return vectors.dtype.kind == "i"
+def _as_whole_numbers(values: Array, out: NDArray[np.intp]) -> bool:
+    """Write values as whole numbers, and say whether they all are: what is missing or broken is not."""
+    if values.dtype.kind == "i":
+        out[:] = values
+        return True
+    with np.errstate(invalid="ignore"):
+        np.copyto(out, values, casting="unsafe")
+    return bool((out == values).all())
 
 
 def _smallest(tables: ScoreTables) -> np.dtype[Any]:
     """Return the type of reasons: of whole points the smallest that holds every sum, else the tables' own."""
     if not np.issubdtype(tables.dtype, np.integer):
         return tables.dtype
-    least, greatest = tables.bounds()
-    return np.result_type(np.int16, np.min_scalar_type(-int(max(abs(least), abs(greatest)))))
+    largest = sum(
+        max(int(np.abs(part).max()) for part in (table.values, *tables.shares(table))) for table in tables.tables
+    )
+    return np.result_type(np.int16, np.min_scalar_type(-largest))
 
 
 def _pair(table: ScoreTable, shares: tuple[Array, ...], dtype: np.dtype[Any]) -> _Pair:
@@ -220,6 +234,6 @@ def _lookup(tables: ScoreTables, feature: int) -> _Lookup | None:
     if not len(ends):
         return _Lookup(0, tables.cells_of(feature, np.zeros(1)))
     first, last = int(np.floor(ends.min())) - 1, int(np.floor(ends.max())) + 1
-    if last - first >= _LARGEST_LOOKUP:
+    if last - first >= _LARGEST_LOOKUP or max(abs(first), abs(last)) >= _EXACT:
         return None
     return _Lookup(first, tables.cells_of(feature, np.arange(first, last + 1, dtype=np.float64)))

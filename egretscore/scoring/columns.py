@@ -19,6 +19,8 @@ from egretscore.scoring.tables import ScoreTables
 
 Floats = NDArray[np.float64]
 
+_AS_GOOD_AS_ZERO = 1.1e-35
+
 
 @dataclass(frozen=True)
 class InputFeature:
@@ -139,13 +141,15 @@ def as_numbers(features: Sequence[InputFeature], values: Sequence[Any]) -> Float
     """Return a table as numbers, features in columns: levels numbered, what is unseen or missing NaN."""
     import pandas as pd
 
-    numbers = np.empty((len(values[0]) if values else 0, len(features)))
+    numbers = np.empty((len(values[0]) if len(values) else 0, len(features)))
     for position, (feature, column) in enumerate(zip(features, values, strict=True)):
         if feature.levels is None:
             numbers[:, position] = column
         else:
             level = pd.Index(feature.levels, dtype=object).get_indexer(pd.Index(column, dtype=object))
             numbers[:, position] = np.where(level < 0, np.nan, level)
+        # LightGBM takes numbers as small as these for 0, but puts cuts between them and it.
+        numbers[np.abs(numbers[:, position]) <= _AS_GOOD_AS_ZERO, position] = 0.0
         if not feature.missing:
             absent = np.isnan(numbers[:, position])
             numbers[absent, position] = feature.usual

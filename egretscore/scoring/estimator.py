@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +9,10 @@ from typing import Any, TypeVar
 
 import lightgbm as lgb
 import numpy as np
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 
@@ -69,7 +69,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     n_jobs : int, optional
         How many forests are grown at once: one when None, on every core when -1. The
         result is the same.
-    random_state : int
+    random_state : int, RandomState or None
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         min_people: int = 5,
         validation_fraction: float = 0.15,
         n_jobs: int | None = -1,
-        random_state: int = 0,
+        random_state: Any = 0,
     ) -> None:
         self.monotone = monotone
         self.categories = categories
@@ -147,6 +147,13 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if y is None:
             raise ValueError("ScoreTableClassifier requires y to be passed, but the target y is None.")
         values, classes = self._read(X, y)
+        self._check_parameters()
+        check_consistent_length(classes, groups)
+        if sample_weight is not None:
+            given = _check_sample_weight(sample_weight, classes, dtype=np.float64)
+            counts = given != 0
+            values, classes, sample_weight = [v[counts] for v in values], classes[counts], given[counts]
+            groups = None if groups is None else np.asarray(groups)[counts]
         self.classes_, outcome = np.unique(classes, return_inverse=True)
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
@@ -158,6 +165,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         columns = columns_of(self.features_)
         rows = Rows(for_lightgbm(self.features_, columns, numbers), outcome.astype(np.float64), weight)
         people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        # Whatever kind of random state was given, from here on it is one number.
+        self._seed = int(check_random_state(self.random_state).randint(2**30))
         splits = [self._held_out(bag, people, rows) for bag in range(self.bags)]
         rows_per_person = 1 if people is None else int(np.bincount(people).max())
         smallest_leaf = self.min_people * rows_per_person
@@ -167,7 +176,11 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._grow(rows, splits, self._settings(smallest_leaf))
             if people is None:
                 break
-            self.smallest_leaf_ = min(_fewest_people_in_a_leaf(b, rows.columns, people) for b in self.boosters_)
+            self.smallest_leaf_ = min(
+                _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
+                for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
+                for learnt in [learn if self.bags > 1 else slice(None)]
+            )
             if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(numbers):
                 break
             smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
@@ -224,7 +237,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             learn, hold_out = splits[bag]
             if not len(hold_out):
                 rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
-                return boost(everyone, pairs, own, rounds), rounds
+                return boost(rows.dataset(own, everyone), pairs, own, rounds), rounds
             booster, rounds = boost_until_no_better(
                 rows[learn],
                 rows[hold_out],
@@ -234,7 +247,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 most_rounds=self.max_rounds,
                 patience=self.patience,
             )
-            return (boost(everyone, pairs, own, rounds), rounds) if self.bags == 1 else (booster, rounds)
+            if self.bags == 1:
+                booster = boost(rows.dataset(own, everyone), pairs, own, rounds)
+            return booster, rounds
 
         with ThreadPoolExecutor(self._workers()) as pool:
             grown = list(pool.map(grow, range(self.bags)))
@@ -242,14 +257,13 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.n_rounds_ = [rounds for _, rounds in grown]
 
     def _workers(self) -> int:
-        jobs = self.n_jobs or 1
-        return max(1, min(self.bags, jobs if jobs > 0 else (os.cpu_count() or 1)))
+        return min(self.bags, int(effective_n_jobs(self.n_jobs)))
 
     def _held_out(
         self, bag: int, people: NDArray[np.intp] | None, rows: Rows
     ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return which rows a forest learns from and which are held out from it: none when there are few."""
-        draw = np.random.default_rng([self.random_state, bag])
+        draw = np.random.default_rng([self._seed, bag])
         if people is None:
             # By lot within each class, so that both sides hold as much of either.
             members = [np.flatnonzero(rows.outcome == outcome) for outcome in (0, 1)]
@@ -276,10 +290,27 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             smallest_leaf=smallest_leaf,
             l2=self.l2,
             rounds_per_stage=self.rounds_per_stage,
-            seed=self.random_state,
+            seed=self._seed,
         )
 
     # --------------------------------------------------------------------------- what is handed in
+
+    def _check_parameters(self) -> None:
+        least = {"bags": 1, "max_pairs": 0, "max_bins": 2, "max_leaves": 2, "max_rounds": 1, "patience": 1}
+        for name, smallest in {**least, "rounds_per_stage": 1, "min_people": 1}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < smallest:
+                raise ValueError(f"{name} must be a whole number, {smallest} or more. Got {value!r} instead.")
+        for name in ("learning_rate", "l2"):
+            if not getattr(self, name) >= 0 or (name == "learning_rate" and not self.learning_rate > 0):
+                raise ValueError(f"{name} must be a number above 0. Got {getattr(self, name)!r} instead.")
+        if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
+            raise ValueError(
+                f"pair_across must give a label for each of {self.n_features_in_} features. "
+                f"Got {len(self.pair_across)} instead."
+            )
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1. Got {self.validation_fraction!r} instead.")
 
     def _read(self, X: Any, y: ArrayLike | None = None) -> tuple[list[NDArray[Any]], NDArray[Any]]:
         """Return the values of each feature, numbers as float64 and categories as objects, and y."""
@@ -287,6 +318,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if not reset:
             check_is_fitted(self)
         frame = _as_pandas(X)
+        if reset:  # scikit-learn keeps names only where all are texts; numbers may be names too, and not positions
+            self._labels: tuple[Any, ...] = () if frame is None else tuple(frame.columns)
         labels = np.empty(0) if y is None else _checked_target(y)
         of_frame = () if frame is None else [i for i, of in enumerate(frame.dtypes) if not _is_number(of)]
         if not of_frame and not self.categories and (reset or not self._categories):
@@ -314,12 +347,14 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _by_position(self, given: Mapping[Any, _Value] | None, parameter: str = "categories") -> dict[int, _Value]:
         """Return what is given by the name or position of a feature by its position."""
-        names = list(getattr(self, "feature_names_in_", ()))
+        names = list(self._labels)
+        # Where the labels themselves are numbers, a number is a label and no position.
+        positions = range(0 if any(isinstance(name, int) for name in names) else self.n_features_in_)
         found = {}
         for feature, value in (given or {}).items():
             if feature in names:
                 found[names.index(feature)] = value
-            elif isinstance(feature, int | np.integer) and feature in range(self.n_features_in_):
+            elif isinstance(feature, int | np.integer) and feature in positions:
                 found[int(feature)] = value
             else:
                 raise ValueError(f"{parameter} must name features of X. Got {feature!r} instead.")
@@ -330,15 +365,15 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         given = [0] * n
         if isinstance(self.monotone, Mapping):
             for position, direction in self._by_position(self.monotone, "monotone").items():
-                given[position] = int(direction)
+                given[position] = direction
         elif self.monotone is not None:
-            given = [int(direction) for direction in self.monotone]
-        if len(given) != n or not set(given) <= {-1, 0, 1}:
+            given = list(self.monotone)
+        if len(given) != n or not all(direction in (-1, 0, 1) for direction in given):
             raise ValueError(f"monotone must give +1, -1 or 0 for each of {n} features. Got {self.monotone!r} instead.")
         ordered = [feature.name for feature, way in zip(self.features_, given, strict=True) if way and feature.levels]
         if ordered:
             raise ValueError(f"monotone must not name categories, which have no order. Got {ordered[0]!r} instead.")
-        return tuple(given)
+        return tuple(int(direction) for direction in given)
 
     def _baseline(self) -> NDArray[np.float64]:
         if self.baseline is None:

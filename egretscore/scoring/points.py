@@ -37,6 +37,11 @@ def points_per_log_odds(log_odds: ScoreTables, scale: Scale) -> float:
         if reach > 0
     ]
     factor = min([wanted, *room])
+    if factor <= 0:
+        raise ValueError(
+            f"{len(log_odds.tables)} tables cannot be rounded to whole points on a scale from {scale.minimum} to "
+            f"{scale.maximum} with the blank file at {scale.blank}: each may take half a point"
+        )
     digits = _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(factor))
     return math.floor(factor * 10.0**digits) / 10.0**digits
 

@@ -210,12 +210,15 @@ def test_frames_of_polars_and_pandas_are_one():
         ({"special": {"nobody": [1]}}, "special must name features"),
         ({"categories": ["nobody"]}, "categories must name features"),
         ({"baseline": [0, 0]}, "baseline must have shape"),
+        ({"bags": 0}, "bags must be a whole number, 1 or more"),
+        ({"max_pairs": 1.5}, "max_pairs must be a whole number"),
+        ({"validation_fraction": 1.0}, "validation_fraction must lie between"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(options, says):
     X, y = applicants(7, 200)
     with pytest.raises(ValueError, match=says):
-        es.ScoreTableClassifier(**QUICK, **options).fit(X, y)
+        es.ScoreTableClassifier(**{**QUICK, **options}).fit(X, y)
 
 
 def test_a_value_missing_where_none_was_counts_as_the_median():
@@ -224,3 +227,77 @@ def test_a_value_missing_where_none_was_counts_as_the_median():
     row = X.head(1)
     absent, median = row.assign(amount=np.nan), row.assign(amount=X["amount"].median())
     assert np.array_equal(model.explain(absent), model.explain(median))
+
+
+@pytest.mark.parametrize(("count", "positives"), [(95, 40), (1500, 3)])
+def test_forests_grown_without_rows_held_out_do_not_depend_on_jobs(count, positives):
+    """Few rows, or few of one class: nothing is held out, and directions need several stages."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 9, (count, 6)).astype(float)
+    y = np.zeros(count, dtype=int)
+    y[np.argsort(-(X[:, 0] * X[:, 1] - X[:, 2]))[:positives]] = 1
+    options = {**QUICK, "bags": 4, "monotone": [1, 1, -1, -1, 1, 1], "min_people": 1}
+    one, two = (es.ScoreTableClassifier(**{**options, "n_jobs": jobs}).fit(X, y) for jobs in (1, 2))
+    assert np.array_equal(one.decision_function(X), two.decision_function(X))
+
+
+def test_rows_of_no_weight_are_no_rows():
+    X, y = applicants(9, 600)
+    weight = np.repeat([1.0, 0.0], 300)
+    weighted = es.ScoreTableClassifier(**QUICK).fit(X, y, sample_weight=weight)
+    without = es.ScoreTableClassifier(**QUICK).fit(X.head(300), y[:300], sample_weight=weight[:300])
+    assert np.array_equal(weighted.decision_function(X), without.decision_function(X))
+
+
+@given(
+    st.sampled_from([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64, np.bool_, np.float32]),
+    st.lists(st.floats(-(2.0**17), 2.0**17, width=32), min_size=1, max_size=5, unique=True),
+    st.integers(0, 10**6),
+)
+def test_numbers_of_every_type_lie_in_the_same_cells(dtype, cuts, seed):
+    rng = np.random.default_rng(seed)
+    ends = np.array(sorted(cuts), dtype=np.float64)
+    values = np.arange(len(ends) + 1) - int(np.searchsorted(ends, 0.0))
+    tables = ScoreTables(("a",), (ends,), (False,), np.zeros(1), 550, (ScoreTable((0,), values.astype(np.int64)),))
+    if np.issubdtype(dtype, np.integer):
+        bounds = np.iinfo(dtype)
+        near = [min(max(int(end), bounds.min), bounds.max) for end in ends]
+        column = np.array([bounds.min, bounds.max, 0, *near], dtype=dtype)
+    else:
+        column = np.concatenate([[0, 1], ends, np.nextafter(ends, 0)]).astype(dtype)
+    vectors = rng.permutation(np.resize(column, 100))[:, None]
+    expected = np.searchsorted(ends, vectors[:, 0].astype(np.float64)) - int(np.searchsorted(ends, 0.0))
+    assert np.array_equal(tables.reasons(vectors)[:, 0], expected)
+    assert np.array_equal(np.concatenate([tables.reasons(vectors[i : i + 1])[:, 0] for i in range(100)]), expected)
+    assert np.array_equal(tables.totals(vectors), 550 + expected)
+
+
+def test_reasons_too_large_for_a_small_type_are_whole():
+    pair = ScoreTable((0, 1), np.array([[0, -25_000], [25_000, 25_000]]))
+    single = ScoreTable((0,), np.array([0, -40_000]))
+    half = np.array([0.5])
+    tables = ScoreTables(("a", "b"), (half, half), (False, False), np.zeros(2), 20_000, (pair, single))
+    rows = np.ones((20, 2), dtype=np.int32)
+    assert tables.reasons(rows).tolist() == [[37_500 - 40_000, -12_500]] * 20
+    assert np.array_equal(tables.reasons(rows[:1]), tables.reasons(rows)[:1])
+
+
+def test_tables_that_cannot_be_rounded_on_a_scale_say_so():
+    half = np.array([0.5])
+    single = ScoreTable((0,), np.array([0.0, 1.0]))
+    tables = ScoreTables(("a",), (half,), (False,), np.zeros(1), 0.0, (single,) * 1000)
+    with pytest.raises(ValueError, match="cannot be rounded to whole points"):
+        points_per_log_odds(tables, SCALE)
+
+
+def test_labels_that_are_numbers_are_labels_and_not_positions():
+    X, y = applicants(10, 300)
+    numbered = pd.DataFrame(X[["amount", "gaps"]].to_numpy(), columns=[1, 2])
+    model = es.ScoreTableClassifier(**QUICK, monotone={1: 1}).fit(numbered, y)
+    assert model._directions() == (1, 0)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0), 2**31 - 1])
+def test_any_random_state_will_do(random_state):
+    X, y = applicants(11, 300)
+    es.ScoreTableClassifier(**{**QUICK, "random_state": random_state}).fit(X, y)
