@@ -241,7 +241,7 @@ def measured(
     )
 
 
-def run(data: Path, names: list[str], models: list[str], file: Path | None, go_on: bool) -> list[Result]:
+def run(data: Path, names: list[str], models: list[str], file: Path | None, *, go_on: bool) -> list[Result]:
     """Measure the models on the data sets, saying what is being done.
 
     To go on means to keep the figures an earlier run wrote into the file, which a machine that
@@ -308,15 +308,22 @@ def table(results: pd.DataFrame, by: str) -> str:
 
 
 def auc_table(results: pd.DataFrame) -> str:
-    """Return the AUC of each model on each data set as Markdown, with means and seconds."""
-    auc = results.pivot_table(index="model", columns="data", values="auc", sort=False)
-    auc["mean"] = auc.mean(axis=1)
-    # Of five fits, over all data sets.
-    seconds = results.groupby("model", sort=False)["fit_seconds"].sum()
+    """Return the AUC of each model on each data set as Markdown, with means and seconds where all were measured."""
+    auc = results.pivot_table(index="model", columns="data", values="auc")
+    auc = auc.reindex(index=[m for m in (OURS, WHOLE_POINTS, *PEERS) if m in auc.index])
+    auc = auc.reindex(columns=[name for name in DATA_SETS if name in auc.columns])
+    seconds = results.groupby("model")["fit_seconds"].sum().reindex(auc.index)
+    seconds[auc.isna().any(axis=1)] = np.nan
+    auc["mean"] = auc.mean(axis=1, skipna=False)
     lines = ["| AUC | " + " | ".join(map(str, auc.columns)) + " | fit, s |", "| --- |" + " ---: |" * (auc.shape[1] + 1)]
-    for model, row in auc.iterrows():
-        lines.append(f"| {model} | " + " | ".join(f"{value:.4f}" for value in row) + f" | {seconds[str(model)]:.1f} |")
+    for (model, row), took in zip(auc.iterrows(), seconds, strict=True):
+        cells = [_cell(value, 4) for value in row] + [_cell(took, 1)]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(value: float, digits: int) -> str:
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def main() -> None:
@@ -325,14 +332,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder of the data sets")
     parser.add_argument("--only", nargs="+", choices=DATA_SETS, metavar="NAME", help=", ".join(DATA_SETS))
     parser.add_argument("--models", nargs="+", choices=[OURS, *PEERS], metavar="NAME", help=", ".join([OURS, *PEERS]))
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write every figure of every fold, and go on from those it holds"
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every fold")
+    parser.add_argument("--go-on", action="store_true", help="keep the figures that FILE holds already")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")  # the peers' own
-    results = run(
-        options.data, options.only or list(DATA_SETS), options.models or [OURS, *PEERS], options.json, options.go_on
-    )
+    names, models = options.only or list(DATA_SETS), options.models or [OURS, *PEERS]
+    results = run(options.data, names, models, options.json, go_on=options.go_on)
     frame = pd.DataFrame(results)
     print(f"\n{auc_table(frame)}\n\n{os.cpu_count()} cores; fit: seconds of all fits together")
     print(table(frame, "model"))

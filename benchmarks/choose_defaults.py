@@ -57,8 +57,9 @@ TABLES: Mapping[str, tuple[str, str, Outcome, tuple[str, ...]]] = {
 CHANGES: Mapping[str, dict[str, Any]] = {
     "the defaults": {},
     "learning_rate=0.1": {"learning_rate": 0.1},
-    "learning_rate=0.2": {"learning_rate": 0.2},
-    "bags=8": {"bags": 8},
+    "learning_rate=0.5": {"learning_rate": 0.5},
+    "bags=4": {"bags": 4},
+    "bags=16": {"bags": 16},
     "random_cuts=False": {"random_cuts": False},
     "max_pairs=32": {"max_pairs": 32},
     "max_pairs=1000": {"max_pairs": 1000},
@@ -68,7 +69,12 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     "min_people=3": {"min_people": 3},
     "min_people=20": {"min_people": 20},
     "max_bins=32": {"max_bins": 32},
+    "max_bins=128": {"max_bins": 128},
     "l2=1": {"l2": 1.0},
+    "l2=20": {"l2": 20.0},
+    "validation_fraction=0.25": {"validation_fraction": 0.25},
+    "patience=25": {"patience": 25},
+    "patience=100": {"patience": 100},
 }
 
 

@@ -96,7 +96,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         pair_across: Sequence[Any] | None = None,
         max_pairs: int = 64,
         baseline: ArrayLike | None = None,
-        bags: int = 16,
+        bags: int = 8,
         max_bins: int = 64,
         learning_rate: float = 0.3,
         max_leaves: int = 8,
