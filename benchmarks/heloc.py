@@ -17,7 +17,7 @@ its constraints and once without any:
 - ends: the feature is given the worst and the best value that any row has. The reason
   contradicts the direction if the worst value gets a positive one or the best a negative one.
 
-Ours are against the median row, as FICO's file has no blank one.
+Ours are against the median row (of the values that are no codes), as FICO's file has no blank one.
 """
 
 from __future__ import annotations
@@ -158,9 +158,8 @@ def main() -> None:
     aucs: dict[str, list[float]] = {}
     for fold, (learn, test) in enumerate(StratifiedKFold(5, shuffle=True, random_state=0).split(X, y)):
         free = ScoreTableClassifier(special=special).fit(X.iloc[learn], y[learn])
-        ours = ScoreTableClassifier(
-            special=special, monotone=directions, baseline=X.iloc[learn].median().to_list()
-        ).fit(X.iloc[learn], y[learn])
+        median = [float(X.iloc[learn].loc[~X.iloc[learn][name].isin(codes(name)), name].median()) for name in X.columns]
+        ours = ScoreTableClassifier(special=special, monotone=directions, baseline=median).fit(X.iloc[learn], y[learn])
         points, numbers = whole(ours.tables_), ours.numbers(X.iloc[test])
         scores = {
             "ours, without directions": free.decision_function(X.iloc[test]),

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
-_BLOCK = 4096
-_FEW_ROWS = 8
+_BLOCK = 16_384
+_BLOCK_OF_THREADS = 65_536  # longer calls, so that threads seldom wait for the interpreter's lock
+_FEW_ROWS = 32
 _LARGEST_LOOKUP = 2**16
 _EXACT = 2**53
 
@@ -109,10 +110,14 @@ class Adder:
     # --------------------------------------------------------------------------- many rows
 
     def _in_blocks(self, vectors: Array, threads: int, add: Callable[[slice, _Work], None]) -> None:
+        rows = _BLOCK if threads == 1 else _BLOCK_OF_THREADS
+
         def run(first: int) -> None:
-            work = _Work(vectors, self._n_features, self._dtype)
-            for start in range(first * _BLOCK, len(vectors), threads * _BLOCK):
-                add(slice(start, min(start + _BLOCK, len(vectors))), work)
+            work = _Work(vectors, self._n_features, rows, self._dtype)
+            for start in range(first * rows, len(vectors), threads * rows):
+                block = slice(start, min(start + rows, len(vectors)))
+                work.take_up(block)
+                add(block, work)
 
         if threads == 1:
             run(0)
@@ -123,7 +128,7 @@ class Adder:
     def _add_reasons(self, block: slice, work: _Work, reasons: Array) -> None:
         size = block.stop - block.start
         for feature in range(self._n_features):
-            self._look_up(feature, block, work, reasons[feature, block])
+            self._look_up(feature, size, work, reasons[feature, block])
         index, number = work.index[:size], work.number[:size]
         for pair in self._pairs:
             work.pair_index(pair, index)
@@ -136,17 +141,16 @@ class Adder:
         index, number = work.index[:size], work.number[:size]
         totals[block] = self._tables.base
         for feature in range(self._n_features):
-            self._look_up(feature, block, work, number)
+            self._look_up(feature, size, work, number)
             totals[block] += number
         for pair in self._pairs:
             work.pair_index(pair, index)
             np.take(pair.values, index, mode="clip", out=number)
             totals[block] += number
 
-    def _look_up(self, feature: int, block: slice, work: _Work, out: Array) -> None:
+    def _look_up(self, feature: int, size: int, work: _Work, out: Array) -> None:
         """Write what a feature's own table gives, and keep the cells if its pairs need them."""
-        size = block.stop - block.start
-        values, cells, index = work.vectors[block, feature], work.cells[feature, :size], work.index[:size]
+        values, cells, index = work.columns[feature, :size], work.cells[feature, :size], work.index[:size]
         lookup, points = self._lookups[feature], self._points[feature]
         if lookup is None or points is None or not _as_whole_numbers(values, index):
             cells[:] = self._tables.cells_of(feature, values.astype(np.float64))
@@ -188,12 +192,22 @@ class Adder:
 class _Work:
     """What one thread works on: the vectors, and buffers for a block of them."""
 
-    def __init__(self, vectors: Array, n_features: int, dtype: np.dtype[Any]) -> None:
-        size = min(_BLOCK, len(vectors))
-        self.vectors = vectors
+    def __init__(self, vectors: Array, n_features: int, rows: int, dtype: np.dtype[Any]) -> None:
+        size = min(rows, len(vectors))
+        self._vectors = vectors
+        self._by_feature = vectors.T.flags.c_contiguous
+        self.columns = vectors.T[:, :size] if self._by_feature else np.empty((n_features, size), dtype=vectors.dtype)
         self.cells = np.empty((n_features, size), dtype=np.intp)
         self.index = np.empty(size, dtype=np.intp)
         self.number = np.empty(size, dtype=dtype)
+
+    def take_up(self, block: slice) -> None:
+        """Lay out a block of the vectors feature by feature, unless they lie so already."""
+        rows = self._vectors[block].T
+        if self._by_feature:
+            self.columns = rows
+        else:
+            self.columns[:, : rows.shape[1]] = rows
 
     def pair_index(self, pair: _Pair, out: NDArray[np.intp]) -> None:
         """Write where in a pair's flat table each row of the block lies."""

@@ -147,7 +147,7 @@ def test_few_rows_many_rows_and_threads_give_the_same(seed, dtype, whole):
     tables: ScoreTables = es.ScoreTableClassifier(**QUICK).fit(X, y).tables_
     if whole:
         tables = in_whole_points(tables, points_per_log_odds(tables, SCALE), SCALE)
-    fresh = rng.integers(-40, 40, (9000, 5)).astype(dtype)
+    fresh = rng.integers(-40, 40, (70_000, 5)).astype(dtype)
     reasons, totals = tables.reasons(fresh), tables.totals(fresh)
     assert np.array_equal(reasons, tables.reasons(np.asfortranarray(fresh), threads=3))
     assert np.array_equal(totals, tables.totals(fresh, threads=2))
