@@ -110,7 +110,7 @@ def _with_outputs(text: str) -> str:
     )
     text = re.sub(
         r"(<!-- accuracy -->\n).*?\n(\n)",
-        lambda found: found[1] + _accuracy_table() + found[2],
+        lambda found: f"{found[1]}{_accuracy_table()}\n{found[2]}",
         text,
         flags=re.DOTALL,
     )
