@@ -75,7 +75,10 @@ def test_records_of_other_people_under_the_same_ids_change_nothing(engine, town)
 def test_one_decision_may_impose_two_penalties(engine):
     one = penalised()
     two = one.with_row("penalties", {**one.penalties[0], "category": "licence_revoked", "fine_yuan": None})
-    assert score_of(engine, two, set_aside=0) < score_of(engine, one, set_aside=0) < 550
+    assert score_of(engine, two, set_aside=0) <= score_of(engine, one, set_aside=0) < 550
+    counted = [engine.vectors(es.read_records(frames([person])), AS_OF).iloc[0] for person in (one, two)]
+    assert [int(vector["penalties_repeated"]) for vector in counted] == [0, 1]
+    assert counted[1]["penalties_serious"] > counted[0]["penalties_serious"] == 0
 
 
 def test_a_penalty_delivered_again_with_another_content_is_in_doubt_from_that_day(engine):
