@@ -38,6 +38,7 @@ from egretscore.audit.measures import measure
 from egretscore.policy import Scale
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
+from egretscore.scoring.tables import ScoreTables
 
 FOLDS = 5
 GMSC_ROWS = 60_000
@@ -84,19 +85,23 @@ def fit_ours(X: pd.DataFrame, y: NDArray[np.int64]) -> tuple[Fitted, Fitted]:
     """Fit ours with its defaults: the chance before rounding, and that of the score in whole points."""
     special = dict.fromkeys(X.columns, HELOC_CODES) if _is_heloc(X) else None
     model = ScoreTableClassifier(special=special).fit(X, y)
-    tables = model.tables_
+    points, factor = filling_the_scale(model.tables_)
+
+    def rounded(Z: pd.DataFrame) -> NDArray[np.float64]:
+        above_blank = points.totals(model.numbers(Z)) - points.base
+        return 1.0 / (1.0 + np.exp(-(model.tables_.base + above_blank / factor)))
+
+    return _second_class(model), rounded
+
+
+def filling_the_scale(tables: ScoreTables) -> tuple[ScoreTables, float]:
+    """Return tables in whole points on a scale of 0 to 1000 that they fill, and the points of a unit of log-odds."""
     least, greatest = tables.bounds()
-    # A scale of 0 to 1000 that the tables fill: the blank row stands where they put it.
+    # The baseline stands where the tables put it.
     blank = int(np.clip(round(1000 * (tables.base - least) / (greatest - least)), 1, 999))
     scale = Scale(minimum=0, maximum=1000, blank=blank, points_to_double_odds=50, source="benchmark")
     factor = points_per_log_odds(tables, scale)
-    points = in_whole_points(tables, factor, scale)
-
-    def rounded(Z: pd.DataFrame) -> NDArray[np.float64]:
-        score = points.totals(model.numbers(Z))
-        return 1.0 / (1.0 + np.exp(-(tables.base + (score - blank) / factor)))
-
-    return (lambda Z: model.predict_proba(Z)[:, 1]), rounded
+    return in_whole_points(tables, factor, scale), factor
 
 
 def fit_lightgbm(X: pd.DataFrame, y: NDArray[np.int64]) -> Fitted:
@@ -184,7 +189,7 @@ def fit_hist(X: pd.DataFrame, y: NDArray[np.int64]) -> Fitted:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", random_state=0).fit(X, y)
-    return lambda Z: model.predict_proba(Z)[:, 1]
+    return _second_class(model)
 
 
 def _plain(X: pd.DataFrame) -> pd.DataFrame:
@@ -269,7 +274,7 @@ def run(data: Path, names: list[str], models: list[str], file: Path | None, *, g
                 ]
             write_results(results, file)
         progress("")
-        print(table(pd.DataFrame(results).query("data == @name"), "model"), flush=True)
+        print(table(pd.DataFrame(results).query("data == @name")), flush=True)
     return results
 
 
@@ -299,11 +304,11 @@ def progress(what: str) -> None:
         print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
 
 
-def table(results: pd.DataFrame, by: str) -> str:
+def table(results: pd.DataFrame) -> str:
     """Return the measures of each model, means over what else there is."""
     shown = ["auc", "log_loss", "calibration_error", "fit_seconds"]
     name = results["data"].iloc[0] if len(set(results["data"])) == 1 else "mean of all"
-    means = results.groupby(by, sort=False)[shown].mean().round(4)
+    means = results.groupby("model", sort=False)[shown].mean().round(4)
     return f"\n{name}\n{means.to_string()}"
 
 
@@ -340,7 +345,7 @@ def main() -> None:
     results = run(options.data, names, models, options.json, go_on=options.go_on)
     frame = pd.DataFrame(results)
     print(f"\n{auc_table(frame)}\n\n{os.cpu_count()} cores; fit: seconds of all fits together")
-    print(table(frame, "model"))
+    print(table(frame))
 
 
 if __name__ == "__main__":

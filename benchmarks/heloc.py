@@ -30,16 +30,14 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from accuracy import DATA_SETS, HELOC_CODES, filling_the_scale
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from egretscore.policy import Scale
 from egretscore.scoring.estimator import ScoreTableClassifier
-from egretscore.scoring.points import in_whole_points, points_per_log_odds
-from egretscore.scoring.tables import ScoreTables, violations
+from egretscore.scoring.tables import steps_compared, violations
 
-CODES = (-7, -8, -9)
 CODES_OF = {"MaxDelq2PublicRecLast12M": (8, 9), "MaxDelqEver": (1, 9)}
 """FICO's two conditional rows: decreasing over 0 to 7, and over 2 to 8."""
 MOVES = 20_000
@@ -73,15 +71,14 @@ def _negative(numbers: NDArray[np.float64]) -> str:
 
 def read(data: Path) -> tuple[pd.DataFrame, NDArray[np.int64], dict[str, int]]:
     """Return features, outcome and directions."""
-    frame = pd.read_csv(data / "heloc" / "heloc.csv")
+    X, y = DATA_SETS["heloc"](data)
     directions = pd.read_csv(data / "heloc" / "heloc_monotonicity.csv").set_index("feature")["constraint"]
-    X = frame.drop(columns=["RiskPerformance", "bad"]).astype(float)
-    return X, frame["bad"].to_numpy(), {str(name): int(way) for name, way in directions.items() if way}
+    return X, y, {str(name): int(way) for name, way in directions.items() if way}
 
 
 def codes(name: str) -> tuple[int, ...]:
     """Return a feature's special codes."""
-    return (*CODES, *CODES_OF.get(name, ()))
+    return (*HELOC_CODES, *CODES_OF.get(name, ()))
 
 
 def draw_moves(X: pd.DataFrame, directions: Mapping[str, int], seed: int) -> Moves:
@@ -124,24 +121,6 @@ def draw_ends(X: pd.DataFrame, directions: Mapping[str, int], seed: int) -> Move
     return Moves(pd.DataFrame(before, columns=X.columns), pd.DataFrame(after, columns=X.columns), feature)
 
 
-def whole(tables: ScoreTables) -> ScoreTables:
-    """Return the tables in whole points, on a scale of 0 to 1000 that they fill."""
-    least, greatest = tables.bounds()
-    blank = int(np.clip(round(1000 * (tables.base - least) / (greatest - least)), 1, 999))
-    scale = Scale(minimum=0, maximum=1000, blank=blank, points_to_double_odds=50, source="benchmark")
-    return in_whole_points(tables, points_per_log_odds(tables, scale), scale)
-
-
-def steps(tables: ScoreTables, directions: list[int]) -> int:
-    """Return how many steps from cell to cell the proof compares."""
-    return sum(
-        int(np.prod([size for other, size in enumerate(table.shape) if other != axis])) * len(tables.cuts[feature])
-        for table in tables.tables
-        for axis, feature in enumerate(table.features)
-        if directions[feature]
-    )
-
-
 def shap_values(model: lgb.LGBMClassifier, rows: pd.DataFrame) -> NDArray[np.float64]:
     """Return LightGBM's own SHAP values, without the one of no feature."""
     return np.asarray(model.booster_.predict(rows, pred_contrib=True))[:, :-1]
@@ -160,7 +139,7 @@ def main() -> None:
         free = ScoreTableClassifier(special=special).fit(X.iloc[learn], y[learn])
         median = [float(X.iloc[learn].loc[~X.iloc[learn][name].isin(codes(name)), name].median()) for name in X.columns]
         ours = ScoreTableClassifier(special=special, monotone=directions, baseline=median).fit(X.iloc[learn], y[learn])
-        points, numbers = whole(ours.tables_), ours.numbers(X.iloc[test])
+        (points, _), numbers = filling_the_scale(ours.tables_), ours.numbers(X.iloc[test])
         scores = {
             "ours, without directions": free.decision_function(X.iloc[test]),
             "ours, FICO's directions": ours.decision_function(X.iloc[test]),
@@ -170,7 +149,7 @@ def main() -> None:
         print(f"\nfold {fold + 1}: {len(directions)} features with a direction, {len(ours.tables_.tables)} tables")
         for name, tables in (("log-odds", ours.tables_), ("whole points", points)):
             wrong = sum(1 for _ in violations(tables, order))
-            print(f"  proof, {name}: {steps(tables, order):,} steps from cell to cell, {wrong} the wrong way")
+            print(f"  proof, {name}: {steps_compared(tables, order):,} steps from cell to cell, {wrong} the wrong way")
         print("  reasons that contradict their direction, moves; ends")
         for name, tables in (("ours", ours.tables_), ("ours, whole points", points)):
             found = [[tables.reasons(ours.numbers(rows)).astype(float) for rows in (t.before, t.after)] for t in tests]

@@ -133,9 +133,8 @@ class Engine:
         reasons : bool
             Add one column ``reason_<feature>`` for each feature.
         """
-        self._check_vocabulary(records)
-        status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         scored_ids, vectors = self._read_vectors(records, as_of)
+        status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
         scored = statuses == Status.SCORED.value
         if not np.array_equal(subject_ids[scored], scored_ids):
@@ -167,7 +166,7 @@ class Engine:
         if not subject_id or type(subject_id) is not str:
             raise ArgumentError("subject_id must be a text", value=subject_id)
         day = as_day(as_of)
-        self._check_vocabulary(records)
+        self._check_records(records)
         connection = records.connect()
         _, vectors = read_vectors(connection, self._one_vector_sql, day, subject_id)
         card = self.model.scorecard
@@ -197,10 +196,10 @@ class Engine:
         )
 
     def _read_vectors(self, records: Records, as_of: date | str) -> tuple[NDArray[np.object_], NDArray[np.int32]]:
-        self._check_vocabulary(records)
+        self._check_records(records)
         return read_vectors(records.connect(), self._vectors_sql, as_day(as_of))
 
-    def _check_vocabulary(self, records: Records) -> None:
+    def _check_records(self, records: Records) -> None:
         if type(records) is not Records:
             raise ArgumentError(
                 "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"

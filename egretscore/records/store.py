@@ -76,10 +76,14 @@ class Records:
 
     @cached_property
     def last_day(self) -> date | None:
-        """The last day on which anything came on file, as far as the rows tell; None of no rows."""
+        """The last day on which a record came on file or became something; None of no records.
+
+        Consents do not tell it: one may be given, or end, on a day still to come.
+        """
         days = [
             f'SELECT max("{column}") AS day FROM "{table}"'
             for table, columns in COMES_ON_FILE.items()
+            if table != "consents"
             for column in columns
         ]
         found = self.connect().execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)})").fetchone()

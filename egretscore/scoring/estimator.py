@@ -323,12 +323,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         labels = np.empty(0) if y is None else _checked_target(y)
         of_frame = () if frame is None else [i for i, of in enumerate(frame.dtypes) if not _is_number(of)]
         if not of_frame and not self.categories and (reset or not self._categories):
-            numbers = validate_data(
-                self, X, **({"y": y} if reset else {}), dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
-            )
-            numbers, labels = numbers if reset else (numbers, labels)
+            numbers = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset)
             if reset:
                 self._categories: frozenset[int] = frozenset()
+                check_consistent_length(numbers, labels)
             return list(np.asarray(numbers).T), labels
         if frame is None:
             import pandas as pd

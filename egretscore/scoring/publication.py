@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from egretscore.audit.calibration import BAND_POINTS
 from egretscore.features import SOURCES, Aggregate, Feature, source_query
 from egretscore.policy import WeightSteps
 from egretscore.scoring.bundle import Model
 from egretscore.scoring.scorecard import steps
-from egretscore.scoring.tables import violations
+from egretscore.scoring.tables import steps_compared, violations
 
 
 def publication(model: Model) -> str:
@@ -137,11 +135,7 @@ def _proof(model: Model) -> Iterator[str]:
     yield ""
     for unit, tables in (("whole points", card.points), ("log-odds", card.log_odds)):
         wrong = list(violations(tables, directions))
-        compared = sum(
-            int(np.prod(table.values.shape) // table.values.shape[axis] * (table.values.shape[axis] - 1))
-            for table in tables.tables
-            for axis in range(table.values.ndim)
-        )
+        compared = steps_compared(tables, directions)
         yield f"- {unit}: {len(tables.tables)} tables, {compared:,} steps from cell to cell, {len(wrong)} the wrong way"
 
 

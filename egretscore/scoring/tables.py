@@ -46,11 +46,6 @@ class ScoreTable:
     features: tuple[int, ...]
     values: NDArray[Any]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """How many cells there are along each feature."""
-        return self.values.shape
-
 
 @dataclass(frozen=True)
 class ScoreTables:
@@ -202,3 +197,13 @@ def violations(tables: ScoreTables, directions: Sequence[int]) -> Iterator[Viola
                     cell=tuple(int(i) for i in cell),
                     change=changes[tuple(cell)].item(),
                 )
+
+
+def steps_compared(tables: ScoreTables, directions: Sequence[int]) -> int:
+    """Return how many steps from one cell to the next :func:`violations` compares."""
+    return sum(
+        table.values.size // table.values.shape[axis] * len(tables.cuts[feature])
+        for table in tables.tables
+        for axis, feature in enumerate(table.features)
+        if directions[feature]
+    )

@@ -181,5 +181,6 @@ def test_what_is_named_like_a_table_is_never_passed_over(tmp_path, name):
         es.read_records(folder)
 
 
-def test_the_records_know_their_last_day(tmp_path):
-    assert es.read_records(write(Path(tmp_path))).last_day == date(2025, 6, 1) - timedelta(days=12)
+def test_the_records_know_their_last_day_whatever_consents_are_dated_ahead(tmp_path):
+    ahead = {"subject_id": "p2", "granted_on": "2030-01-01", "withdrawn_on": "2099-01-01"}
+    assert es.read_records(write(Path(tmp_path), consents=[ahead])).last_day == date(2025, 5, 20)

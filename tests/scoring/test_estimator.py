@@ -185,7 +185,7 @@ def test_clones_pipelines_and_grids():
     assert pipeline.predict(numbers).shape == y.shape
 
 
-def test_rows_of_no_weight_change_nothing_and_weights_count():
+def test_weights_count():
     X, y = applicants(5, 600)
     model = es.ScoreTableClassifier(**QUICK)
     even = model.fit(X, y).predict_proba(X)[:, 1].mean()
