@@ -54,6 +54,8 @@ class Settings:
             "num_leaves": self.leaves,
             "max_bin": self.most_bins,
             "min_data_in_bin": 1,
+            # Bins come from all rows: from a sample they would lack the rarest values.
+            "bin_construct_sample_cnt": np.iinfo(np.int32).max,
             "extra_trees": self.random_cuts,
             "min_data_in_leaf": self.smallest_leaf,
             "min_sum_hessian_in_leaf": 1e-3,
@@ -98,10 +100,23 @@ class Rows:
             free_raw_data=False,
         )
 
+    def bins(self, settings: Settings) -> lgb.Dataset:
+        """Return a data set for others to be cut like.
 
-def choose_pairs(rows: Rows, settings: Settings, rounds: int) -> list[Pair]:
+        LightGBM never draws the highest cut of a column by lot, nor the one between all values
+        and the missing ones. A row above all others gives each column a cut there that nobody needs.
+        """
+        greatest = np.nanmax(np.vstack([self.columns, np.zeros(self.columns.shape[1])]), axis=0)
+        above = np.where([column.category for column in settings.columns], np.nan, 2 * greatest + 1)
+        above = np.minimum(above, np.finfo(np.float64).max)
+        return Rows(
+            np.vstack([self.columns, above]), np.append(self.outcome, 0.0), np.append(self.weight, 1.0)
+        ).dataset(settings)
+
+
+def choose_pairs(rows: Rows, cut_like: lgb.Dataset, settings: Settings, rounds: int) -> list[Pair]:
     """Return the pairs of features that gain most in a model free to combine them."""
-    free = lgb.train(settings.for_lightgbm(), rows.dataset(settings), num_boost_round=rounds)
+    free = lgb.train(settings.for_lightgbm(), rows.dataset(settings, cut_like), num_boost_round=rounds)
     labels = settings.pair_across
     return best_pairs(
         gains_of_pairs(free.dump_model(), [column.feature for column in settings.columns]),

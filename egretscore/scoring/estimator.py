@@ -226,29 +226,29 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # --------------------------------------------------------------------------- growing
 
     def _grow(self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Settings) -> None:
-        first_learn, _ = splits[0]
-        pairs = choose_pairs(rows[first_learn], settings, _ROUNDS_TO_CHOOSE_PAIRS) if self.max_pairs else []
-        self.pairs_ = pairs
         # All forests split at the same bins, so that their tables have the same cells.
-        everyone = rows.dataset(settings).construct()
+        bins = rows.bins(settings).construct()
+        first_learn, _ = splits[0]
+        pairs = choose_pairs(rows[first_learn], bins, settings, _ROUNDS_TO_CHOOSE_PAIRS) if self.max_pairs else []
+        self.pairs_ = pairs
 
         def grow(bag: int) -> tuple[lgb.Booster, int]:
             own = replace(settings, seed=settings.seed + bag)
             learn, hold_out = splits[bag]
             if not len(hold_out):
                 rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
-                return boost(rows.dataset(own, everyone), pairs, own, rounds), rounds
+                return boost(rows.dataset(own, bins), pairs, own, rounds), rounds
             booster, rounds = boost_until_no_better(
                 rows[learn],
                 rows[hold_out],
-                everyone,
+                bins,
                 pairs,
                 own,
                 most_rounds=self.max_rounds,
                 patience=self.patience,
             )
             if self.bags == 1:
-                booster = boost(rows.dataset(own, everyone), pairs, own, rounds)
+                booster = boost(rows.dataset(own, bins), pairs, own, rounds)
             return booster, rounds
 
         with ThreadPoolExecutor(self._workers()) as pool:

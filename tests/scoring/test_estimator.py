@@ -301,3 +301,23 @@ def test_labels_that_are_numbers_are_labels_and_not_positions():
 def test_any_random_state_will_do(random_state):
     X, y = applicants(11, 300)
     es.ScoreTableClassifier(**{**QUICK, "random_state": random_state}).fit(X, y)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=6, unique=True).map(sorted),
+    st.data(),
+    st.sampled_from(["number", "gaps", "codes"]),
+    st.booleans(),
+)
+def test_a_cut_drawn_by_lot_may_be_any_cut(values, data, kind, random_cuts):
+    cut = data.draw(st.integers(1, len(values) - 1))
+    levels = np.repeat(values, 40)
+    y = (levels >= values[cut]).astype(int)
+    X = levels[:, None].copy()
+    if kind == "gaps":  # those on one side of the cut are all missing
+        X[y == data.draw(st.integers(0, 1)), 0] = np.nan
+    model = es.ScoreTableClassifier(
+        **QUICK, random_cuts=random_cuts, max_pairs=0, special={0: values} if kind == "codes" else None
+    )
+    assert (model.fit(X, y).predict(X) == y).all()
