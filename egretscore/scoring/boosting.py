@@ -7,7 +7,7 @@ constraints, the next stage other pairs, continuing the same booster, round and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightgbm as lgb
@@ -36,6 +36,7 @@ class Settings:
     directions: tuple[int, ...]
     pair_across: tuple[Any, ...] | None
     most_pairs: int
+    ridge: float | None
     learning_rate: float
     leaves: int
     most_bins: int
@@ -43,6 +44,8 @@ class Settings:
     smallest_leaf: int
     l2: float
     rounds_per_stage: int
+    most_rounds: int
+    patience: int
     seed: int
 
     def for_lightgbm(self, sets: list[list[int]] | None = None) -> dict[str, Any]:
@@ -78,14 +81,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Rows:
-    """Weighted rows to learn from: columns for LightGBM, outcomes 0 or 1, and weights."""
+    """Weighted rows to learn from: columns for LightGBM and for the regression, outcomes 0 or 1, and weights."""
 
     columns: NDArray[np.float64]
+    for_regression: NDArray[np.float64]
     outcome: NDArray[np.float64]
     weight: NDArray[np.float64]
 
     def __getitem__(self, chosen: NDArray[Any]) -> Rows:
-        return Rows(self.columns[chosen], self.outcome[chosen], self.weight[chosen])
+        return Rows(self.columns[chosen], self.for_regression[chosen], self.outcome[chosen], self.weight[chosen])
 
     def dataset(self, settings: Settings, cut_like: lgb.Dataset | None = None) -> lgb.Dataset:
         """Return the rows as LightGBM holds them, cut into the bins of another data set if one is given."""
@@ -109,14 +113,18 @@ class Rows:
         greatest = np.nanmax(np.vstack([self.columns, np.zeros(self.columns.shape[1])]), axis=0)
         above = np.where([column.category for column in settings.columns], np.nan, 2 * greatest + 1)
         above = np.minimum(above, np.finfo(np.float64).max)
-        return Rows(
-            np.vstack([self.columns, above]), np.append(self.outcome, 0.0), np.append(self.weight, 1.0)
+        with_it = np.vstack([self.columns, above])
+        return replace(
+            self, columns=with_it, outcome=np.append(self.outcome, 0.0), weight=np.append(self.weight, 1.0)
         ).dataset(settings)
 
 
-def choose_pairs(rows: Rows, cut_like: lgb.Dataset, settings: Settings, rounds: int) -> list[Pair]:
+def choose_pairs(
+    rows: Rows, cut_like: lgb.Dataset, settings: Settings, rounds: int, start: lgb.Booster | None
+) -> list[Pair]:
     """Return the pairs of features that gain most in a model free to combine them."""
-    free = lgb.train(settings.for_lightgbm(), rows.dataset(settings, cut_like), num_boost_round=rounds)
+    data = rows.dataset(settings, cut_like)
+    free = lgb.train(settings.for_lightgbm(), data, num_boost_round=rounds, init_model=start)
     labels = settings.pair_across
     return best_pairs(
         gains_of_pairs(free.dump_model(), [column.feature for column in settings.columns]),
@@ -125,12 +133,14 @@ def choose_pairs(rows: Rows, cut_like: lgb.Dataset, settings: Settings, rounds: 
     )
 
 
-def boost(data: lgb.Dataset, pairs: Sequence[Pair], settings: Settings, rounds: int) -> lgb.Booster:
-    """Grow a forest of so many rounds, each path of a tree inside one of the pairs."""
+def boost(
+    data: lgb.Dataset, pairs: Sequence[Pair], settings: Settings, rounds: int, start: lgb.Booster | None
+) -> lgb.Booster:
+    """Grow a forest by so many rounds, each path of a tree inside one of the pairs."""
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
-        return lgb.train(settings.for_lightgbm(sets_by_stage[0]), data, num_boost_round=rounds)
-    *_, booster = _growing(data, sets_by_stage, settings, rounds)
+        return lgb.train(settings.for_lightgbm(sets_by_stage[0]), data, num_boost_round=rounds, init_model=start)
+    *_, booster = _growing(data, sets_by_stage, settings, rounds, start)
     return booster
 
 
@@ -140,13 +150,11 @@ def boost_until_no_better(
     cut_like: lgb.Dataset,
     pairs: Sequence[Pair],
     settings: Settings,
-    *,
-    most_rounds: int,
-    patience: int,
+    start: lgb.Booster | None,
 ) -> tuple[lgb.Booster, int]:
-    """Grow a forest while the log loss of the rows held out gets less, and say after how many rounds it was least.
+    """Grow a forest while the log loss of the rows held out gets less, and say of how many trees it was least.
 
-    Stops when it has not got less for ``patience`` rounds.
+    Stops when it has not got less for ``settings.patience`` rounds. The trees of the start count.
     """
     sets_by_stage = stages(pairs, settings.directions)
     data = rows.dataset(settings, cut_like)
@@ -154,35 +162,40 @@ def boost_until_no_better(
         booster = lgb.train(
             {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
             data,
-            num_boost_round=most_rounds,
+            num_boost_round=settings.most_rounds,
             valid_sets=[held_out.dataset(settings, cut_like)],
-            callbacks=[lgb.early_stopping(patience, verbose=False)],
+            callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+            init_model=start,
         )
         return booster, booster.best_iteration
-    best_loss, best_rounds, done = np.inf, settings.rounds_per_stage, 0
+    best_loss, best_rounds, done = np.inf, 0, 0
     raw = np.zeros(len(held_out.outcome))
-    for booster in _growing(data, sets_by_stage, settings, most_rounds):
+    for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, start):
         grown = booster.num_trees()
         raw += booster.predict(held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done)
         done = grown
         loss = float(np.average(np.logaddexp(0.0, raw) - held_out.outcome * raw, weights=held_out.weight))
         if loss < best_loss:
             best_loss, best_rounds = loss, grown
-        elif grown - best_rounds >= patience:
+        elif grown - best_rounds >= settings.patience:
             break
     return booster, best_rounds
 
 
 def _growing(
-    data: lgb.Dataset, sets_by_stage: Sequence[list[list[int]]], settings: Settings, rounds: int
+    data: lgb.Dataset,
+    sets_by_stage: Sequence[list[list[int]]],
+    settings: Settings,
+    rounds: int,
+    start: lgb.Booster | None,
 ) -> Iterator[lgb.Booster]:
     """Yield the growing forest after each stage."""
-    booster: lgb.Booster | None = None
-    for stage, start in enumerate(range(0, rounds, settings.rounds_per_stage)):
+    booster = start
+    for stage, done in enumerate(range(0, rounds, settings.rounds_per_stage)):
         booster = lgb.train(
             settings.for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
             data,
-            num_boost_round=min(settings.rounds_per_stage, rounds - start),
+            num_boost_round=min(settings.rounds_per_stage, rounds - done),
             init_model=booster,
         )
         yield booster

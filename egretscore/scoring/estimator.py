@@ -19,6 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fi
 from egretscore.scoring.boosting import Rows, Settings, boost, boost_until_no_better, choose_pairs
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
 from egretscore.scoring.forest import compile_forests
+from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import ScoreTables
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
@@ -52,6 +53,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     baseline : array of shape (n_features,), optional
         The row against which reasons are given: zeros, and the most frequent level of
         categories, when not given.
+    ridge : float, optional
+        The weight of the squared coefficients of the logistic regression that each forest
+        starts from (see ``scoring/start.py``). None, or under 100 rows: forests start from
+        the mean alone.
     bags : int
         How many forests the tables are the mean of. With 1, that forest is grown again on all
         rows once the number of rounds is found.
@@ -79,7 +84,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         What each feature is: its levels, codes and median.
     boosters_ : list of lightgbm.Booster
     n_rounds_ : list of int
-        How many rounds of each booster count.
+        How many trees of each booster count.
     pairs_ : list of pairs of positions
     smallest_leaf_ : int
         How many people the smallest leaf rests on; only with ``groups``.
@@ -96,16 +101,17 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         pair_across: Sequence[Any] | None = None,
         max_pairs: int = 64,
         baseline: ArrayLike | None = None,
+        ridge: float | None = 20.0,
         bags: int = 8,
         max_bins: int = 64,
-        learning_rate: float = 0.3,
-        max_leaves: int = 8,
+        learning_rate: float = 0.15,
+        max_leaves: int = 16,
         random_cuts: bool = True,
-        l2: float = 5.0,
-        max_rounds: int = 1500,
-        patience: int = 50,
+        l2: float = 1.0,
+        max_rounds: int = 5000,
+        patience: int = 100,
         rounds_per_stage: int = 10,
-        min_people: int = 5,
+        min_people: int = 1,
         validation_fraction: float = 0.15,
         n_jobs: int | None = -1,
         random_state: Any = 0,
@@ -116,6 +122,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.pair_across = pair_across
         self.max_pairs = max_pairs
         self.baseline = baseline
+        self.ridge = ridge
         self.bags = bags
         self.max_bins = max_bins
         self.learning_rate = learning_rate
@@ -163,17 +170,22 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         numbers = as_numbers(self.features_, values)
         weight = _check_sample_weight(sample_weight, numbers, dtype=np.float64)
         columns = columns_of(self.features_)
-        rows = Rows(for_lightgbm(self.features_, columns, numbers), outcome.astype(np.float64), weight)
+        given = for_lightgbm(self.features_, columns, numbers)
+        few = len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT  # too few to hold any out: be the more careful
+        ridge = None if few else self.ridge
+        levels = [column.codes or column.category for column in columns]
+        design = np.empty((len(given), 0)) if ridge is None else for_regression(given, levels)
+        rows = Rows(given, design, outcome.astype(np.float64), weight)
         people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         # Whatever kind of random state was given, from here on it is one number.
         self._seed = int(check_random_state(self.random_state).randint(2**30))
         splits = [self._held_out(bag, people, rows) for bag in range(self.bags)]
         rows_per_person = 1 if people is None else int(np.bincount(people).max())
         smallest_leaf = self.min_people * rows_per_person
-        if len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT:  # too few to hold any out: be the more careful
+        if few:
             smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         while True:
-            self._grow(rows, splits, self._settings(smallest_leaf))
+            self._grow(rows, splits, self._settings(smallest_leaf, ridge))
             if people is None:
                 break
             self.smallest_leaf_ = min(
@@ -228,28 +240,28 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _grow(self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Settings) -> None:
         # All forests split at the same bins, so that their tables have the same cells.
         bins = rows.bins(settings).construct()
-        first_learn, _ = splits[0]
-        pairs = choose_pairs(rows[first_learn], bins, settings, _ROUNDS_TO_CHOOSE_PAIRS) if self.max_pairs else []
+        first, _ = splits[0]
+        start_of_first = start_of(rows[first], bins, settings)
+        pairs = (
+            choose_pairs(rows[first], bins, settings, _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
+        )
         self.pairs_ = pairs
 
         def grow(bag: int) -> tuple[lgb.Booster, int]:
             own = replace(settings, seed=settings.seed + bag)
             learn, hold_out = splits[bag]
+            start = start_of(rows[learn], bins, own) if bag else start_of_first
             if not len(hold_out):
-                rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
-                return boost(rows.dataset(own, bins), pairs, own, rounds), rounds
-            booster, rounds = boost_until_no_better(
-                rows[learn],
-                rows[hold_out],
-                bins,
-                pairs,
-                own,
-                most_rounds=self.max_rounds,
-                patience=self.patience,
-            )
-            if self.bags == 1:
-                booster = boost(rows.dataset(own, bins), pairs, own, rounds)
-            return booster, rounds
+                booster = boost(
+                    rows.dataset(own, bins), pairs, own, min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT), start
+                )
+                return booster, booster.num_trees()
+            booster, n_trees = boost_until_no_better(rows[learn], rows[hold_out], bins, pairs, own, start)
+            if self.bags > 1:
+                return booster, n_trees
+            start, rounds = start_of(rows, bins, own), n_trees - _n_trees(start)
+            booster = boost(rows.dataset(own, bins), pairs, own, rounds, start)
+            return booster, booster.num_trees()
 
         with ThreadPoolExecutor(self._workers()) as pool:
             grown = list(pool.map(grow, range(self.bags)))
@@ -277,12 +289,13 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             hold_out[:] = False
         return np.flatnonzero(~hold_out), np.flatnonzero(hold_out)
 
-    def _settings(self, smallest_leaf: int) -> Settings:
+    def _settings(self, smallest_leaf: int, ridge: float | None) -> Settings:
         return Settings(
             columns=columns_of(self.features_),
             directions=self._directions(),
             pair_across=None if self.pair_across is None else tuple(self.pair_across),
             most_pairs=self.max_pairs,
+            ridge=ridge,
             learning_rate=self.learning_rate,
             leaves=self.max_leaves,
             most_bins=self.max_bins,
@@ -290,6 +303,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             smallest_leaf=smallest_leaf,
             l2=self.l2,
             rounds_per_stage=self.rounds_per_stage,
+            most_rounds=self.max_rounds,
+            patience=self.patience,
             seed=self._seed,
         )
 
@@ -304,6 +319,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for name in ("learning_rate", "l2"):
             if not getattr(self, name) >= 0 or (name == "learning_rate" and not self.learning_rate > 0):
                 raise ValueError(f"{name} must be a number above 0. Got {getattr(self, name)!r} instead.")
+        if self.ridge is not None and not self.ridge > 0:
+            raise ValueError(f"ridge must be a number above 0, or None. Got {self.ridge!r} instead.")
         if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
             raise ValueError(
                 f"pair_across must give a label for each of {self.n_features_in_} features. "
@@ -414,6 +431,10 @@ def _checked_target(y: ArrayLike) -> NDArray[Any]:
     if kind == "multiclass":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     return target
+
+
+def _n_trees(booster: lgb.Booster | None) -> int:
+    return 0 if booster is None else booster.num_trees()
 
 
 def _fewest_people_in_a_leaf(booster: Any, X: NDArray[np.float64], people: NDArray[np.intp]) -> int:

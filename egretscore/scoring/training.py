@@ -27,6 +27,7 @@ LONGEST_HORIZON_DAYS = 3653
 _FEWEST_PEOPLE = 200
 
 SETTINGS: dict[str, Any] = {
+    "ridge": None,
     "bags": 1,
     "random_cuts": False,
     "validation_fraction": 0.2,

@@ -1,0 +1,85 @@
+"""Where a forest starts: with trees of one feature each that copy a logistic regression.
+
+Boosting draws straight lines badly: from few rows it makes of them a handful of steps. So a
+ridge logistic regression is fitted first, on the ranks of numbers and the levels of categories,
+and LightGBM grows trees of one feature each that say what it says. Copies in trees go the way
+their features must even where the regression does not, have cells like any other tree, and the
+forest that grows on is one model of LightGBM's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from egretscore.scoring.pairs import stages
+
+if TYPE_CHECKING:
+    from egretscore.scoring.boosting import Rows, Settings
+
+_COPYING: dict[str, Any] = {
+    "objective": "regression",
+    "learning_rate": 1.0,
+    "num_leaves": 8,
+    "extra_trees": False,
+    "feature_fraction": 0.3,  # each round some of the features: as exact in the end, and faster
+    "lambda_l2": 0.0,
+    "cat_l2": 0.0,
+    "cat_smooth": 0.0,
+}
+_ROUNDS_A_COLUMN = 4
+_STEPS_OF_RANKS = 64
+_FEWEST_ROWS_OF_A_LEVEL = 5
+
+
+def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> NDArray[np.float64]:
+    """Return what the regression is given: ranks from -1 to 1, and a column for each level and for what is missing.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n, n_columns)
+    levels : sequence of bool
+        For each column whether its numbers are levels without an order.
+    """
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, QuantileTransformer
+
+    ranks = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        QuantileTransformer(n_quantiles=min(_STEPS_OF_RANKS, len(columns)), subsample=None),
+        MinMaxScaler((-1, 1)),
+    )
+    one_of_each = OneHotEncoder(min_frequency=_FEWEST_ROWS_OF_A_LEVEL, sparse_output=False)
+    of_level = np.array(levels)
+    both = make_column_transformer((ranks, np.flatnonzero(~of_level)), (one_of_each, np.flatnonzero(of_level)))
+    given: NDArray[np.float64] = both.fit_transform(columns)
+    return given
+
+
+def start_of(rows: Rows, cut_like: lgb.Dataset, settings: Settings) -> lgb.Booster | None:
+    """Return trees of one feature each that copy a logistic regression of the rows, or None without a ridge.
+
+    Parameters
+    ----------
+    rows : Rows
+    cut_like : lightgbm.Dataset
+        Whose bins the trees are cut by.
+    settings : Settings
+    """
+    if settings.ridge is None:
+        return None
+    from sklearn.linear_model import LogisticRegression
+
+    regression = LogisticRegression(C=1 / settings.ridge, max_iter=1000)
+    regression.fit(rows.for_regression, rows.outcome, sample_weight=rows.weight)
+    log_odds = regression.decision_function(rows.for_regression)
+    rounds = _ROUNDS_A_COLUMN * rows.columns.shape[1]
+    alone = stages([], settings.directions)[0]
+    data = rows.dataset(settings, cut_like).set_label(log_odds)
+    return lgb.train({**settings.for_lightgbm(alone), **_COPYING}, data, num_boost_round=rounds)
