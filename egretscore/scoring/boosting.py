@@ -6,7 +6,7 @@ constraints, the next stage other pairs, continuing the same booster, round and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from egretscore.scoring.columns import Column
 from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
+
+_FEWEST_ROWS_OF_A_LEVEL = 5
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Settings:
             "extra_trees": self.random_cuts,
             "min_data_in_leaf": self.smallest_leaf,
             "min_sum_hessian_in_leaf": 1e-3,
+            "min_data_per_group": _FEWEST_ROWS_OF_A_LEVEL,
             "lambda_l2": self.l2,
             # Codes and levels have no order, so a direction is that of the values alone.
             "monotone_constraints": [0 if c.codes or c.category else self.directions[c.feature] for c in columns],
@@ -119,11 +122,8 @@ class Rows:
         ).dataset(settings)
 
 
-def choose_pairs(
-    rows: Rows, cut_like: lgb.Dataset, settings: Settings, rounds: int, start: lgb.Booster | None
-) -> list[Pair]:
+def choose_pairs(data: lgb.Dataset, settings: Settings, rounds: int, start: lgb.Booster | None) -> list[Pair]:
     """Return the pairs of features that gain most in a model free to combine them."""
-    data = rows.dataset(settings, cut_like)
     free = lgb.train(settings.for_lightgbm(), data, num_boost_round=rounds, init_model=start)
     labels = settings.pair_across
     return best_pairs(
@@ -144,42 +144,64 @@ def boost(
     return booster
 
 
-def boost_until_no_better(
-    rows: Rows,
-    held_out: Rows,
-    cut_like: lgb.Dataset,
-    pairs: Sequence[Pair],
-    settings: Settings,
-    start: lgb.Booster | None,
-) -> tuple[lgb.Booster, int]:
-    """Grow a forest while the log loss of the rows held out gets less, and say of how many trees it was least.
+@dataclass(frozen=True)
+class Growth:
+    """A forest, and the log loss of the rows held out from it after so many rounds beyond its start."""
 
-    Stops when it has not got less for ``settings.patience`` rounds. The trees of the start count.
-    """
+    booster: lgb.Booster
+    trees_of_start: int
+    losses: Mapping[int, float]
+
+    def trees_within(self, rounds: int) -> int:
+        """Return how many trees count: up to the least loss of this forest's own rows, within so many rounds."""
+        best = min(self.losses, key=lambda after: self.losses[after])
+        return self.trees_of_start + min(best, rounds)
+
+
+def boost_until_no_better(
+    data: lgb.Dataset, held_out: Rows, pairs: Sequence[Pair], settings: Settings, start: lgb.Booster | None
+) -> Growth:
+    """Grow a forest until the log loss of the rows held out has not got less for ``settings.patience`` rounds."""
     sets_by_stage = stages(pairs, settings.directions)
-    data = rows.dataset(settings, cut_like)
+    n_start = done = 0 if start is None else start.num_trees()
     if len(sets_by_stage) == 1:
+        measured: dict[str, Any] = {}
         booster = lgb.train(
             {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
             data,
             num_boost_round=settings.most_rounds,
-            valid_sets=[held_out.dataset(settings, cut_like)],
-            callbacks=[lgb.early_stopping(settings.patience, verbose=False)],
+            valid_sets=[held_out.dataset(settings, data)],
+            valid_names=["held out"],
+            callbacks=[lgb.early_stopping(settings.patience, verbose=False), lgb.record_evaluation(measured)],
             init_model=start,
         )
-        return booster, booster.best_iteration
-    best_loss, best_rounds, done = np.inf, 0, 0
-    raw = np.zeros(len(held_out.outcome))
+        return Growth(booster, n_start, dict(enumerate(measured["held out"]["binary_logloss"], start=1)))
+    losses: dict[int, float] = {}
+    raw = np.zeros(len(held_out.outcome)) if start is None else start.predict(held_out.columns, raw_score=True)
     for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, start):
         grown = booster.num_trees()
         raw += booster.predict(held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done)
         done = grown
-        loss = float(np.average(np.logaddexp(0.0, raw) - held_out.outcome * raw, weights=held_out.weight))
-        if loss < best_loss:
-            best_loss, best_rounds = loss, grown
-        elif grown - best_rounds >= settings.patience:
+        losses[grown - n_start] = float(
+            np.average(np.logaddexp(0.0, raw) - held_out.outcome * raw, weights=held_out.weight)
+        )
+        if grown - n_start - min(losses, key=lambda rounds: losses[rounds]) >= settings.patience:
             break
-    return booster, best_rounds
+    return Growth(booster, n_start, losses)
+
+
+def best_rounds(growths: Sequence[Growth]) -> int:
+    """Return after how many rounds the mean log loss of the rows held out was least.
+
+    One number for all forests: the mean of their losses is smoother than each.
+    """
+    every = sorted({rounds for growth in growths for rounds in growth.losses})
+    means = np.zeros(len(every))
+    for growth in growths:
+        known = sorted(growth.losses)
+        last = np.searchsorted(known, every, side="right") - 1
+        means += np.array([growth.losses[rounds] for rounds in known])[last]
+    return every[int(means.argmin())]
 
 
 def _growing(

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import lightgbm as lgb
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +14,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
-from egretscore.scoring.boosting import Rows, Settings, boost, boost_until_no_better, choose_pairs
+from egretscore.scoring.boosting import Growth, Rows, Settings, best_rounds, boost, boost_until_no_better, choose_pairs
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
 from egretscore.scoring.forest import compile_forests
 from egretscore.scoring.start import for_regression, start_of
@@ -24,6 +24,8 @@ from egretscore.scoring.tables import ScoreTables
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
+_BAGS = (4, 16)
+_ROWS_IN_ALL_BAGS = 40_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _Value = TypeVar("_Value")
@@ -57,12 +59,14 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The weight of the squared coefficients of the logistic regression that each forest
         starts from (see ``scoring/start.py``). None, or under 100 rows: forests start from
         the mean alone.
-    bags : int
-        How many forests the tables are the mean of. With 1, that forest is grown again on all
-        rows once the number of rounds is found.
+    bags : int, optional
+        How many forests the tables are the mean of; when None 16 of up to 2,500 rows, 8 of
+        5,000 and 4 of 10,000 or more, which vary less from one draw to the next. With 1,
+        that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
         How a forest is grown; see LightGBM for the first four. ``patience`` is the number of
-        rounds without a better log loss on held-out rows after which it stops.
+        rounds without a better log loss on held-out rows after which it stops; each is then
+        cut off at its best, and none beyond where the mean of these losses is least.
     random_cuts : bool
         Whether the place of each split is drawn by lot, the best feature then being chosen
         (extremely randomized trees); the mean of such forests is smoother.
@@ -102,14 +106,14 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_pairs: int = 64,
         baseline: ArrayLike | None = None,
         ridge: float | None = 20.0,
-        bags: int = 8,
+        bags: int | None = None,
         max_bins: int = 64,
         learning_rate: float = 0.15,
         max_leaves: int = 16,
         random_cuts: bool = True,
         l2: float = 1.0,
         max_rounds: int = 5000,
-        patience: int = 100,
+        patience: int = 60,
         rounds_per_stage: int = 10,
         min_people: int = 1,
         validation_fraction: float = 0.15,
@@ -179,7 +183,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         # Whatever kind of random state was given, from here on it is one number.
         self._seed = int(check_random_state(self.random_state).randint(2**30))
-        splits = [self._held_out(bag, people, rows) for bag in range(self.bags)]
+        few_bags, many_bags = _BAGS
+        bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // len(numbers), few_bags, many_bags))
+        splits = [self._held_out(bag, people, rows) for bag in range(bags)]
         rows_per_person = 1 if people is None else int(np.bincount(people).max())
         smallest_leaf = self.min_people * rows_per_person
         if few:
@@ -191,7 +197,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self.smallest_leaf_ = min(
                 _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
                 for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
-                for learnt in [learn if self.bags > 1 else slice(None)]
+                for learnt in [learn if bags > 1 else slice(None)]
             )
             if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(numbers):
                 break
@@ -241,35 +247,33 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # All forests split at the same bins, so that their tables have the same cells.
         bins = rows.bins(settings).construct()
         first, _ = splits[0]
-        start_of_first = start_of(rows[first], bins, settings)
-        pairs = (
-            choose_pairs(rows[first], bins, settings, _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
-        )
+        data_of_first = rows[first].dataset(settings, bins)
+        start_of_first = start_of(rows[first], data_of_first, settings)
+        pairs = choose_pairs(data_of_first, settings, _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
         self.pairs_ = pairs
 
-        def grow(bag: int) -> tuple[lgb.Booster, int]:
+        def grow(bag: int) -> Growth:
             own = replace(settings, seed=settings.seed + bag)
             learn, hold_out = splits[bag]
-            start = start_of(rows[learn], bins, own) if bag else start_of_first
-            if not len(hold_out):
-                booster = boost(
-                    rows.dataset(own, bins), pairs, own, min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT), start
-                )
-                return booster, booster.num_trees()
-            booster, n_trees = boost_until_no_better(rows[learn], rows[hold_out], bins, pairs, own, start)
-            if self.bags > 1:
-                return booster, n_trees
-            start, rounds = start_of(rows, bins, own), n_trees - _n_trees(start)
-            booster = boost(rows.dataset(own, bins), pairs, own, rounds, start)
-            return booster, booster.num_trees()
+            data = rows[learn].dataset(own, bins) if bag else data_of_first
+            start = start_of(rows[learn], data, own) if bag else start_of_first
+            if len(hold_out):
+                return boost_until_no_better(data, rows[hold_out], pairs, own, start)
+            rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
+            booster = boost(data, pairs, own, rounds, start)
+            return Growth(booster, booster.num_trees() - rounds, {rounds: 0.0})
 
-        with ThreadPoolExecutor(self._workers()) as pool:
-            grown = list(pool.map(grow, range(self.bags)))
-        self.boosters_ = [booster for booster, _ in grown]
-        self.n_rounds_ = [rounds for _, rounds in grown]
-
-    def _workers(self) -> int:
-        return min(self.bags, int(effective_n_jobs(self.n_jobs)))
+        threads = min(len(splits), int(effective_n_jobs(self.n_jobs)))
+        with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+            growths = list(pool.map(grow, range(len(splits))))
+            rounds = best_rounds(growths)
+            self.boosters_ = [growth.booster for growth in growths]
+            self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
+            if len(splits) == 1:  # grown again, on all rows
+                everyone = rows.dataset(settings, bins)
+                start = start_of(rows, everyone, settings)
+                self.boosters_ = [boost(everyone, pairs, settings, rounds, start)]
+                self.n_rounds_ = [self.boosters_[0].num_trees()]
 
     def _held_out(
         self, bag: int, people: NDArray[np.intp] | None, rows: Rows
@@ -314,6 +318,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         least = {"bags": 1, "max_pairs": 0, "max_bins": 2, "max_leaves": 2, "max_rounds": 1, "patience": 1}
         for name, smallest in {**least, "rounds_per_stage": 1, "min_people": 1}.items():
             value = getattr(self, name)
+            if name == "bags" and value is None:
+                continue
             if not isinstance(value, int | np.integer) or value < smallest:
                 raise ValueError(f"{name} must be a whole number, {smallest} or more. Got {value!r} instead.")
         for name in ("learning_rate", "l2"):
@@ -431,10 +437,6 @@ def _checked_target(y: ArrayLike) -> NDArray[Any]:
     if kind == "multiclass":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     return target
-
-
-def _n_trees(booster: lgb.Booster | None) -> int:
-    return 0 if booster is None else booster.num_trees()
 
 
 def _fewest_people_in_a_leaf(booster: Any, X: NDArray[np.float64], people: NDArray[np.intp]) -> int:

@@ -26,12 +26,12 @@ _COPYING: dict[str, Any] = {
     "learning_rate": 1.0,
     "num_leaves": 8,
     "extra_trees": False,
-    "feature_fraction": 0.3,  # each round some of the features: as exact in the end, and faster
     "lambda_l2": 0.0,
     "cat_l2": 0.0,
     "cat_smooth": 0.0,
 }
 _ROUNDS_A_COLUMN = 4
+_COLUMNS_A_ROUND = 6
 _STEPS_OF_RANKS = 64
 _FEWEST_ROWS_OF_A_LEVEL = 5
 
@@ -62,24 +62,27 @@ def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> NDAr
     return given
 
 
-def start_of(rows: Rows, cut_like: lgb.Dataset, settings: Settings) -> lgb.Booster | None:
+def start_of(rows: Rows, data: lgb.Dataset, settings: Settings) -> lgb.Booster | None:
     """Return trees of one feature each that copy a logistic regression of the rows, or None without a ridge.
 
     Parameters
     ----------
     rows : Rows
-    cut_like : lightgbm.Dataset
-        Whose bins the trees are cut by.
+    data : lightgbm.Dataset
+        The same rows, as LightGBM holds them.
     settings : Settings
     """
     if settings.ridge is None:
         return None
     from sklearn.linear_model import LogisticRegression
 
-    regression = LogisticRegression(C=1 / settings.ridge, max_iter=1000)
+    regression = LogisticRegression(C=1 / settings.ridge, max_iter=1000, tol=1e-3)
     regression.fit(rows.for_regression, rows.outcome, sample_weight=rows.weight)
     log_odds = regression.decision_function(rows.for_regression)
-    rounds = _ROUNDS_A_COLUMN * rows.columns.shape[1]
+    n_columns = rows.columns.shape[1]
     alone = stages([], settings.directions)[0]
-    data = rows.dataset(settings, cut_like).set_label(log_odds)
-    return lgb.train({**settings.for_lightgbm(alone), **_COPYING}, data, num_boost_round=rounds)
+    # Each round sees some of the columns: as exact in the end, and faster.
+    copying = {**settings.for_lightgbm(alone), **_COPYING, "feature_fraction": min(1.0, _COLUMNS_A_ROUND / n_columns)}
+    start = lgb.train(copying, data.set_label(log_odds), num_boost_round=_ROUNDS_A_COLUMN * n_columns)
+    data.set_label(rows.outcome)
+    return start
