@@ -109,6 +109,7 @@ def forest(trees: int, features: int) -> tuple[ScoreTableClassifier, lgb.Booster
     y = (signal + rng.logistic(0, 3, len(X)) > np.median(signal)).astype(int)
     model = ScoreTableClassifier(
         monotone=list(signs),
+        ridge=None,
         bags=1,
         max_bins=32,
         max_leaves=6,

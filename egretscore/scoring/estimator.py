@@ -168,9 +168,12 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.classes_, outcome = np.unique(classes, return_inverse=True)
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
-        self.features_ = input_features(
-            self._names(), values, self._by_position(self.special, "special"), self._categories
-        )
+        special = self._by_position(self.special, "special")
+        for position in sorted(self._categories & set(special)):
+            raise ValueError(
+                f"special must not name categories, whose levels all have cells. Got {position!r} instead."
+            )
+        self.features_ = input_features(self._names(), values, special, self._categories)
         numbers = as_numbers(self.features_, values)
         weight = _check_sample_weight(sample_weight, numbers, dtype=np.float64)
         columns = columns_of(self.features_)
@@ -345,6 +348,11 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._labels: tuple[Any, ...] = () if frame is None else tuple(frame.columns)
         labels = np.empty(0) if y is None else _checked_target(y)
         of_frame = () if frame is None else [i for i, of in enumerate(frame.dtypes) if not _is_number(of)]
+        for i in of_frame:
+            if frame.dtypes.iloc[i].kind in "mM":
+                raise ValueError(
+                    f"X must not hold dates or durations, but {frame.columns[i]!r} does: make them numbers."
+                )
         if not of_frame and not self.categories and (reset or not self._categories):
             numbers = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset)
             if reset:
