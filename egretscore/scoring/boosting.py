@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from egretscore.scoring.columns import Column
 from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
 
-_FEWEST_ROWS_OF_A_LEVEL = 5
+FEWEST_ROWS_OF_A_LEVEL = 5
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Settings:
             "extra_trees": self.random_cuts,
             "min_data_in_leaf": self.smallest_leaf,
             "min_sum_hessian_in_leaf": 1e-3,
-            "min_data_per_group": _FEWEST_ROWS_OF_A_LEVEL,
+            "min_data_per_group": FEWEST_ROWS_OF_A_LEVEL,
             "lambda_l2": self.l2,
             # Codes and levels have no order, so a direction is that of the values alone.
             "monotone_constraints": [0 if c.codes or c.category else self.directions[c.feature] for c in columns],
@@ -87,12 +87,16 @@ class Rows:
     """Weighted rows to learn from: columns for LightGBM and for the regression, outcomes 0 or 1, and weights."""
 
     columns: NDArray[np.float64]
-    for_regression: NDArray[np.float64]
+    for_regression: Any  # an array, or a sparse one where levels are many
     outcome: NDArray[np.float64]
     weight: NDArray[np.float64]
 
     def __getitem__(self, chosen: NDArray[Any]) -> Rows:
         return Rows(self.columns[chosen], self.for_regression[chosen], self.outcome[chosen], self.weight[chosen])
+
+    def log_loss(self, log_odds: NDArray[np.float64]) -> float:
+        """Return the weighted mean log loss of these log-odds of the rows."""
+        return float(np.average(np.logaddexp(0.0, log_odds) - self.outcome * log_odds, weights=self.weight))
 
     def dataset(self, settings: Settings, cut_like: lgb.Dataset | None = None) -> lgb.Dataset:
         """Return the rows as LightGBM holds them, cut into the bins of another data set if one is given."""
@@ -137,6 +141,8 @@ def boost(
     data: lgb.Dataset, pairs: Sequence[Pair], settings: Settings, rounds: int, start: lgb.Booster | None
 ) -> lgb.Booster:
     """Grow a forest by so many rounds, each path of a tree inside one of the pairs."""
+    if not rounds and start is not None:
+        return start
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
         return lgb.train(settings.for_lightgbm(sets_by_stage[0]), data, num_boost_round=rounds, init_model=start)
@@ -146,54 +152,76 @@ def boost(
 
 @dataclass(frozen=True)
 class Growth:
-    """A forest, and the log loss of the rows held out from it after so many rounds beyond its start."""
+    """A forest, and what it was after so many rounds: its trees, and the log loss of the rows held out from it.
+
+    Rounds count from the end of the start, whose own loss is that after none; a round in
+    which nothing could be split adds no tree.
+    """
 
     booster: lgb.Booster
-    trees_of_start: int
+    trees: Mapping[int, int]
     losses: Mapping[int, float]
 
+    @property
+    def own_best(self) -> int:
+        """After how many rounds the loss of this forest's own rows was least."""
+        return min(self.losses, key=lambda rounds: self.losses[rounds])
+
     def trees_within(self, rounds: int) -> int:
-        """Return how many trees count: up to the least loss of this forest's own rows, within so many rounds."""
-        best = min(self.losses, key=lambda after: self.losses[after])
-        return self.trees_of_start + min(best, rounds)
+        """Return how many trees count: up to the forest's own best, within so many rounds."""
+        last = min(self.own_best, rounds)
+        return self.trees[max(known for known in self.trees if known <= last)]
 
 
 def boost_until_no_better(
     data: lgb.Dataset, held_out: Rows, pairs: Sequence[Pair], settings: Settings, start: lgb.Booster | None
 ) -> Growth:
-    """Grow a forest until the log loss of the rows held out has not got less for ``settings.patience`` rounds."""
+    """Grow a forest until the log loss of the rows held out has not got less for ``settings.patience`` rounds.
+
+    Where pairs have to take turns, each gets one before growing stops.
+    """
     sets_by_stage = stages(pairs, settings.directions)
-    n_start = done = 0 if start is None else start.num_trees()
+    trees, losses = dict[int, int](), dict[int, float]()
+    raw = np.zeros(len(held_out.outcome))
+    if start is not None:
+        raw += start.predict(held_out.columns, raw_score=True, num_threads=1)
+        trees[0], losses[0] = start.num_trees(), held_out.log_loss(raw)
     if len(sets_by_stage) == 1:
-        measured: dict[str, Any] = {}
+
+        def note(env: Any) -> None:
+            rounds = env.iteration - env.begin_iteration + 1
+            trees[rounds], losses[rounds] = env.model.num_trees(), env.evaluation_result_list[0][2]
+
         booster = lgb.train(
             {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
             data,
             num_boost_round=settings.most_rounds,
             valid_sets=[held_out.dataset(settings, data)],
-            valid_names=["held out"],
-            callbacks=[lgb.early_stopping(settings.patience, verbose=False), lgb.record_evaluation(measured)],
+            callbacks=[note, lgb.early_stopping(settings.patience, verbose=False)],
             init_model=start,
         )
-        return Growth(booster, n_start, dict(enumerate(measured["held out"]["binary_logloss"], start=1)))
-    losses: dict[int, float] = {}
-    raw = np.zeros(len(held_out.outcome)) if start is None else start.predict(held_out.columns, raw_score=True)
+        return Growth(booster, trees, losses)
+    a_turn_each = settings.rounds_per_stage * len(sets_by_stage)
+    rounds, done = 0, trees.get(0, 0)
     for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, start):
         grown = booster.num_trees()
-        raw += booster.predict(held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done)
-        done = grown
-        losses[grown - n_start] = float(
-            np.average(np.logaddexp(0.0, raw) - held_out.outcome * raw, weights=held_out.weight)
-        )
-        if grown - n_start - min(losses, key=lambda rounds: losses[rounds]) >= settings.patience:
+        if grown > done:
+            raw += booster.predict(
+                held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done, num_threads=1
+            )
+        rounds, done = rounds + settings.rounds_per_stage, grown
+        trees[rounds], losses[rounds] = grown, held_out.log_loss(raw)
+        growth = Growth(booster, trees, losses)
+        if rounds - growth.own_best >= max(settings.patience, a_turn_each):
             break
-    return Growth(booster, n_start, losses)
+    return growth
 
 
 def best_rounds(growths: Sequence[Growth]) -> int:
     """Return after how many rounds the mean log loss of the rows held out was least.
 
-    One number for all forests: the mean of their losses is smoother than each.
+    One number for all forests: the mean of their losses is smoother than each. A forest that
+    stopped before has its last loss from there on.
     """
     every = sorted({rounds for growth in growths for rounds in growth.losses})
     means = np.zeros(len(every))
@@ -214,8 +242,10 @@ def _growing(
     """Yield the growing forest after each stage."""
     booster = start
     for stage, done in enumerate(range(0, rounds, settings.rounds_per_stage)):
+        # LightGBM draws the same lots again for the same seed, so each stage has one of its own.
+        drawn = np.random.SeedSequence([settings.seed, stage]).generate_state(1)[0] >> 1
         booster = lgb.train(
-            settings.for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
+            replace(settings, seed=int(drawn)).for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
             data,
             num_boost_round=min(settings.rounds_per_stage, rounds - done),
             init_model=booster,

@@ -32,7 +32,9 @@ class InputFeature:
     levels : tuple or None
         The levels of a category, in the order of their numbers; None of a number.
     special : ndarray of float64
-        The values that are codes and no quantities.
+        The values that are codes and no quantities, of those learnt from.
+    unseen : ndarray of float64
+        Codes that none of the rows learnt from held: nothing is known of them, as of missing values.
     missing : bool
         Whether missing values get a cell of their own.
     usual : float
@@ -43,6 +45,7 @@ class InputFeature:
     name: str
     levels: tuple[Any, ...] | None
     special: Floats
+    unseen: Floats
     missing: bool
     usual: float
 
@@ -111,7 +114,9 @@ def _number(name: str, values: Floats, special: Sequence[float]) -> InputFeature
     codes = np.array(sorted(set(special)), dtype=np.float64)
     absent = np.isnan(values)
     known = values[~absent & ~np.isin(values, codes)]
-    return InputFeature(name, None, codes, bool(absent.any()), float(np.median(known)) if len(known) else 0.0)
+    seen = np.isin(codes, values)
+    usual = float(np.median(known)) if len(known) else 0.0
+    return InputFeature(name, None, codes[seen], codes[~seen], bool(absent.any()), usual)
 
 
 def _category(name: str, values: NDArray[Any]) -> InputFeature:
@@ -120,7 +125,7 @@ def _category(name: str, values: NDArray[Any]) -> InputFeature:
     counts = pd.Series(values, dtype=object).value_counts()
     levels = tuple(sorted(counts.index, key=lambda level: (str(type(level)), level)))
     usual = float(levels.index(counts.index[0])) if levels else 0.0
-    return InputFeature(name, levels, np.empty(0), missing=True, usual=usual)
+    return InputFeature(name, levels, np.empty(0), np.empty(0), missing=True, usual=usual)
 
 
 def columns_of(features: Sequence[InputFeature]) -> tuple[Column, ...]:
@@ -145,6 +150,8 @@ def as_numbers(features: Sequence[InputFeature], values: Sequence[Any]) -> Float
     for position, (feature, column) in enumerate(zip(features, values, strict=True)):
         if feature.levels is None:
             numbers[:, position] = column
+            if len(feature.unseen):
+                numbers[np.isin(column, feature.unseen), position] = np.nan
         else:
             level = pd.Index(feature.levels, dtype=object).get_indexer(pd.Index(column, dtype=object))
             numbers[:, position] = np.where(level < 0, np.nan, level)

@@ -151,6 +151,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X : array or data frame of shape (n, n_features); missing values allowed
         y : array of shape (n,), two classes
         sample_weight : array of shape (n,), optional
+            A row of weight 0 is as if it were not there. Other weights count in the losses and
+            not in the sizes of leaves: a weight of 2 is not quite the same as two rows.
         groups : array of shape (n,), optional
             Whose row each is. A group is never divided between the rows learnt from and
             those held out, and leaves are counted in groups.
@@ -189,22 +191,25 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         few_bags, many_bags = _BAGS
         bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // len(numbers), few_bags, many_bags))
         splits = [self._held_out(bag, people, rows) for bag in range(bags)]
-        rows_per_person = 1 if people is None else int(np.bincount(people).max())
+        rows_per_person = 1 if people is None else int(np.ceil(len(people) / (people.max() + 1)))
         smallest_leaf = self.min_people * rows_per_person
         if few:
             smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
-        while True:
-            self._grow(rows, splits, self._settings(smallest_leaf, ridge))
-            if people is None:
-                break
-            self.smallest_leaf_ = min(
-                _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
-                for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
-                for learnt in [learn if bags > 1 else slice(None)]
-            )
-            if self.smallest_leaf_ >= self.min_people or smallest_leaf > len(numbers):
-                break
-            smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
+        with threadpool_limits(1):  # sums of many threads differ in their last bits
+            while True:
+                self._grow(rows, splits, self._settings(smallest_leaf, ridge))
+                if people is None:
+                    break
+                self.smallest_leaf_ = min(
+                    _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
+                    for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
+                    for learnt in [learn if bags > 1 else slice(None)]
+                )
+                if self.smallest_leaf_ >= self.min_people:
+                    break
+                if smallest_leaf > len(numbers):
+                    raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
+                smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
         forests = [b.dump_model(num_iteration=n) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)]
         self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
         return self
@@ -264,19 +269,17 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 return boost_until_no_better(data, rows[hold_out], pairs, own, start)
             rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
             booster = boost(data, pairs, own, rounds, start)
-            return Growth(booster, booster.num_trees() - rounds, {rounds: 0.0})
+            return Growth(booster, {rounds: booster.num_trees()}, {rounds: 0.0})
 
-        threads = min(len(splits), int(effective_n_jobs(self.n_jobs)))
-        with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(min(len(splits), int(effective_n_jobs(self.n_jobs)))) as pool:
             growths = list(pool.map(grow, range(len(splits))))
-            rounds = best_rounds(growths)
-            self.boosters_ = [growth.booster for growth in growths]
-            self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
-            if len(splits) == 1:  # grown again, on all rows
-                everyone = rows.dataset(settings, bins)
-                start = start_of(rows, everyone, settings)
-                self.boosters_ = [boost(everyone, pairs, settings, rounds, start)]
-                self.n_rounds_ = [self.boosters_[0].num_trees()]
+        rounds = best_rounds(growths)
+        self.boosters_ = [growth.booster for growth in growths]
+        self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
+        if len(splits) == 1:  # grown again, on all rows
+            everyone = rows.dataset(settings, bins)
+            self.boosters_ = [boost(everyone, pairs, settings, rounds, start_of(rows, everyone, settings))]
+            self.n_rounds_ = [self.boosters_[0].num_trees()]
 
     def _held_out(
         self, bag: int, people: NDArray[np.intp] | None, rows: Rows

@@ -10,16 +10,14 @@ forest that grows on is one model of LightGBM's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.scoring.boosting import FEWEST_ROWS_OF_A_LEVEL, Rows, Settings
 from egretscore.scoring.pairs import stages
-
-if TYPE_CHECKING:
-    from egretscore.scoring.boosting import Rows, Settings
 
 _COPYING: dict[str, Any] = {
     "objective": "regression",
@@ -33,10 +31,9 @@ _COPYING: dict[str, Any] = {
 _ROUNDS_A_COLUMN = 4
 _COLUMNS_A_ROUND = 6
 _STEPS_OF_RANKS = 64
-_FEWEST_ROWS_OF_A_LEVEL = 5
 
 
-def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> NDArray[np.float64]:
+def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> Any:
     """Return what the regression is given: ranks from -1 to 1, and a column for each level and for what is missing.
 
     Parameters
@@ -44,6 +41,10 @@ def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> NDAr
     columns : ndarray of shape (n, n_columns)
     levels : sequence of bool
         For each column whether its numbers are levels without an order.
+
+    Returns
+    -------
+    ndarray, or sparse array where levels are many, of n rows
     """
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
@@ -55,11 +56,10 @@ def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> NDAr
         QuantileTransformer(n_quantiles=min(_STEPS_OF_RANKS, len(columns)), subsample=None),
         MinMaxScaler((-1, 1)),
     )
-    one_of_each = OneHotEncoder(min_frequency=_FEWEST_ROWS_OF_A_LEVEL, sparse_output=False)
+    one_of_each = OneHotEncoder(min_frequency=FEWEST_ROWS_OF_A_LEVEL)
     of_level = np.array(levels)
     both = make_column_transformer((ranks, np.flatnonzero(~of_level)), (one_of_each, np.flatnonzero(of_level)))
-    given: NDArray[np.float64] = both.fit_transform(columns)
-    return given
+    return both.fit_transform(columns)
 
 
 def start_of(rows: Rows, data: lgb.Dataset, settings: Settings) -> lgb.Booster | None:

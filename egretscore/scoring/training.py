@@ -177,12 +177,6 @@ def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> Scor
     )
     named = pd.DataFrame(vectors, columns=[feature.name for feature in features])
     classifier.fit(named, outcome, sample_weight=weight, groups=people)
-    if classifier.smallest_leaf_ < FEWEST_PEOPLE_IN_A_LEAF:
-        raise TrainingError(
-            f"a leaf rests on only {classifier.smallest_leaf_} people",
-            expected=f"at least {FEWEST_PEOPLE_IN_A_LEAF}",
-            remedy="Train on more people.",
-        )
     return classifier
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 import egretscore as es
-from egretscore.scoring.boosting import Growth, Rows, best_rounds
+from egretscore.scoring.boosting import Growth, Rows, Settings, _growing, best_rounds, boost_until_no_better
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
 from egretscore.scoring.start import for_regression, start_of
-from egretscore.scoring.tables import violations
+from egretscore.scoring.tables import steps_compared, violations
 
 QUICK: dict[str, Any] = {"max_rounds": 30, "bags": 2, "n_jobs": 1}
 
@@ -31,24 +33,81 @@ def of_every_kind(seed: int, count: int) -> tuple[list[np.ndarray], np.ndarray]:
     return [number, gaps, codes, level], (signal + rng.logistic(size=count) > np.median(signal)).astype(float)
 
 
-@given(st.integers(0, 10**6), st.booleans())
-def test_a_start_says_what_the_regression_says(seed, one_number):
-    values, outcome = of_every_kind(seed, 500)
-    if one_number:
-        values = values[:1]
+def rows_and_settings(
+    values: list[np.ndarray], outcome: np.ndarray, directions: list[int], **changes: Any
+) -> tuple[Rows, Settings]:
     names = [f"x{i}" for i in range(len(values))]
-    features = input_features(names, values, {2: (-9.0,)} if not one_number else {}, frozenset(range(3, len(values))))
+    special = {2: (-9.0,)} if len(values) > 2 else {}
+    features = input_features(names, values, special, frozenset(range(3, len(values))))
     columns = columns_of(features)
-    given_columns = for_lightgbm(features, columns, as_numbers(features, values))
-    levels = [column.codes or column.category for column in columns]
-    rows = Rows(given_columns, for_regression(given_columns, levels), outcome, np.ones(500))
-    model = es.ScoreTableClassifier(**QUICK).fit(given_columns, outcome)
-    settings_ = model._settings(1, 20.0)
-    settings_ = type(settings_)(**{**vars(settings_), "columns": columns, "directions": (0,) * len(features)})
-    start = start_of(rows, rows.dataset(settings_), settings_)
+    matrix = for_lightgbm(features, columns, as_numbers(features, values))
+    rows = Rows(
+        matrix, for_regression(matrix, [c.codes or c.category for c in columns]), outcome, np.ones(len(outcome))
+    )
+    settings_ = Settings(
+        columns=columns,
+        directions=tuple(directions),
+        pair_across=None,
+        most_pairs=10,
+        ridge=20.0,
+        learning_rate=0.15,
+        leaves=8,
+        most_bins=32,
+        random_cuts=True,
+        smallest_leaf=1,
+        l2=1.0,
+        rounds_per_stage=5,
+        most_rounds=60,
+        patience=20,
+        seed=1,
+    )
+    return rows, replace(settings_, **changes)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1, 4]))
+def test_a_start_says_what_the_regression_says(seed, n_features):
+    values, outcome = of_every_kind(seed, 500)
+    rows, how = rows_and_settings(values[:n_features], outcome, [0] * n_features)
+    start = start_of(rows, rows.dataset(how), how)
     regression = LogisticRegression(C=1 / 20, max_iter=1000, tol=1e-3).fit(rows.for_regression, outcome)
-    said, copied = regression.decision_function(rows.for_regression), start.predict(given_columns)
-    assert np.mean((said - copied) ** 2) < 0.05 * np.var(said)
+    said = regression.decision_function(rows.for_regression)
+    assert np.mean((said - start.predict(rows.columns)) ** 2) < 0.05 * np.var(said)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([[0, 0, 0, 0], [1, 1, 1, 0], [0, 1, -1, 0]]),
+    st.sampled_from([None, 20.0]),
+    st.sampled_from([1, 40, 300]),
+)
+@settings(max_examples=20)
+def test_the_losses_of_a_growth_are_those_of_its_trees(seed, directions, ridge, smallest_leaf):
+    """Also where directions need stages, and where leaves are so large that rounds add no tree."""
+    values, outcome = of_every_kind(seed, 400)
+    rows, how = rows_and_settings(values, outcome, directions, ridge=ridge, smallest_leaf=smallest_leaf)
+    learn, held_out = rows[np.arange(300)], rows[np.arange(300, 400)]
+    data = learn.dataset(how, rows.bins(how).construct())
+    pairs = [(0, 1), (0, 2), (1, 2), (1, 3)]
+    start = start_of(learn, data, how)
+    growth = boost_until_no_better(data, held_out, pairs, how, start)
+    assert (0 in growth.losses) == (ridge is not None)
+    for rounds in sorted(growth.losses):
+        if rounds <= growth.own_best and growth.trees[rounds]:
+            raw = growth.booster.predict(held_out.columns, raw_score=True, num_iteration=growth.trees[rounds])
+            assert growth.losses[rounds] == pytest.approx(held_out.log_loss(raw), abs=1e-9)
+    if directions[1] and smallest_leaf == 1:  # features 0 to 2 must not share a stage: each pair has had its turn
+        assert max(growth.losses) >= how.rounds_per_stage * 3
+
+
+def test_stages_do_not_draw_the_same_lots_again():
+    values, outcome = of_every_kind(3, 600)
+    rows, how = rows_and_settings([values[0]], outcome, [1], ridge=None, rounds_per_stage=1, leaves=2)
+    data = rows.dataset(how)
+    trees = [
+        booster.dump_model()["tree_info"][-1]["tree_structure"]["threshold"]
+        for booster in _growing(data, [[[0]], [[0]]], how, 12, None)
+    ]
+    assert len(set(trees)) > 3
 
 
 @given(st.integers(0, 10**6), st.lists(st.sampled_from([-1, 0, 1]), min_size=3, max_size=3))
@@ -57,10 +116,13 @@ def test_a_start_goes_the_way_it_must_where_the_data_go_the_other(seed, directio
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(400, 3))
     X[rng.random(X.shape) < 0.1] = np.nan
-    against = np.nan_to_num(X) @ -np.array(directions)
+    if rng.random() < 0.5:  # the regression sees through what the features share, and has a sign wrong
+        X[:, 1:] = X[:, :1] + 0.3 * X[:, 1:]
+    against = np.nan_to_num(X) @ -np.array(directions) + 2 * np.nan_to_num(X[:, 0]) * directions[0]
     y = (against + rng.logistic(size=400) > 0).astype(int)
     model = es.ScoreTableClassifier(**QUICK, monotone=directions).fit(X, y)
     assert list(violations(model.tables_, directions)) == []
+    assert steps_compared(model.tables_, [1, 1, 1]) > 0
 
 
 def test_a_start_draws_a_straight_line_better_than_steps():
@@ -78,13 +140,15 @@ def test_a_start_draws_a_straight_line_better_than_steps():
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=12), min_size=1, max_size=5))
 def test_forests_stop_where_the_mean_loss_is_least_and_none_beyond_its_own_least(curves):
-    growths = [Growth(None, 7, dict(enumerate(curve, start=1))) for curve in curves]
+    growths = [
+        Growth(None, {rounds: 7 + rounds for rounds in range(len(curve))}, dict(enumerate(curve))) for curve in curves
+    ]
     longest = max(map(len, curves))
     padded = np.array([curve + [curve[-1]] * (longest - len(curve)) for curve in curves])
     rounds = best_rounds(growths)
-    assert padded.mean(axis=0)[rounds - 1] == pytest.approx(padded.mean(axis=0).min())
+    assert padded.mean(axis=0)[rounds] == pytest.approx(padded.mean(axis=0).min())
     for growth, curve in zip(growths, curves, strict=True):
-        assert growth.trees_within(rounds) == 7 + min(rounds, int(np.argmin(curve)) + 1)
+        assert growth.trees_within(rounds) == 7 + min(rounds, int(np.argmin(curve)))
 
 
 @pytest.mark.parametrize(("count", "bags"), [(600, 16), (5_000, 8), (12_000, 4)])
@@ -104,3 +168,33 @@ def test_what_cannot_be_learnt_from_is_said():
     ):
         with pytest.raises(ValueError, match=said):
             es.ScoreTableClassifier(**QUICK, **options).fit(frame[columns], y)
+
+
+def test_groups_of_very_different_size_do_not_stop_trees_from_splitting():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 3))
+    y = (X[:, 0] + 0.3 * rng.normal(size=2000) > 0).astype(int)
+    groups = np.where(rng.random(2000) < 0.3, -1, np.arange(2000))
+    model = es.ScoreTableClassifier(**QUICK).fit(X, y, groups=groups)
+    assert np.mean(model.predict(X) == y) > 0.8
+    with pytest.raises(ValueError, match="too few groups"):
+        es.ScoreTableClassifier(**QUICK, min_people=30).fit(X, y, groups=np.arange(2000) % 20)
+
+
+def test_a_code_never_seen_is_as_good_as_a_missing_value():
+    rng = np.random.default_rng(0)
+    months = rng.integers(0, 60, 800).astype(float)
+    y = (months + rng.normal(size=800) * 5 > 30).astype(int)
+    for learnt in (months, np.where(rng.random(800) < 0.2, -9.0, months)):
+        model = es.ScoreTableClassifier(**QUICK, special={0: (-9, -8)}).fit(learnt[:, None], y)
+        unseen, absent = np.array([[-8.0]]), np.array([[np.nan]])
+        assert model.decision_function(unseen) == model.decision_function(absent)
+
+
+def test_threads_of_other_libraries_change_nothing():
+    X, y = np.random.default_rng(0).normal(size=(3000, 40)), np.arange(3000) % 2
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            made.append(es.ScoreTableClassifier(**QUICK).fit(X, y).decision_function(X))
+    assert np.array_equal(*made)
