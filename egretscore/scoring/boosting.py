@@ -115,8 +115,11 @@ class Rows:
         """Return a data set for others to be cut like.
 
         LightGBM never draws the highest cut of a column by lot, nor the one between all values
-        and the missing ones. A row above all others gives each column a cut there that nobody needs.
+        and the missing ones. Where cuts are drawn, a row above all others gives each column one more
+        cut, there, which nobody needs.
         """
+        if not settings.random_cuts:
+            return self.dataset(settings)
         greatest = np.nanmax(np.vstack([self.columns, np.zeros(self.columns.shape[1])]), axis=0)
         above = np.where([column.category for column in settings.columns], np.nan, 2 * greatest + 1)
         above = np.minimum(above, np.finfo(np.float64).max)
