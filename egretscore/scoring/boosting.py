@@ -67,7 +67,7 @@ class Settings:
             "min_data_per_group": FEWEST_ROWS_OF_A_LEVEL,
             "lambda_l2": self.l2,
             # Codes and levels have no order, so a direction is that of the values alone.
-            "monotone_constraints": [0 if c.codes or c.category else self.directions[c.feature] for c in columns],
+            "monotone_constraints": [0 if c.unordered else self.directions[c.feature] for c in columns],
             "monotone_constraints_method": "basic",
             **({} if sets is None else {"interaction_constraints": [self._columns_of(features) for features in sets]}),
             # One thread and no choice by timing: the same bytes on any number of cores.
@@ -212,7 +212,7 @@ def boost_until_no_better(
             raw += booster.predict(
                 held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done, num_threads=1
             )
-        rounds, done = rounds + settings.rounds_per_stage, grown
+        rounds, done = min(rounds + settings.rounds_per_stage, settings.most_rounds), grown
         trees[rounds], losses[rounds] = grown, held_out.log_loss(raw)
         growth = Growth(booster, trees, losses)
         if rounds - growth.own_best >= max(settings.patience, a_turn_each):

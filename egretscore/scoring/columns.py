@@ -71,6 +71,11 @@ class Column:
     codes: bool
     category: bool
 
+    @property
+    def unordered(self) -> bool:
+        """Whether its numbers are only names, of codes or of levels."""
+        return self.codes or self.category
+
     def of(self, feature: InputFeature, values: Floats) -> Floats:
         """Return the column for a feature's values."""
         is_code = values[:, None] == feature.special

@@ -171,9 +171,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
         special = self._by_position(self.special, "special")
-        for position in sorted(self._categories & set(special)):
+        of_levels = [self._names()[position] for position in sorted(self._categories & set(special))]
+        if of_levels:
             raise ValueError(
-                f"special must not name categories, whose levels all have cells. Got {position!r} instead."
+                f"special must not name categories, whose levels all have cells. Got {of_levels[0]!r} instead."
             )
         self.features_ = input_features(self._names(), values, special, self._categories)
         numbers = as_numbers(self.features_, values)
@@ -182,8 +183,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         given = for_lightgbm(self.features_, columns, numbers)
         few = len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT  # too few to hold any out: be the more careful
         ridge = None if few else self.ridge
-        levels = [column.codes or column.category for column in columns]
-        design = np.empty((len(given), 0)) if ridge is None else for_regression(given, levels)
+        unordered = [column.unordered for column in columns]
+        design = np.empty((len(given), 0)) if ridge is None else for_regression(given, unordered)
         rows = Rows(given, design, outcome.astype(np.float64), weight)
         people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         # Whatever kind of random state was given, from here on it is one number.

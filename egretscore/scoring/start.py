@@ -33,14 +33,14 @@ _COLUMNS_A_ROUND = 6
 _STEPS_OF_RANKS = 64
 
 
-def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> Any:
+def for_regression(columns: NDArray[np.float64], unordered: Sequence[bool]) -> Any:
     """Return what the regression is given: ranks from -1 to 1, and a column for each level and for what is missing.
 
     Parameters
     ----------
     columns : ndarray of shape (n, n_columns)
-    levels : sequence of bool
-        For each column whether its numbers are levels without an order.
+    unordered : sequence of bool
+        For each column whether its numbers are only names.
 
     Returns
     -------
@@ -57,8 +57,8 @@ def for_regression(columns: NDArray[np.float64], levels: Sequence[bool]) -> Any:
         MinMaxScaler((-1, 1)),
     )
     one_of_each = OneHotEncoder(min_frequency=FEWEST_ROWS_OF_A_LEVEL)
-    of_level = np.array(levels)
-    both = make_column_transformer((ranks, np.flatnonzero(~of_level)), (one_of_each, np.flatnonzero(of_level)))
+    names = np.array(unordered)
+    both = make_column_transformer((ranks, np.flatnonzero(~names)), (one_of_each, np.flatnonzero(names)))
     return both.fit_transform(columns)
 
 
