@@ -11,7 +11,9 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,13 +22,16 @@ from typing import TYPE_CHECKING, Any
 from egretscore import __version__
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, EgretError
-from egretscore.writing import whole_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from egretscore.everyone import Progress
     from egretscore.records import Records
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
+_SECONDS_BETWEEN_LINES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), BAD_INPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+        return _complain("interrupted; nothing was written but what is hidden beside it to go on with", INTERRUPTED)
 
 
 # ------------------------------------------------------------------------------- the commands
@@ -76,42 +81,26 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from pyarrow import parquet
-
     from egretscore.engine import load_engine
-    from egretscore.records import read_records
+    from egretscore.everyone import score_everyone
 
-    if options.out.suffix != ".parquet":
-        raise ArgumentError(
-            "the file to write must be a Parquet file", value=options.out, expected="a name ending in .parquet"
+    with _parts_done() as progress:
+        outcome = score_everyone(
+            load_engine(options.model),
+            options.records,
+            options.as_of,
+            options.out,
+            vectors=options.vectors,
+            reasons=options.reasons,
+            benefits=options.benefits,
+            threads=options.threads,
+            memory=options.memory,
+            progress=progress,
         )
-    if options.records.resolve() in options.out.resolve().parents:
-        raise ArgumentError(
-            "the scores would come to lie among the records", file=options.out, remedy="Name a file elsewhere."
-        )
-    engine = load_engine(options.model)
-    with _working("Reading the records"):
-        records = read_records(options.records, policy=engine.policy)
-    _mention_quarantine(records)
-    with _working("Scoring"):
-        columns = engine.score_columns(records, options.as_of, reasons=options.reasons)
-        table = _score_table(columns)
-    with whole_file(options.out) as scratch:
-        parquet.write_table(table, scratch, compression="zstd")
-    scored = len(columns["score"]) - int(columns["score"].mask.sum())
-    _say(f"{scored:,} of {len(columns['score']):,} people scored as of {options.as_of}: {options.out}")
+    if outcome.set_aside:
+        _mention(outcome.set_aside)
+    _say(f"{outcome.scored:,} of {outcome.people:,} people scored as of {options.as_of}: {options.out}")
     return DONE
-
-
-def _score_table(columns: dict[str, Any]) -> Any:
-    import pyarrow as pa
-
-    def column(values: Any) -> Any:
-        if hasattr(values, "mask"):  # older pyarrow takes no notice of a mask unless it is handed over
-            return pa.array(values.data, pa.int32(), mask=values.mask)
-        return pa.array(values, pa.string())
-
-    return pa.table({name: column(values) for name, values in columns.items()})
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -217,18 +206,34 @@ def _parser() -> argparse.ArgumentParser:
     score = _command(
         commands,
         "score",
-        "score everyone on file into a Parquet file",
+        "score everyone on file into Parquet",
         """
-        example:
+        People are scored in 64 parts, as many at once as fit into the memory. A run that was
+        stopped goes on where it was when it is started again with the same options.
+
+        examples:
           egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
+          egretscore score --records records --model model --as-of 2026-10-31 --out scores --benefits --memory 4GB
         """,
         _score,
     )
     _records_option(score)
     score.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
     score.add_argument("--as-of", type=_day, metavar="DATE", required=True, help="the date of the question")
-    score.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="the file to write")
+    score.add_argument(
+        "--out",
+        type=Path,
+        metavar="PLACE",
+        required=True,
+        help="a file to write, if its name ends in .parquet, else a folder of 64 parts",
+    )
+    score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
+    score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
+    score.add_argument(
+        "--memory", type=_memory, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
+    )
+    score.add_argument("--threads", type=_not_negative, metavar="N", help="(default: as many as there are cores)")
 
     train = _command(
         commands,
@@ -342,6 +347,14 @@ def _not_negative(text: str) -> int:
     return int(text)
 
 
+def _memory(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", text, re.IGNORECASE | re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 4GB or 800MB")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
+
+
 def _today() -> str:
     return datetime.now().astimezone().date().isoformat()
 
@@ -366,7 +379,11 @@ def _say(what: str) -> None:
 def _mention_quarantine(records: Records) -> None:
     set_aside = sum(count.quarantined for count in records.counts)
     if set_aside:
-        _say(f"egretscore: {set_aside:,} rows are set aside; `egretscore validate` says why")
+        _mention(set_aside)
+
+
+def _mention(set_aside: int) -> None:
+    _say(f"egretscore: {set_aside:,} rows are set aside; `egretscore validate` says why")
 
 
 def _counts_table(records: Records) -> str:
@@ -403,6 +420,45 @@ def _progress(what: str, total: int) -> Iterator[Any]:
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def _parts_done() -> Iterator[Callable[[Progress], None]]:
+    """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
+    from egretscore.records.parts import PARTS
+
+    began, said_last = time.monotonic(), [0.0]
+    taken_up: list[int] = []  # what an earlier run did is no measure of this one's speed
+
+    def said(done: Progress) -> str:
+        if not taken_up:
+            taken_up.append(done.parts - 1)
+        took = time.monotonic() - began
+        left = took / (done.read - taken_up[0]) * (PARTS - done.read)
+        return f"{done.people:,} people, {done.people / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
+
+    def line(done: Progress) -> None:
+        text = f"{done.parts} of {PARTS} parts, {said(done)}"
+        if done.parts == PARTS or time.monotonic() - said_last[0] > _SECONDS_BETWEEN_LINES:
+            said_last[0] = time.monotonic()
+            _say(text)
+
+    if not sys.stderr.isatty():
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("Scoring"), BarColumn(), TextColumn("{task.fields[said]}"), console=Console(stderr=True)
+    ) as bar:
+        task = bar.add_task("", total=PARTS, said="reading the records")
+
+        def move(done: Progress) -> None:
+            bar.update(task, completed=done.parts, said=said(done))
+
+        yield move
 
 
 def _never_fail_to_print() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sqlglot import exp
 from sqlglot.expressions import select
 
-from egretscore.benefits import decide
+from egretscore.benefits import decide, opened_by
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.explanation import Explanation, reasons
@@ -46,6 +47,32 @@ def load_engine(folder: str | Path | None = None) -> Engine:
         If a file is missing or altered, or the format is unknown.
     """
     return Engine(read_bundle(shipped_model() if folder is None else folder))
+
+
+@dataclass(frozen=True)
+class People:
+    """People on file as of a date, and what is known of them.
+
+    Attributes
+    ----------
+    subject_ids : ndarray of str, shape (n,), ascending
+    statuses : ndarray of str, shape (n,)
+    vectors : ndarray of int32, shape (n_scored, n_features)
+        Of those who may be scored, in the same order.
+    """
+
+    subject_ids: NDArray[np.object_]
+    statuses: NDArray[np.object_]
+    vectors: NDArray[np.int32]
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Who may be scored, shape (n,)."""
+        may: NDArray[np.bool_] = self.statuses == Status.SCORED.value
+        return may
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> People:
+        return People(self.subject_ids[chosen], self.statuses[chosen], self.vectors[chosen[self.scored]])
 
 
 class Engine:
@@ -123,30 +150,72 @@ class Engine:
         integers = {name: pd.array(values, dtype="Int64") for name, values in columns.items() if _is_masked(values)}
         return pd.DataFrame({**columns, **integers})
 
-    def score_columns(self, records: Records, as_of: date | str, *, reasons: bool = False) -> dict[str, Any]:
+    def score_columns(
+        self,
+        records: Records,
+        as_of: date | str,
+        *,
+        vectors: bool = False,
+        reasons: bool = False,
+        benefits: bool = False,
+    ) -> dict[str, Any]:
         """Return the columns of :meth:`score` as arrays: whole numbers as masked arrays, texts as objects.
 
         Parameters
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
+        vectors : bool
+            Add one column for each feature, the vector.
         reasons : bool
             Add one column ``reason_<feature>`` for each feature.
+        benefits : bool
+            Add one column ``benefit_<id>`` of true and false for each convenience.
+        """
+        people = self.people(records, as_of)
+        return self.columns_of(people, vectors=vectors, reasons=reasons, benefits=benefits)
+
+    def people(self, records: Records, as_of: date | str) -> People:
+        """Return everyone on file with their status, and the vectors of those who may be scored.
+
+        Parameters
+        ----------
+        records : Records
+        as_of : date or str such as "2026-10-31"
         """
         scored_ids, vectors = self._read_vectors(records, as_of)
         status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
-        scored = statuses == Status.SCORED.value
-        if not np.array_equal(subject_ids[scored], scored_ids):
+        people = People(subject_ids, statuses, vectors)
+        if not np.array_equal(subject_ids[people.scored], scored_ids):
             raise RecordsError("the records changed while they were being scored", remedy="Score them again.")
-        card = self.model.scorecard
-        scores = card.scores(vectors)
-        grades = np.full(len(subject_ids), None, dtype=object)
+        return people
+
+    def columns_of(
+        self, people: People, *, vectors: bool = False, reasons: bool = False, benefits: bool = False
+    ) -> dict[str, Any]:
+        """Return the columns of :meth:`score_columns` for people whose vectors have been read."""
+        card, scored = self.model.scorecard, people.scored
+        scores = card.scores(people.vectors)
+        grades = np.full(len(scored), None, dtype=object)
         grades[scored] = self._grades(scores)
-        columns = {"subject_id": subject_ids, "status": statuses, "score": _spread(scores, scored), "grade": grades}
+        columns = {
+            "subject_id": people.subject_ids,
+            "status": people.statuses,
+            "score": _spread(scores, scored),
+            "grade": grades,
+        }
+        if vectors:
+            for name, values in zip(self.feature_names, people.vectors.T, strict=True):
+                columns[name] = _spread(values, scored)
         if reasons:
-            for name, points in zip(self.feature_names, card.reasons(vectors).T, strict=True):
+            for name, points in zip(self.feature_names, card.reasons(people.vectors).T, strict=True):
                 columns[f"reason_{name}"] = _spread(points, scored)
+        if benefits:
+            for benefit in self.policy.benefits:
+                granted = np.zeros(len(scored), dtype=bool)
+                granted[scored] = opened_by(benefit, scores)
+                columns[f"benefit_{benefit.id}"] = granted
         return columns
 
     def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:

@@ -26,7 +26,8 @@ def whole_file(file: Path) -> Iterator[Path]:
     scratch = Path(name)
     try:
         yield scratch
-        scratch.chmod(0o666 & ~_umask())
+        scratch.chmod(0o666 & ~umask())
+        _reach_the_disk(scratch)
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
@@ -48,7 +49,7 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     ArgumentError
         If the folder holds something else.
     """
-    if folder.exists() and not _holds_only(folder, replaces):
+    if folder.exists() and not holds_only(folder, replaces):
         raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as scratch:
@@ -60,11 +61,22 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
         shutil.move(fresh, folder)
 
 
-def _holds_only(folder: Path, names: Collection[str]) -> bool:
+def holds_only(folder: Path, names: Collection[str]) -> bool:
+    """Return whether this is a folder with files of these names and nothing else in it."""
     return folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
 
 
-def _umask() -> int:
+def _reach_the_disk(file: Path) -> None:
+    # Else a power cut after the renaming could leave the name without the content.
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def umask() -> int:
+    """Return the permissions that new files and folders go without."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from egretscore.policy import Benefit
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "opened_by"]
 
 
 @dataclass(frozen=True)
@@ -25,4 +26,9 @@ class Decision:
 
 def decide(catalogue: Iterable[Benefit], score: int | None) -> tuple[Decision, ...]:
     """Decide each convenience for a score, or for someone who has none."""
-    return tuple(Decision(benefit, score is not None and score >= benefit.min_score) for benefit in catalogue)
+    return tuple(Decision(benefit, score is not None and bool(opened_by(benefit, score))) for benefit in catalogue)
+
+
+def opened_by(benefit: Benefit, score: Any) -> Any:
+    """Return whether a score opens a convenience; of an array of scores, an array."""
+    return score >= benefit.min_score

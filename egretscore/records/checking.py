@@ -51,6 +51,7 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Move the rows of ``staged`` into their table, the quarantine and the counts."""
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
+    _find_what_stands_twice(connection, table)
     if "recorded_on" in table.column_names:
         _find_later_versions(connection, table)
     _find_conflicts(connection, table)
@@ -60,12 +61,15 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
     _settle(connection, table)
+    if table.reaches_others:
+        connection.execute(f'DELETE FROM "{table.name}" WHERE NOT chosen(subject_id)')
 
 
 def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
-    connection.execute("DROP VIEW IF EXISTS sound")
-    for table in ("staged", "parsed", "problems", "unsound", "later_versions", "repeated"):
+    for view in ("compared", "sound"):
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
+    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
@@ -122,6 +126,17 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
 
 
+def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Fix which identities more than one sound row has: the few rows that later checks compare."""
+    identity = _quoted(table.identity)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {identity} FROM sound GROUP BY {identity} HAVING count(*) > 1"
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
+    )
+
+
 def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Set aside what was recorded later under an id on file, and doubt the record from that day.
 
@@ -131,8 +146,8 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE later_versions AS
-        SELECT sound.* FROM sound JOIN (
-            SELECT {identity}, min(recorded_on) AS first FROM sound GROUP BY {identity} HAVING count(*) > 1
+        SELECT compared.* FROM compared JOIN (
+            SELECT {identity}, min(recorded_on) AS first FROM compared GROUP BY {identity}
         ) USING ({identity}) WHERE recorded_on > first
         """
     )
@@ -158,9 +173,9 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
     connection.execute(
         f"""
         INSERT INTO problems
-        SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM sound
+        SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM compared
         WHERE ({identity}) IN (
-            SELECT ({identity}) FROM sound {complete} GROUP BY {identity}
+            SELECT ({identity}) FROM compared {complete} GROUP BY {identity}
             HAVING count(*) > 1 AND count(DISTINCT ({whole_row})) > 1
         )
         """,
@@ -208,7 +223,7 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> No
         first = f'coalesce(min(id) FILTER ("{table.completed_by}" IS NOT NULL), min(id))'
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE repeated AS "
-        f"SELECT id FROM sound ANTI JOIN (SELECT {first} AS id FROM sound GROUP BY {identity}) USING (id)"
+        f"SELECT id FROM compared ANTI JOIN (SELECT {first} AS id FROM compared GROUP BY {identity}) USING (id)"
     )
 
 

@@ -19,7 +19,9 @@ from egretscore.errors import ArgumentError
 MOST_THREADS: Final = 256
 
 
-def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckdb.DuckDBPyConnection:
+def open_locked(
+    files: Iterable[Path] = (), threads: int | None = None, memory: int | None = None, spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open an empty database that can read the named files and nothing else.
 
     Parameters
@@ -27,6 +29,10 @@ def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckd
     files : paths of the files it may read
     threads : int, optional
         How many threads it uses; all cores when not given.
+    memory : int, optional
+        How many bytes it may hold in memory; DuckDB's default when not given.
+    spill : Path, optional
+        The folder for what does not fit into memory.
 
     Raises
     ------
@@ -45,7 +51,8 @@ def open_locked(files: Iterable[Path] = (), threads: int | None = None) -> duckd
             "allow_community_extensions": "false",
             "python_enable_replacements": "false",
             # Not the default ".tmp": nothing is written into the current folder.
-            "temp_directory": str(Path(tempfile.gettempdir()) / "egretscore-spill"),
+            "temp_directory": str(spill or Path(tempfile.gettempdir()) / "egretscore-spill"),
+            **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
     allowed = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")

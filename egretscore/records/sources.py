@@ -1,7 +1,8 @@
 """The three doors through which records come in: CSV files, Parquet files and frames.
 
 Behind each door stands the same thing: a table ``staged`` in which every cell is text
-(NULL when empty) beside the number of its source and of its row. A row is counted from 1
+(NULL when empty) beside the number of its source and of its row. Only those who are
+``chosen`` (see ``egretscore.records.parts``) come in, where a table can be read in parts. A row is counted from 1
 at the first row below the header, so in a CSV file it is the line number less one.
 
 CSV is cut into lines here and into cells by DuckDB. DuckDB's own CSV reader is not used:
@@ -105,7 +106,7 @@ def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
         for lines in blocks:
             connection.register("lines", lines)
             connection.execute(
-                f"INSERT INTO staged (source, row, expected, line, {into}) {_split_lines(len(header))}", [source]
+                f"INSERT INTO staged (source, row, expected, line, {into}) {_split_lines(header, table)}", [source]
             )
             connection.unregister("lines")
     except OSError as error:
@@ -182,13 +183,11 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
         ) from error
 
 
-def _split_lines(width: int) -> str:
+def _split_lines(header: Sequence[str], table: Table) -> str:
     """Return the query that cuts lines into cells, as far as it can, and says what is wrong with a line."""
-    cells = ", ".join(
-        f"nullif(CASE WHEN starts_with(cells[{i}], '\"') AND ends_with(cells[{i}], '\"') "
-        f"THEN replace(cells[{i}][2:-2], '\"\"', '\"') ELSE cells[{i}] END, '')"
-        for i in range(1, width + 1)
-    )
+    width = len(header)
+    subject = _cell(list(header).index("subject_id") + 1)
+    cells = ", ".join(_cell(i) for i in range(1, width + 1))
     return f"""
         WITH decoded AS (
             -- Bytes that are not UTF-8 are shown as DuckDB shows them, line ends included: \\x0D\\x0A.
@@ -212,8 +211,16 @@ def _split_lines(width: int) -> str:
             FROM cut
         )
         SELECT ?::INTEGER, row, expected, CASE WHEN expected IS NOT NULL THEN text END, {cells}
-        FROM judged
+        FROM judged WHERE {_comes_in(subject, table)}
     """
+
+
+def _cell(i: int) -> str:
+    """Return the expression for the text of a line's i-th cell, without its quotes, NULL when empty."""
+    return (
+        f"nullif(CASE WHEN starts_with(cells[{i}], '\"') AND ends_with(cells[{i}], '\"') "
+        f"THEN replace(cells[{i}][2:-2], '\"\"', '\"') ELSE cells[{i}] END, '')"
+    )
 
 
 # ------------------------------------------------------------------------------- Parquet and frames
@@ -252,9 +259,16 @@ def _stage_relation(
         for name, of, *_ in connection.execute(f"DESCRIBE SELECT * FROM {relation}", values).fetchall()
     }
     cells = ", ".join(_as_text(f'"{name}"', types[name]) for name in table.column_names)
+    comes_in = _comes_in(_as_text('"subject_id"', types["subject_id"]), table)
     connection.execute(
-        f"INSERT INTO staged SELECT ?::INTEGER, {row}, NULL, NULL, {cells} FROM {relation}", [source, *values]
+        f"INSERT INTO staged SELECT ?::INTEGER, {row}, NULL, NULL, {cells} FROM {relation} WHERE {comes_in}",
+        [source, *values],
     )
+
+
+def _comes_in(subject: str, table: Table) -> str:
+    """Return the condition that a row comes in whose subject_id is this text."""
+    return "true" if table.reaches_others else f"chosen({subject})"
 
 
 def _as_text(column: str, of: str) -> str:

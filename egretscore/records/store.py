@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -17,6 +17,7 @@ from egretscore.policy import Policy, read_policy, shipped_policy
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
 from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
+from egretscore.records.parts import macro_chosen
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import COMES_ON_FILE, TABLES
 from egretscore.records.sources import create_staging, stage_file, stage_frame
@@ -181,11 +182,43 @@ def read_records(
     return _read(files_by_table(source), policy, threads, _invented_mark(Path(source)))
 
 
-def _read(
-    sources: Mapping[str, tuple[Any, ...]], policy: Policy, threads: int | None, invented: Mapping[str, Any] | None
+def read_parts(
+    folder: Path,
+    parts: Collection[int],
+    *,
+    policy: Policy,
+    threads: int | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
+) -> Records:
+    """Read and check a folder's records of the people of some parts (see ``egretscore.records.parts``).
+
+    What is read of a person is what :func:`read_records` reads. Rows that are set aside in
+    the tables that reach others are counted with any parts, all other rows with one.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : numbers from 0 to 63
+    policy : Policy
+    threads, memory, spill
+        As :func:`egretscore.records.database.open_locked` has them.
+    """
+    return _read(files_by_table(folder), policy, threads, _invented_mark(folder), parts, memory, spill)
+
+
+def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
+    sources: Mapping[str, tuple[Any, ...]],
+    policy: Policy,
+    threads: int | None,
+    invented: Mapping[str, Any] | None,
+    parts: Collection[int] | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
-    connection = open_locked(files, threads)
+    connection = open_locked(files, threads, memory, spill)
+    connection.execute(macro_chosen(parts))
     try:
         _fill(connection, sources, policy)
     except duckdb.Error as error:

@@ -1,0 +1,30 @@
+"""Everyone dealt out into parts by a hash, so that a whole city fits through a small machine.
+
+A person's part depends on their subject_id and on nothing else: not on the records, the
+files, the machine or the engine. Any system that knows MD5 finds the same part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from typing import Final
+
+PARTS: Final = 64
+_ALL: Final = 256
+
+
+def part_of(subject_id: str) -> int:
+    """Return a person's part, from 0 to 63: the first byte of the MD5 of subject_id, modulo 64."""
+    return hashlib.md5(subject_id.encode(), usedforsecurity=False).digest()[0] % PARTS
+
+
+def macro_chosen(parts: Collection[int] | None) -> str:
+    """Return the statement that creates ``chosen(subject)``: whether a subject is in one of these parts.
+
+    The cell of a broken row may be empty, or no subject_id at all; it has a part all the same.
+    """
+    if parts is None:
+        return "CREATE MACRO chosen(subject) AS true"
+    beginnings = ", ".join(f"'{byte:02x}'" for byte in range(_ALL) if byte % PARTS in parts)
+    return f"CREATE MACRO chosen(subject) AS left(md5(coalesce(subject, '')), 2) IN ({beginnings})"

@@ -1,0 +1,343 @@
+"""Scoring everyone part by part: as if all at once, however often a run is stopped."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, towns
+
+import egretscore as es
+from egretscore import everyone
+from egretscore.cli import main
+from egretscore.everyone import ABOUT, Progress, part_file, score_everyone
+from egretscore.records.parts import PARTS, macro_chosen, part_of
+from egretscore.records.store import read_parts
+from egretscore.shipped import shipped_model
+
+TOWN_DAY = "2026-01-01"
+EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return es.simulate_town(900, tmp_path_factory.mktemp("everyone") / "town", seed=3, file_format="parquet")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "scores"
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, **EVERY_COLUMN)
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everyone, "_parts_at_once", lambda *_: parts)
+
+
+# ------------------------------------------------------------------------------- parts
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), st.sets(st.integers(0, 63)))
+def test_the_database_finds_the_same_part(subject_id, parts):
+    connection = duckdb.connect()
+    connection.execute(macro_chosen(parts or {0}))
+    assert connection.execute("SELECT chosen(?)", [subject_id]).fetchone() == (part_of(subject_id) in (parts or {0}),)
+
+
+BROKEN = st.sampled_from(["", " ", "2026-13-01", "nobody p0", "p1", "true", "\x01", "r" * 200])
+
+
+@given(towns(), engines(), st.data())
+@settings(max_examples=30)
+def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
+    """Also where rows are broken: a consent or an objection that cannot be read may name anybody."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name, table in frames(town).items():
+            rows = [["" if v is None else str(v).lower() if v in (True, False) else str(v) for v in row.values()]
+                    for row in table.to_pylist()]  # fmt: skip
+            for row in list(rows):
+                if data.draw(st.integers(0, 3)) == 0:
+                    again = list(row)
+                    again[data.draw(st.integers(0, len(row) - 1))] = data.draw(BROKEN)
+                    rows.append(again)
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
+        whole = es.read_records(folder, policy=engine.policy, threads=1)
+        taken = data.draw(st.sets(st.integers(0, PARTS - 1)))
+        groups = [taken, set(range(PARTS)) - taken]
+        parts = [read_parts(folder, group, policy=engine.policy, threads=1) for group in groups]
+        found = [row for records in parts for row in rows_of(scored(engine, records))]
+        assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
+        first, last = parts
+        set_aside = everyone._set_aside(first, every_table=False) + everyone._set_aside(last, every_table=True)
+        assert set_aside == sum(count.quarantined for count in whole.counts)
+
+
+def scored(engine: es.Engine, records: es.Records) -> dict[str, Any]:
+    return engine.score_columns(records, AS_OF, **EVERY_COLUMN)
+
+
+def rows_of(columns: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return list(zip(*(values.tolist() for values in columns.values()), strict=True))
+
+
+# ------------------------------------------------------------------------------- the same bytes
+
+
+def test_one_file_holds_what_the_engine_scores_in_the_order_of_subject_id(town, tmp_path):
+    out = tmp_path / "scores.parquet"
+    outcome = score_everyone(shipped_engine(), town, TOWN_DAY, out, **EVERY_COLUMN)
+    expected = shipped_engine().score_columns(es.read_records(town), TOWN_DAY, **EVERY_COLUMN)
+    table = parquet.read_table(out)
+    assert table.to_pydict() == {name: values.tolist() for name, values in expected.items()}
+    assert (outcome.people, outcome.set_aside) == (len(table), 0)
+    assert outcome.scored == len(table) - table["score"].null_count
+    assert json.loads(table.schema.metadata[b"egretscore"])["invented"] is True
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.parquet"]
+
+
+def test_a_folder_holds_each_person_in_their_part_once(town, undisturbed):
+    ids = {part: parquet.read_table(undisturbed / part_file(part))["subject_id"].to_pylist() for part in range(PARTS)}
+    for part, own in ids.items():
+        assert own == sorted(own)
+        assert {part_of(subject_id) for subject_id in own} <= {part}
+    everyone_known = shipped_engine().score_columns(es.read_records(town), TOWN_DAY)["subject_id"].tolist()
+    assert sorted(subject_id for own in ids.values() for subject_id in own) == everyone_known
+    about = json.loads((undisturbed / ABOUT).read_text())
+    assert (about["people"], about["as_of"], about["invented"]) == (len(everyone_known), TOWN_DAY, True)
+
+
+def test_a_benefit_column_says_what_explain_says(town):
+    columns = shipped_engine().score_columns(es.read_records(town), TOWN_DAY, benefits=True)
+    for benefit in POLICY.benefits:
+        scores = columns["score"].filled(-1)
+        assert columns[f"benefit_{benefit.id}"].tolist() == (scores >= benefit.min_score).tolist()
+
+
+def split(town: Path, out: Path) -> Path:
+    """Write a town's records again, the rows of each table shuffled into several files of both kinds."""
+    out.mkdir()
+    shuffled = np.random.default_rng(7)
+    shutil.copy(town / "invented.json", out)
+    for file in town.glob("*.parquet"):
+        table = parquet.read_table(file)
+        table = table.take(shuffled.permutation(len(table)))
+        (out / file.stem).mkdir()
+        for number, first in enumerate(range(0, len(table), len(table) // 3 + 1)):
+            rows = table[first : first + len(table) // 3 + 1]
+            if number == 0:
+                rows.to_pandas().to_csv(out / file.stem / "0.csv", index=False)
+            else:
+                parquet.write_table(rows, out / file.stem / f"{number}.parquet")
+    return out
+
+
+@pytest.mark.parametrize(("parts", "threads"), [(3, 1), (5, 2), (PARTS, None)])
+def test_the_bytes_are_the_same_for_any_threads_memory_and_files(
+    town, undisturbed, tmp_path, monkeypatch, parts, threads
+):
+    in_passes_of(parts, monkeypatch)
+    records = split(town, tmp_path / "records") if parts == 5 else town
+    for out in (tmp_path / "scores", tmp_path / "scores.parquet"):
+        score_everyone(shipped_engine(), records, TOWN_DAY, out, threads=threads, memory=2**28, **EVERY_COLUMN)
+    assert contents(tmp_path / "scores") == contents(undisturbed)
+    again = tmp_path / "again.parquet"
+    monkeypatch.undo()
+    score_everyone(shipped_engine(), town, TOWN_DAY, again, **EVERY_COLUMN)
+    assert (tmp_path / "scores.parquet").read_bytes() == again.read_bytes()
+
+
+def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_path, monkeypatch):
+    tried = []
+
+    def read(folder, parts, **options):
+        tried.append(len(parts))
+        if len(parts) > 8:
+            raise es.RecordsError("the records cannot be checked") from duckdb.OutOfMemoryException("no more")
+        return read_parts(folder, parts, **options)
+
+    monkeypatch.setattr(everyone, "read_parts", read)
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **EVERY_COLUMN)
+    assert tried[:4] == [64, 32, 16, 8]
+    assert contents(tmp_path / "scores") == contents(undisturbed)
+
+
+def test_too_little_memory_is_said(town, tmp_path):
+    with pytest.raises(es.ArgumentError, match="256 MiB"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", memory=10**6)
+
+
+# ------------------------------------------------------------------------------- stopped and started again
+
+
+def command(town: Path, out: Path, prelude: str = "") -> list[str]:
+    arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+    arguments += ["--out", str(out), "--vectors", "--reasons", "--benefits"]
+    few_at_once = "import egretscore.everyone as e; e._parts_at_once = lambda *_: 4"
+    return [
+        *(sys.executable, "-c"),
+        f"import sys; {few_at_once}; {prelude}\nfrom egretscore.cli import main; sys.exit(main({arguments!r}))",
+    ]
+
+
+def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, undisturbed, tmp_path):
+    out, lots, kept = tmp_path / "scores", np.random.default_rng(11), []
+    for _ in range(6):
+        with subprocess.Popen(command(town, out), stderr=subprocess.DEVNULL) as process:
+            time.sleep(lots.uniform(0.5, 3.0))
+            process.send_signal(signal.SIGKILL)
+        assert not out.exists() or contents(out) == contents(undisturbed)
+        kept.append(len(list((tmp_path / ".scores.unfinished").glob("part-??.parquet"))))
+    done = subprocess.run(command(town, out), capture_output=True, text=True, check=True)
+    assert kept == sorted(kept) or out.exists()
+    assert "64 of 64 parts" in done.stderr
+    assert contents(out) == contents(undisturbed)
+    assert [file.name for file in tmp_path.iterdir()] == ["scores"]
+
+
+def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monkeypatch):
+    in_passes_of(4, monkeypatch)
+    out = tmp_path / "scores"
+
+    def stop_after_ten(done: Progress) -> None:
+        if done.parts == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=stop_after_ten, **EVERY_COLUMN)
+    unfinished = tmp_path / ".scores.unfinished"
+    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-*")}
+    assert len(before) == 10
+    (unfinished / ".part-11.parquet-half").write_bytes(b"half of it")
+    seen: list[Progress] = []
+    outcome = score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
+    assert [done.parts for done in seen] == list(range(11, PARTS + 1))
+    assert outcome.set_aside is None
+    assert {name: (out / name).stat().st_mtime_ns for name in before} == before
+    assert contents(out) == contents(undisturbed)
+
+
+def test_parts_of_another_question_or_of_other_records_are_not(town, tmp_path, monkeypatch):
+    in_passes_of(4, monkeypatch)
+    records, out = tmp_path / "records", tmp_path / "scores"
+    shutil.copytree(town, records)
+
+    def stop(done: Progress) -> None:
+        if done.parts == 5:
+            raise KeyboardInterrupt
+
+    def run(day: str = TOWN_DAY, **options) -> int:
+        seen: list[Progress] = []
+        score_everyone(shipped_engine(), records, day, out, progress=seen.append, **options)
+        shutil.rmtree(out)
+        return len(seen)
+
+    def begin() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            score_everyone(shipped_engine(), records, TOWN_DAY, out, progress=stop)
+
+    begin()
+    assert run(day="2025-12-31") == PARTS
+    begin()
+    assert run(reasons=True) == PARTS
+    begin()
+    (records / "penalties.parquet").rename(records / "penalties-1.parquet")
+    assert run() == PARTS
+    begin()
+    assert run() == PARTS - 5
+
+
+def test_two_runs_do_not_write_one_place(town, tmp_path, capsys):
+    unfinished = tmp_path / ".scores.unfinished"
+    unfinished.mkdir()
+    other = os.open(unfinished, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+        assert main([*arguments, "--out", str(tmp_path / "scores")]) == 2
+    finally:
+        os.close(other)
+    assert "another run" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------- what goes wrong
+
+
+def test_a_disk_that_fills_up_is_a_message_and_the_run_can_go_on(town, undisturbed, tmp_path):
+    """A file that may not grow beyond a size fails as on a full disk: in the middle of being written."""
+    out = tmp_path / "scores"
+    most = sorted(map(len, contents(undisturbed).values()))[PARTS * 3 // 4]
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, resource.RLIM_INFINITY))"
+    done = subprocess.run(command(town, out, full), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "too large" in done.stderr
+    assert not out.exists()
+    assert all(file.name.startswith(("part-", "question")) for file in (tmp_path / ".scores.unfinished").iterdir())
+    subprocess.run(command(town, out), check=True, capture_output=True)
+    assert contents(out) == contents(undisturbed)
+
+
+def test_records_that_are_damaged_vanish_or_change_meanwhile_are_a_message(town, tmp_path, monkeypatch):
+    in_passes_of(16, monkeypatch)
+    records, out = tmp_path / "records", tmp_path / "scores"
+    shutil.copytree(town, records)
+    file = records / "commitments.parquet"
+    whole = file.read_bytes()
+
+    def when_some_are_done(change) -> object:
+        return lambda done: change() if done.parts == 20 else None
+
+    for change, says in (
+        (lambda: file.write_bytes(whole[: len(whole) // 2]), "commitments.parquet"),
+        (lambda: file.write_bytes(whole), "changed"),
+        (file.unlink, "changed|cannot be read"),
+    ):
+        file.write_bytes(whole)
+        with pytest.raises(es.RecordsError, match=says):
+            score_everyone(shipped_engine(), records, TOWN_DAY, out, progress=when_some_are_done(change))
+        assert not out.exists()
+
+
+def test_what_is_something_else_is_left_alone(town, tmp_path, undisturbed):
+    out = tmp_path / "scores"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with pytest.raises(es.ArgumentError, match="something else"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, out)
+    assert contents(out) == {"thesis.txt": b"years of work"}
+    (out / "thesis.txt").unlink()
+    for name, content in contents(undisturbed).items():
+        (out / name).write_bytes(content[:5])
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, **EVERY_COLUMN)
+    assert contents(out) == contents(undisturbed)
+    assert [file.name for file in tmp_path.iterdir()] == ["scores"]
+
+
+@pytest.mark.parametrize("size", ["4", "4XB", "1,5GB", "GB", "4.5.1GB", ""])
+def test_a_size_that_is_none_is_wrong_usage(size, capsys):
+    with pytest.raises(SystemExit):
+        main(["score", "--records", ".", "--model", ".", "--as-of", TOWN_DAY, "--out", "x", "--memory", size])
+    assert "4GB or 800MB" in capsys.readouterr().err
