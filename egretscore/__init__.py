@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RecordsError,
         TrainingError,
     )
+    from egretscore.everyone import score_everyone
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
@@ -62,6 +63,7 @@ _HOMES = {
     "read_policy": "policy",
     "read_records": "records",
     "sample_records": "shipped",
+    "score_everyone": "everyone",
     "shipped_policy": "policy",
     "simulate_town": "simulate",
     "train": "scoring.training",
@@ -89,6 +91,7 @@ __all__ = [
     "read_policy",
     "read_records",
     "sample_records",
+    "score_everyone",
     "shipped_policy",
     "simulate_town",
     "train",

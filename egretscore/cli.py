@@ -231,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
     score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
     score.add_argument(
-        "--memory", type=_memory, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
+        "--memory", type=memory_size, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
     )
     score.add_argument("--threads", type=_not_negative, metavar="N", help="(default: as many as there are cores)")
 
@@ -347,7 +347,8 @@ def _not_negative(text: str) -> int:
     return int(text)
 
 
-def _memory(text: str) -> int:
+def memory_size(text: str) -> int:
+    """Return how many bytes a size such as 4GB, 800MB or 2.5GiB is."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", text, re.IGNORECASE | re.ASCII)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 4GB or 800MB")

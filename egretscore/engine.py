@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -20,6 +21,7 @@ from egretscore.explanation import Explanation, reasons
 from egretscore.features import read_vectors, vectors_sql
 from egretscore.policy import Policy
 from egretscore.records import Records
+from egretscore.records.parts import part_of
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model
 from egretscore.standing import Status, everyone_on_file, status_by_consent
@@ -50,7 +52,7 @@ def load_engine(folder: str | Path | None = None) -> Engine:
 
 
 @dataclass(frozen=True)
-class People:
+class _People:
     """People on file as of a date, and what is known of them.
 
     Attributes
@@ -71,8 +73,8 @@ class People:
         may: NDArray[np.bool_] = self.statuses == Status.SCORED.value
         return may
 
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> People:
-        return People(self.subject_ids[chosen], self.statuses[chosen], self.vectors[chosen[self.scored]])
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> _People:
+        return _People(self.subject_ids[chosen], self.statuses[chosen], self.vectors[chosen[self.scored]])
 
 
 class Engine:
@@ -172,29 +174,41 @@ class Engine:
         benefits : bool
             Add one column ``benefit_<id>`` of true and false for each convenience.
         """
-        people = self.people(records, as_of)
-        return self.columns_of(people, vectors=vectors, reasons=reasons, benefits=benefits)
+        people = self._people(records, as_of)
+        return self._columns_of(people, vectors=vectors, reasons=reasons, benefits=benefits)
 
-    def people(self, records: Records, as_of: date | str) -> People:
-        """Return everyone on file with their status, and the vectors of those who may be scored.
+    def score_columns_by_part(
+        self, records: Records, as_of: date | str, parts: Sequence[int], **columns: bool
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Return some parts of everyone (see ``egretscore.records.parts``), one after the other, and their columns.
+
+        The records are read at once, the columns of a part made when it is its turn.
 
         Parameters
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
+        parts : numbers from 0 to 63
+        columns : bool
+            ``vectors``, ``reasons``, ``benefits``: as :meth:`score_columns` has them.
         """
+        people = self._people(records, as_of)
+        of_person = np.array([part_of(subject_id) for subject_id in people.subject_ids], dtype=np.int16)
+        return ((part, self._columns_of(people[of_person == part], **columns)) for part in parts)
+
+    def _people(self, records: Records, as_of: date | str) -> _People:
+        """Return everyone on file with their status, and the vectors of those who may be scored."""
         scored_ids, vectors = self._read_vectors(records, as_of)
         status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
         subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
-        people = People(subject_ids, statuses, vectors)
+        people = _People(subject_ids, statuses, vectors)
         if not np.array_equal(subject_ids[people.scored], scored_ids):
             raise RecordsError("the records changed while they were being scored", remedy="Score them again.")
         return people
 
-    def columns_of(
-        self, people: People, *, vectors: bool = False, reasons: bool = False, benefits: bool = False
+    def _columns_of(
+        self, people: _People, *, vectors: bool = False, reasons: bool = False, benefits: bool = False
     ) -> dict[str, Any]:
-        """Return the columns of :meth:`score_columns` for people whose vectors have been read."""
         card, scored = self.model.scorecard, people.scored
         scores = card.scores(people.vectors)
         grades = np.full(len(scored), None, dtype=object)

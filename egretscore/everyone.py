@@ -19,19 +19,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
-import numpy as np
 from sqlglot import exp
 
 from egretscore import __version__
 from egretscore.dates import as_day
-from egretscore.engine import Engine, People
+from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
-from egretscore.records.parts import PARTS, part_of
+from egretscore.records.parts import PARTS
 from egretscore.records.schema import TABLES
 from egretscore.records.store import Records, read_parts
 from egretscore.writing import holds_only, umask, whole_file
@@ -48,6 +47,7 @@ _SMALLEST_MEMORY: Final = 256 * 2**20
 _BYTES_OF_A_ROW, _BYTES_OF_A_LINE = 600, 60
 _SHARE_OF_THE_DATABASE: Final = 0.7
 _ROWS_AT_ONCE: Final = 65_536
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -154,34 +154,24 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         taken_up = len(missing) < PARTS
         set_aside, written = 0, 0
         groups = _groups(missing, _parts_at_once(folder, memory))
-        while groups:
-            group = groups.pop(0)
-            try:
-                found = _read(engine, folder, group, threads, memory, parts / _SPILL)
-                people = engine.people(found, day)
-            except (RecordsError, duckdb.OutOfMemoryException) as error:
-                if not _lacks_memory(error):
-                    raise
-                if len(group) == 1:
-                    raise ArgumentError(
-                        "the memory does not suffice to check one part of the records",
-                        value=f"{memory // 2**20} MiB",
-                        remedy="Give more with --memory, or fewer --threads.",
-                    ) from error
-                groups[:0] = _groups(group, len(group) // 2)
-                continue
+
+        def read(group: Sequence[int]) -> tuple[Records, Iterator[tuple[int, dict[str, Any]]]]:
+            share = int(memory * _SHARE_OF_THE_DATABASE)
+            spill = parts / _SPILL
+            found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=spill)
+            return found, engine.score_columns_by_part(found, day, group, **columns)
+
+        for group, (found, by_part) in _as_memory_allows(groups, read):
             if question() != asked:
                 raise RecordsError(
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
-            set_aside += _set_aside(found, every_table=not groups)
-            of_person = np.array([part_of(subject_id) for subject_id in people.subject_ids], dtype=np.int16)
-            for part in group:
-                own = people[of_person == part]
-                _write_part(engine, own, columns, day, found.invented is not None, parts / part_file(part))
-                written += len(own.subject_ids)
-                done, read = (PARTS - len(missing) + missing.index(last) + 1 for last in (part, group[-1]))
-                progress(Progress(done, read, written))
+            set_aside += _set_aside(found, every_table=group[-1] == missing[-1])
+            for part, values in by_part:
+                _write_part(engine, values, day, found.invented is not None, parts / part_file(part))
+                written += len(values["subject_id"])
+                done, known = (PARTS - len(missing) + missing.index(last) + 1 for last in (part, group[-1]))
+                progress(Progress(done, known, written))
         outcome = Outcome(*_counted(parts), None if taken_up else set_aside)
         if _is_one_file(out):
             _write_in_one(parts, out, threads, memory)
@@ -194,24 +184,16 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
 # ------------------------------------------------------------------------------- what a part holds
 
 
-def _read(engine: Engine, folder: Path, group: Sequence[int], threads: int | None, memory: int, spill: Path) -> Records:
-    share = int(memory * _SHARE_OF_THE_DATABASE)
-    return read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=spill)
-
-
-def _write_part(
-    engine: Engine, people: People, columns: Mapping[str, bool], day: date, invented: bool, file: Path
-) -> None:
+def _write_part(engine: Engine, columns: Mapping[str, Any], day: date, invented: bool, file: Path) -> None:
     from pyarrow import parquet
 
-    table = _as_arrow(engine.columns_of(people, **columns))
     about = {
         "as_of": day.isoformat(),
         "model": engine.name,
         "model_sha256": engine.sha256,
         "invented": engine.model.invented or invented,
     }
-    table = table.replace_schema_metadata({_METADATA: json.dumps(about, ensure_ascii=False)})
+    table = _as_arrow(columns).replace_schema_metadata({_METADATA: json.dumps(about, ensure_ascii=False)})
     with whole_file(file) as scratch:
         parquet.write_table(table, scratch, compression="zstd")
 
@@ -279,6 +261,26 @@ def _rows(folder: Path) -> int:
 
 def _groups(parts: Sequence[int], at_once: int) -> list[Sequence[int]]:
     return [parts[first : first + at_once] for first in range(0, len(parts), at_once)]
+
+
+def _as_memory_allows(
+    groups: Sequence[Sequence[int]], read: Callable[[Sequence[int]], _Read]
+) -> Iterator[tuple[Sequence[int], _Read]]:
+    """Read each group of parts, in halves where it does not fit into the memory."""
+    for group in groups:
+        try:
+            found = read(group)
+        except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
+            if not _lacks_memory(error):
+                raise
+            if len(group) == 1:
+                raise ArgumentError(
+                    "the memory does not suffice to check one part of the records",
+                    remedy="Give more with --memory, or fewer --threads.",
+                ) from error
+            yield from _as_memory_allows(_groups(group, len(group) // 2), read)
+        else:
+            yield group, found
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

@@ -96,7 +96,15 @@ def test_a_consent_that_cannot_be_read_leaves_its_person_without_one(engine):
 
 
 def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
-    for path in (es.Engine.vectors, es.Engine.score, es.Engine.score_columns, es.Engine.explain, es.train):
+    for path in (
+        es.Engine.vectors,
+        es.Engine.score,
+        es.Engine.score_columns,
+        es.Engine.explain,
+        es.train,
+        es.Engine.score_columns_by_part,
+        es.score_everyone,
+    ):
         names = set(inspect.signature(path).parameters)
         assert "records" in names
         assert not any("consent" in name or "force" in name or "skip" in name for name in names)
