@@ -87,7 +87,7 @@ def test_from_many_rows_on(rows):
     }
     consents = {
         "subject_id": ["p0"],
-        "letter_version": ["2024.1"],
+        "letter_version": ["2023-A"],
         "adult_confirmed": [True],
         "granted_on": [date(2024, 1, 1)],
         "withdrawn_on": pa.array([None], pa.date32()),
@@ -96,3 +96,16 @@ def test_from_many_rows_on(rows):
         records = es.read_records({"consents": pa.table(consents), "civic_points": pa.table(points)})
     assert taken.called == (rows >= sources.FEWEST_TYPED_ROWS)
     assert [count.rows for count in records.counts if count.table == "civic_points"] == [rows]
+
+
+def test_a_typed_row_whose_dates_contradict_each_other_is_set_aside():
+    consents = {"subject_id": ["p0"], "letter_version": ["2023-A"], "adult_confirmed": [True]}
+    consents |= {"granted_on": [date(2024, 1, 1)], "withdrawn_on": pa.array([None], pa.date32())}
+    points = {"record_id": ["r1", "r2"], "subject_id": ["p0", "p0"], "activity": ["volunteering"] * 2}
+    points |= {"points": [5, 5], "earned_on": [date(2025, 1, 2)] * 2, "excluded_on": pa.array([None] * 2, pa.date32())}
+    points |= {"recorded_on": [date(2025, 1, 1), date(2025, 1, 2)]}
+    with mock.patch.object(sources, "FEWEST_TYPED_ROWS", 0):
+        records = es.read_records({"consents": pa.table(consents), "civic_points": pa.table(points)})
+    (problem,) = [problem for problem in records.problems if problem.table == "civic_points"]
+    assert (problem.row, problem.column, problem.value) == (1, "recorded_on", "2025-01-01")
+    assert problem.expected == "no earlier than earned_on"
