@@ -346,7 +346,8 @@ def _parts_beside(out: Path, question: str) -> Iterator[Path]:
         try:
             yield parts
         finally:
-            shutil.rmtree(parts / _SPILL, ignore_errors=True)
+            nothing_to_go_on_with = not any((parts / part_file(part)).is_file() for part in range(PARTS))
+            shutil.rmtree(parts if nothing_to_go_on_with else parts / _SPILL, ignore_errors=True)
 
 
 @contextmanager

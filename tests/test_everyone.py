@@ -336,6 +336,13 @@ def test_what_is_something_else_is_left_alone(town, tmp_path, undisturbed):
     assert [file.name for file in tmp_path.iterdir()] == ["scores"]
 
 
+def test_a_run_that_finished_no_part_leaves_nothing(town, tmp_path, capsys):
+    arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+    assert main([*arguments, "--out", str(tmp_path / "scores"), "--threads", "0"]) == 2
+    assert "threads" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", ["4", "4XB", "1,5GB", "GB", "4.5.1GB", ""])
 def test_a_size_that_is_none_is_wrong_usage(size, capsys):
     with pytest.raises(SystemExit):
