@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +59,8 @@ def open_locked(
     allowed = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
     connection.execute(f"SET allowed_paths = {allowed}")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
+    with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
+        connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
     if threads is not None:
         connection.execute(f"SET threads = {int(threads)}")
     connection.execute("SET enable_external_access = false")
