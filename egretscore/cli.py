@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), BAD_INPUT)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written but what is hidden beside it to go on with", INTERRUPTED)
+        return _complain("interrupted; what was to be written was not", INTERRUPTED)
 
 
 # ------------------------------------------------------------------------------- the commands
@@ -428,21 +428,18 @@ def _parts_done() -> Iterator[Callable[[Progress], None]]:
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
     from egretscore.records.parts import PARTS
 
-    began, said_last = time.monotonic(), [0.0]
-    taken_up: list[int] = []  # what an earlier run did is no measure of this one's speed
+    began, said_last = time.monotonic(), 0.0
 
     def said(done: Progress) -> str:
-        if not taken_up:
-            taken_up.append(done.parts - 1)
         took = time.monotonic() - began
-        left = took / (done.read - taken_up[0]) * (PARTS - done.read)
+        left = took / (done.read - done.taken_up) * (PARTS - done.read)
         return f"{done.people:,} people, {done.people / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 
     def line(done: Progress) -> None:
-        text = f"{done.parts} of {PARTS} parts, {said(done)}"
-        if done.parts == PARTS or time.monotonic() - said_last[0] > _SECONDS_BETWEEN_LINES:
-            said_last[0] = time.monotonic()
-            _say(text)
+        nonlocal said_last
+        if done.parts == PARTS or time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
+            said_last = time.monotonic()
+            _say(f"{done.parts} of {PARTS} parts, {said(done)}")
 
     if not sys.stderr.isatty():
         yield line

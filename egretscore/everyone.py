@@ -33,7 +33,7 @@ from egretscore.records.folder import files_by_table
 from egretscore.records.parts import PARTS
 from egretscore.records.schema import TABLES
 from egretscore.records.store import Records, read_parts
-from egretscore.writing import holds_only, umask, whole_file
+from egretscore.writing import check_no_folder, check_replaceable, put_in_place, umask, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,12 +60,15 @@ class Progress:
         How many of the parts are done.
     read : int
         For how many of the parts the records have been read: most of the work.
+    taken_up : int
+        How many of them an earlier run had done, which is no measure of this one's speed.
     people : int
         How many people this run has written.
     """
 
     parts: int
     read: int
+    taken_up: int
     people: int
 
 
@@ -151,7 +154,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     asked = question()
     with _parts_beside(out, asked) as parts:
         missing = [part for part in range(PARTS) if not (parts / part_file(part)).is_file()]
-        taken_up = len(missing) < PARTS
+        taken_up = PARTS - len(missing)
         set_aside, written = 0, 0
         groups = _groups(missing, _parts_at_once(folder, memory))
 
@@ -170,8 +173,8 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
             for part, values in by_part:
                 _write_part(engine, values, day, found.invented is not None, parts / part_file(part))
                 written += len(values["subject_id"])
-                done, known = (PARTS - len(missing) + missing.index(last) + 1 for last in (part, group[-1]))
-                progress(Progress(done, known, written))
+                done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
+                progress(Progress(done, known, taken_up, written))
         outcome = Outcome(*_counted(parts), None if taken_up else set_aside)
         if _is_one_file(out):
             _write_in_one(parts, out, threads, memory)
@@ -300,16 +303,15 @@ def _check_place(out: Path, records: Path) -> None:
             "the scores would come to lie among the records", file=out, remedy="Name a place elsewhere."
         )
     if _is_one_file(out):
-        if out.is_dir():
-            raise ArgumentError("there is a folder where the file should go", file=out)
+        check_no_folder(out)
     elif out.suffix[1:].isalpha() and not out.is_dir():
         raise ArgumentError(
             "the file to write must be a Parquet file",
             value=out,
             expected="a name ending in .parquet, or that of a folder, with no ending",
         )
-    elif out.exists() and not holds_only(out, {ABOUT, *map(part_file, range(PARTS))}):
-        raise ArgumentError("the folder to write holds something else", file=out, remedy="Name a new folder.")
+    else:
+        check_replaceable(out, {ABOUT, *map(part_file, range(PARTS))})
 
 
 def _is_one_file(out: Path) -> bool:
@@ -433,7 +435,5 @@ def _take_the_place(parts: Path, out: Path) -> None:
     parts.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
     earlier = parts.with_name(f".{out.name}.earlier")
     shutil.rmtree(earlier, ignore_errors=True)
-    if out.exists():
-        out.rename(earlier)
-    parts.rename(out)
+    put_in_place(parts, out, earlier)
     shutil.rmtree(earlier, ignore_errors=True)

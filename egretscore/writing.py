@@ -16,8 +16,7 @@ from egretscore.errors import ArgumentError
 def whole_file(file: Path) -> Iterator[Path]:
     """Give a scratch file to write; it takes the place of ``file`` when all went well."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.is_dir():
-        raise ArgumentError("there is a folder where the file should go", file=file)
+    check_no_folder(file)
     try:
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     except OSError as error:  # name the file that was asked for, not the scratch file
@@ -49,21 +48,33 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     ArgumentError
         If the folder holds something else.
     """
-    if folder.exists() and not holds_only(folder, replaces):
-        raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
+    check_replaceable(folder, replaces)
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         yield fresh
-        if folder.exists():
-            folder.rename(Path(scratch) / "old")
-        shutil.move(fresh, folder)
+        put_in_place(fresh, folder, Path(scratch) / "old")
 
 
-def holds_only(folder: Path, names: Collection[str]) -> bool:
-    """Return whether this is a folder with files of these names and nothing else in it."""
-    return folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
+def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
+    """Make a finished folder the one of this name; what has stood there becomes ``earlier``."""
+    if folder.exists():
+        folder.rename(earlier)
+    shutil.move(fresh, folder)
+
+
+def check_no_folder(file: Path) -> None:
+    """Raise if a folder stands where a file is to be written."""
+    if file.is_dir():
+        raise ArgumentError("there is a folder where the file should go", file=file)
+
+
+def check_replaceable(folder: Path, names: Collection[str]) -> None:
+    """Raise if there is something, and it is not a folder of files of these names and nothing else."""
+    holds_only = folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
+    if folder.exists() and not holds_only:
+        raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
 
 
 def _reach_the_disk(file: Path) -> None:
