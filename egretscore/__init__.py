@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
+    from egretscore.records.keeping import keep_records
     from egretscore.scoring.bundle import Model
     from egretscore.scoring.estimator import ScoreTableClassifier
     from egretscore.scoring.training import train
@@ -59,6 +60,7 @@ _HOMES = {
     "ScoreTableClassifier": "scoring.estimator",
     "Status": "standing",
     "TrainingError": "errors",
+    "keep_records": "records.keeping",
     "load_engine": "engine",
     "read_policy": "policy",
     "read_records": "records",
@@ -87,6 +89,7 @@ __all__ = [
     "Status",
     "TrainingError",
     "__version__",
+    "keep_records",
     "load_engine",
     "read_policy",
     "read_records",

@@ -1,4 +1,4 @@
-"""The command line: ``egretscore explain``, ``score``, ``train``, ``validate``, ``simulate`` and ``publish``.
+"""The command line: ``egretscore explain``, ``score``, ``train``, ``validate``, ``keep`` and others.
 
 Exit status: 0 done; 1 bad input, with a message on stderr; 2 wrong usage; 3 from
 ``explain`` when the person is not scored.
@@ -26,8 +26,8 @@ from egretscore.errors import ArgumentError, EgretError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from egretscore.everyone import Progress
     from egretscore.records import Records
+    from egretscore.records.partwise import Progress
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
@@ -84,7 +84,7 @@ def _score(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.everyone import score_everyone
 
-    with _parts_done() as progress:
+    with _parts_done("Scoring", "people") as progress:
         outcome = score_everyone(
             load_engine(options.model),
             options.records,
@@ -141,6 +141,26 @@ def _validate(options: argparse.Namespace) -> int:
     if set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"
         return _complain(f"{set_aside:,} rows are set aside{hint}", BAD_INPUT)
+    return DONE
+
+
+def _keep(options: argparse.Namespace) -> int:
+    from egretscore.policy import read_policy, shipped_policy
+    from egretscore.records.keeping import keep_records
+
+    policy = read_policy(options.policy) if options.policy else shipped_policy()
+    with _parts_done("Keeping", "rows") as progress:
+        kept = keep_records(
+            options.records,
+            options.out,
+            policy=policy,
+            threads=options.threads,
+            memory=options.memory,
+            progress=progress,
+        )
+    if kept.set_aside:
+        _mention(kept.set_aside)
+    _say(f"{kept.rows:,} rows kept: {options.out}")
     return DONE
 
 
@@ -230,10 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
     score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
-    score.add_argument(
-        "--memory", type=memory_size, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
-    )
-    score.add_argument("--threads", type=_not_negative, metavar="N", help="(default: as many as there are cores)")
+    _machine_options(score)
 
     train = _command(
         commands,
@@ -277,6 +294,25 @@ def _parser() -> argparse.ArgumentParser:
     _records_option(validate)
     _policy_option(validate)
     validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+
+    keep = _command(
+        commands,
+        "keep",
+        "check records once and keep them, ready to be scored and explained",
+        """
+        Every command reads the folder as it reads any records. What is set aside is not kept:
+        `egretscore validate` says what and why. Like score, a run that was stopped goes on
+        where it was.
+
+        example:
+          egretscore keep --records records --out kept
+        """,
+        _keep,
+    )
+    _records_option(keep)
+    keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    _policy_option(keep)
+    _machine_options(keep)
 
     simulate = _command(
         commands,
@@ -326,8 +362,19 @@ def _command(commands: Any, name: str, summary: str, more: str, run: Any) -> arg
 def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     default = "" if required else " (default: the sample town)"
     parser.add_argument(
-        "--records", type=Path, metavar="DIR", required=required, help=f"a folder of CSV or Parquet records{default}"
+        "--records",
+        type=Path,
+        metavar="DIR",
+        required=required,
+        help=f"a folder of CSV or Parquet records, or of kept ones{default}",
     )
+
+
+def _machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory", type=memory_size, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
+    )
+    parser.add_argument("--threads", type=_not_negative, metavar="N", help="(default: as many as there are cores)")
 
 
 def _policy_option(parser: argparse.ArgumentParser) -> None:
@@ -424,7 +471,7 @@ def _progress(what: str, total: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _parts_done() -> Iterator[Callable[[Progress], None]]:
+def _parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
     from egretscore.records.parts import PARTS
 
@@ -433,7 +480,7 @@ def _parts_done() -> Iterator[Callable[[Progress], None]]:
     def said(done: Progress) -> str:
         took = time.monotonic() - began
         left = took / (done.read - done.taken_up) * (PARTS - done.read)
-        return f"{done.people:,} people, {done.people / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
+        return f"{done.written:,} {unit}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 
     def line(done: Progress) -> None:
         nonlocal said_last
@@ -448,9 +495,7 @@ def _parts_done() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    with Bar(
-        TextColumn("Scoring"), BarColumn(), TextColumn("{task.fields[said]}"), console=Console(stderr=True)
-    ) as bar:
+    with Bar(TextColumn(what), BarColumn(), TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=PARTS, said="reading the records")
 
         def move(done: Progress) -> None:

@@ -18,10 +18,12 @@ from egretscore.benefits import decide, opened_by
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.explanation import Explanation, reasons
-from egretscore.features import read_vectors, vectors_sql
+from egretscore.features import read_vectors, vectors_query, vectors_sql
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.parts import part_of
+from egretscore.records.small_database import ask, small_sql
+from egretscore.records.store import check_words
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model
 from egretscore.standing import Status, everyone_on_file, status_by_consent
@@ -250,17 +252,12 @@ class Engine:
             raise ArgumentError("subject_id must be a text", value=subject_id)
         day = as_day(as_of)
         self._check_records(records)
-        connection = records.connect()
-        _, vectors = read_vectors(connection, self._one_vector_sql, day, subject_id)
+        known, of_person = ask(records.rows_of(subject_id), (self._one_status_sql, self._one_vector_sql), day)
+        status = Status.NOT_CONSENTED if known is None else Status(known[-1])
         card = self.model.scorecard
-        if len(vectors):
-            status, vector = Status.SCORED, vectors[0]
-            score = int(card.scores(vectors)[0])
-            found = reasons(card.features, vector, card.reasons(vectors)[0])
-        else:
-            known = connection.execute(self._one_status_sql, {"as_of": day, "subject": subject_id}).fetchone()
-            status, vector = Status(known[0]) if known else Status.NOT_CONSENTED, ()
-            score, found = None, ()
+        vector: tuple[int, ...] = () if of_person is None else of_person[1:]
+        score = int(card.scores([vector])[0]) if vector else None
+        found = reasons(card.features, vector, card.reasons([vector])[0]) if vector else ()
         return Explanation(
             subject_id=subject_id,
             status=status,
@@ -275,7 +272,7 @@ class Engine:
             invented=self.model.invented or records.invented is not None,
             policy=self.policy,
             features=card.features,
-            vector=tuple(int(value) for value in vector),
+            vector=vector,
         )
 
     def _read_vectors(self, records: Records, as_of: date | str) -> tuple[NDArray[np.object_], NDArray[np.int32]]:
@@ -283,18 +280,11 @@ class Engine:
         return read_vectors(records.connect(), self._vectors_sql, as_day(as_of))
 
     def _check_records(self, records: Records) -> None:
-        if type(records) is not Records:
+        if not isinstance(records, Records):
             raise ArgumentError(
                 "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
             )
-        for column, words in records.policy.vocabulary.items():
-            unknown = words - self.policy.vocabulary[column]
-            if unknown:
-                raise RecordsError(
-                    f"the records were read under the policy {records.policy.name!r}, whose words for {column} the "
-                    f"model does not know: {', '.join(sorted(unknown))}",
-                    remedy="Read them with read_records(..., policy=engine.policy).",
-                )
+        check_words(records, self.policy, "the model")
 
     def _grades(self, scores: NDArray[np.int64]) -> NDArray[np.object_]:
         ascending = sorted(self.policy.grades, key=lambda grade: grade.min_score)
@@ -307,12 +297,11 @@ class Engine:
 
     @cached_property
     def _one_vector_sql(self) -> str:
-        return vectors_sql(self.model.scorecard.features, self.policy, one_person=True)
+        return small_sql(vectors_query(self.model.scorecard.features, self.policy))
 
     @cached_property
     def _one_status_sql(self) -> str:
-        statuses = status_by_consent(self.policy).subquery("people")
-        return select("status").from_(statuses).where("subject_id = :subject").sql("duckdb")
+        return small_sql(status_by_consent(self.policy))
 
     @cached_property
     def _statuses_sql(self) -> str:

@@ -26,8 +26,9 @@ from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, towns
 import egretscore as es
 from egretscore import everyone
 from egretscore.cli import main
-from egretscore.everyone import ABOUT, Progress, part_file, score_everyone
+from egretscore.everyone import ABOUT, part_file, score_everyone
 from egretscore.records.parts import PARTS, macro_chosen, part_of
+from egretscore.records.partwise import Progress, set_aside
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
 
@@ -52,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(everyone, "_parts_at_once", lambda *_: parts)
+    monkeypatch.setattr(everyone, "parts_at_once", lambda *_: parts)
 
 
 # ------------------------------------------------------------------------------- parts
@@ -90,9 +91,8 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         parts = [read_parts(folder, group, policy=engine.policy, threads=1) for group in groups]
         found = [row for records in parts for row in rows_of(scored(engine, records))]
         assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
-        first, last = parts
-        set_aside = everyone._set_aside(first, every_table=False) + everyone._set_aside(last, every_table=True)
-        assert set_aside == sum(count.quarantined for count in whole.counts)
+        in_all = sum(set_aside(records, every_table=records is parts[-1]) for records in parts)
+        assert in_all == sum(count.quarantined for count in whole.counts)
 
 
 def scored(engine: es.Engine, records: es.Records) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_too_little_memory_is_said(town, tmp_path):
 def command(town: Path, out: Path, prelude: str = "") -> list[str]:
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     arguments += ["--out", str(out), "--vectors", "--reasons", "--benefits"]
-    few_at_once = "import egretscore.everyone as e; e._parts_at_once = lambda *_: 4"
+    few_at_once = "import egretscore.everyone as e; e.parts_at_once = lambda *_: 4"
     return [
         *(sys.executable, "-c"),
         f"import sys; {few_at_once}; {prelude}\nfrom egretscore.cli import main; sys.exit(main({arguments!r}))",

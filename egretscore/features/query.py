@@ -45,25 +45,21 @@ def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Se
     )
 
 
-def vectors_query(features: Sequence[Feature], policy: Policy, *, one_person: bool = False) -> Select:
+def vectors_query(features: Sequence[Feature], policy: Policy) -> Select:
     """Return the query for the vectors of everyone scored on a date, in the order of subject_id.
 
     Columns: subject_id and one for each feature, 0 where a person has no standing record.
-    Parameters: ``:as_of`` and, with ``one_person``, ``:subject``.
+    Parameter: ``:as_of``.
     """
     scored = (
         select("subject_id")
         .from_(status_by_consent(policy).subquery("people"))
         .where(column("status").eq(Status.SCORED.value))
     )
-    if one_person:
-        scored = scored.where("subject_id = :subject")
     sources = [source for source in SOURCES if any(f.source == source for f in features)]
     query = select("scored.subject_id").from_("scored").order_by("scored.subject_id").with_("scored", as_=scored)
     for source in sources:
         made = source_query(source, features, policy)
-        if one_person:
-            made = made.where("subject_id = :subject", copy=False)
         same_person = f"scored.subject_id = {source}.subject_id"
         query = query.join(made.subquery(source, copy=False), on=same_person, join_type="left", copy=False)
     of_a_blank_file = (exp.func("COALESCE", column(f.name, table=f.source), ZERO).as_(f.name) for f in features)

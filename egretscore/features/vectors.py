@@ -14,13 +14,13 @@ from egretscore.features.query import vectors_query
 from egretscore.policy import Policy
 
 
-def vectors_sql(features: Sequence[Feature], policy: Policy, *, one_person: bool = False) -> str:
+def vectors_sql(features: Sequence[Feature], policy: Policy) -> str:
     """Return the vectors' query as DuckDB reads it."""
-    return vectors_query(features, policy, one_person=one_person).sql("duckdb")
+    return vectors_query(features, policy).sql("duckdb")
 
 
 def read_vectors(
-    connection: duckdb.DuckDBPyConnection, sql: str, as_of: date, subject_id: str | None = None
+    connection: duckdb.DuckDBPyConnection, sql: str, as_of: date
 ) -> tuple[NDArray[np.object_], NDArray[np.int32]]:
     """Read the vectors of those who may be scored on a date.
 
@@ -28,19 +28,15 @@ def read_vectors(
     ----------
     connection : to a database of checked records
     sql : str
-        What :func:`vectors_sql` returned, for one person if one is named.
+        What :func:`vectors_sql` returned.
     as_of : date
-    subject_id : str, optional
 
     Returns
     -------
     subject_ids : ndarray of str, shape (n,), ascending
     vectors : ndarray of int32, shape (n, n_features)
     """
-    parameters: dict[str, object] = {"as_of": as_of}
-    if subject_id is not None:
-        parameters["subject"] = subject_id
-    columns = connection.execute(sql, parameters).fetchnumpy()
+    columns = connection.execute(sql, {"as_of": as_of}).fetchnumpy()
     subject_ids = np.asarray(columns.pop("subject_id"), dtype=object)
     vectors = np.empty((len(subject_ids), len(columns)), dtype=np.int32)
     for position, values in enumerate(columns.values()):

@@ -15,7 +15,9 @@ from collections.abc import Mapping
 
 import duckdb
 
+from egretscore.records.database import create_table
 from egretscore.records.schema import (
+    CHECKED_COLUMNS,
     CONSENTS,
     DISPUTABLE,
     EARLIEST,
@@ -41,12 +43,8 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     connection.executemany("INSERT INTO vocabulary VALUES (?, ?)", words)
     for of in {column.type for table in TABLES.values() for column in table.columns}:
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
-    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
-    connection.execute(
-        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
-        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
-    )
-    connection.execute('CREATE TABLE doubts ("table" VARCHAR, record_id VARCHAR, subject_id VARCHAR, since DATE)')
+    create_accounts(connection)
+    create_table(connection, "doubts", CHECKED_COLUMNS["doubts"])
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
         "CREATE MACRO words_in(text) AS "
@@ -55,8 +53,17 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     connection.execute(
         f"CREATE MACRO names(text, subject) AS list_contains(words_in(text), rtrim(subject, '{_SIGNS_IN_IDS}'))"
     )
+
+
+def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
+    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
     connection.execute(
         "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, quarantined BIGINT, repeated BIGINT)"
+    )
+    connection.execute(
+        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
+        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
     )
 
 

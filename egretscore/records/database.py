@@ -7,7 +7,7 @@ is opened; the configuration is then locked, so that no query can undo it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,9 @@ from sqlglot import exp
 from egretscore.errors import ArgumentError
 
 MOST_THREADS: Final = 256
+
+GLOB_SIGNS: Final = frozenset("*?[")
+"""The signs in a file's name that DuckDB takes to stand for others."""
 
 
 def open_locked(
@@ -66,3 +69,20 @@ def open_locked(
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+def create_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> None:
+    """Create an empty table of columns and their types."""
+    declared = ", ".join(f'"{column}" {of}' for column, of in columns.items())
+    connection.execute(f'CREATE TABLE "{name}" ({declared})')
+
+
+def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
+    """Let a database see Parquet files as one table."""
+    if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would look for other names
+        from pyarrow import dataset
+
+        connection.register(name, dataset.dataset([str(file) for file in files], format="parquet"))
+        return
+    named = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
+    connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)')

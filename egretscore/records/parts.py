@@ -11,12 +11,21 @@ from collections.abc import Collection
 from typing import Final
 
 PARTS: Final = 64
+WHICH_PART: Final = f"the first byte of the MD5 of subject_id, modulo {PARTS}"
+"""How a person's part is found, in words."""
+
 _ALL: Final = 256
 
 
 def part_of(subject_id: str) -> int:
     """Return a person's part, from 0 to 63: the first byte of the MD5 of subject_id, modulo 64."""
-    return hashlib.md5(subject_id.encode(), usedforsecurity=False).digest()[0] % PARTS
+    # A text that no file can hold has a part as well, with nobody in it.
+    return hashlib.md5(subject_id.encode(errors="surrogatepass"), usedforsecurity=False).digest()[0] % PARTS
+
+
+def sql_part_of(subject: str) -> str:
+    """Return the SQL expression for the same."""
+    return f"CAST('0x' || left(md5({subject}), 2) AS UTINYINT) % {PARTS}"
 
 
 def macro_chosen(parts: Collection[int] | None) -> str:

@@ -338,3 +338,12 @@ TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)
 }
 """The five tables by name."""
+
+CHECKED_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    **{table.name: {column.name: column.type.sql for column in table.columns} for table in TABLES.values()},
+    "doubts": {"table": "VARCHAR", "record_id": "VARCHAR", "subject_id": "VARCHAR", "since": "DATE"},
+}
+"""The columns of all that is on file once records are checked, and their DuckDB types.
+
+Beside the five tables, ``doubts``: the records that other rows put in doubt, and since when.
+"""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
+from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.forbidden import forbidden_matter
 from egretscore.records.schema import Column, Table, text_of
 
@@ -36,7 +37,6 @@ FEWEST_TYPED_ROWS = 20_000
 _BLOCK_BYTES = 64 * 2**20
 _CELL = '"(?:[^"]|"")*"|[^",]*'
 _ROW_NUMBER = "row number"
-_GLOB_SIGNS = frozenset("*?[")
 
 
 def create_staging(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -246,7 +246,7 @@ def _stage_parquet(connection: duckdb.DuckDBPyConnection, table: Table, source: 
     import pyarrow.parquet as pq
 
     try:
-        if _GLOB_SIGNS.intersection(str(file)):  # DuckDB would read other files, whose names match, as well
+        if GLOB_SIGNS.intersection(str(file)):  # DuckDB would read other files, whose names match, as well
             with file.open("rb") as stream:
                 stage_frame(connection, table, source, pq.read_table(stream), str(file))
             return

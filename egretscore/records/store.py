@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
-from egretscore.policy import Policy, read_policy, shipped_policy
-from egretscore.records.checking import check_staged, finish_checks, prepare_checks
-from egretscore.records.database import open_locked
+from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
+from egretscore.records import kept
+from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
+from egretscore.records.database import create_view, open_locked
 from egretscore.records.folder import files_by_table
-from egretscore.records.parts import macro_chosen
+from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
+from egretscore.records.parts import PARTS, macro_chosen, part_of
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import COMES_ON_FILE, TABLES, Table
+from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -63,6 +66,8 @@ class Records:
         self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
     ) -> None:
         self._connection = connection
+        self._lock = threading.Lock()
+        self._rows: RowsInMemory | None = None
         self.policy = policy
         self.invented = invented
         self.counts = tuple(
@@ -95,6 +100,14 @@ class Records:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of one's own to the locked database; safe to use from one thread."""
         return self._connection.cursor()
+
+    def rows_of(self, subject_id: str) -> PersonRows:
+        """Return what is on file about a person; the first call lays out a copy of everyone's rows to find it in."""
+        rows = self._rows
+        if rows is None:
+            with self._lock:
+                rows = self._rows = self._rows or RowsInMemory(self.connect())
+        return rows.of(subject_id)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -135,14 +148,99 @@ class Records:
         """
         connection = self.connect()
         removed = 0
-        about = dict.fromkeys((*TABLES, "doubts"), "subject_id = $subject")
+        about = dict.fromkeys(CHECKED_COLUMNS, "subject_id = $subject")
         about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
-        for table, condition in about.items():
-            (count,) = connection.execute(
-                f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
-            ).fetchall()[0]
-            removed += int(count) * (table != "doubts")
+        with self._lock:
+            for table, condition in about.items():
+                (count,) = connection.execute(
+                    f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
+                ).fetchall()[0]
+                removed += int(count) * (table != "doubts")
+            self._rows = None
         return removed
+
+
+class KeptRecords(Records):
+    """Checked records in a folder that ``egretscore keep`` wrote; see :class:`Records`.
+
+    They stay on disk: a question about one person reads that person's few rows and no more.
+    ``problems`` is empty, for what the checks set aside is not kept.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : numbers from 0 to 63, optional
+        Of whom; of everyone when not given.
+    threads, memory, spill
+        As :func:`egretscore.records.database.open_locked` has them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        parts: Collection[int] | None = None,
+        *,
+        threads: int | None = None,
+        memory: int | None = None,
+        spill: Path | None = None,
+    ) -> None:
+        about, policy = kept.read_about(folder)
+        self._folder = folder
+        self._parts = sorted(range(PARTS) if parts is None else parts)
+        self._found: dict[int, RowsOfPart] = {}
+        self._verified: set[int] = set()
+        self._seen_whole = False
+        connection = open_locked(
+            (file.absolute() for file in kept.kept_files(folder, self._parts)), threads, memory, spill
+        )
+        create_accounts(connection)
+        rows = [kept.rows_of_part(folder, part) for part in self._parts]
+        for source, table in enumerate(TABLES, start=1):
+            good = sum(of_part[table] for of_part in rows)
+            named = str(folder / "part-*" / f"{table}.parquet")
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, table, named])
+            connection.execute("INSERT INTO counts VALUES (?, ?, ?, 0, 0)", [source, good, good])
+        super().__init__(connection, parse_policy(policy, origin=str(folder / kept.POLICY)), about["invented"])
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of one's own to the locked database; the first call reads every file through."""
+        with self._lock:
+            if not self._seen_whole:
+                self._verify(self._parts)
+                for table in CHECKED_COLUMNS:
+                    files = [kept.file_of(self._folder, part, table).absolute() for part in self._parts]
+                    create_view(self._connection, table, files)
+                self._seen_whole = True
+        return self._connection.cursor()
+
+    def rows_of(self, subject_id: str) -> PersonRows:
+        """Return what is on file about a person; the first call of each part reads the part's files through."""
+        part = part_of(subject_id)
+        rows = self._found.get(part)
+        if rows is None:
+            with self._lock:
+                self._verify([part])
+                rows = self._found[part] = RowsOfPart(self._folder, part)
+        return rows.of(subject_id)
+
+    def erase(self, subject_id: str) -> int:
+        """Remove every row about a person from the files.
+
+        Returns
+        -------
+        int
+            How many rows were removed.
+        """
+        part = part_of(subject_id)
+        with self._lock:
+            self._verify([part])
+            removed = kept.erase(self._folder, part, subject_id)
+            self._found.pop(part, None)
+        return removed
+
+    def _verify(self, parts: Collection[int]) -> None:
+        kept.verify(self._folder, [part for part in parts if part not in self._verified])
+        self._verified.update(parts)
 
 
 def read_records(
@@ -153,12 +251,12 @@ def read_records(
     Parameters
     ----------
     source : path or mapping
-        A folder of CSV or Parquet files (see ``egretscore.records.folder``), or a
-        mapping of table name to a pandas, polars or Arrow frame. Consents must be
-        there; another table that is not is read as empty.
+        A folder of CSV or Parquet files (see ``egretscore.records.folder``), a folder that
+        ``egretscore keep`` wrote, or a mapping of table name to a pandas, polars or Arrow
+        frame. Consents must be there; another table that is not is read as empty.
     policy : Policy or path, optional
         Whose words the records use: the shipped policy when not given. For records that
-        a loaded engine shall score, pass ``engine.policy``.
+        a loaded engine shall score, pass ``engine.policy``. Kept records have their own.
     threads : int, optional
         How many threads the database uses; all cores when not given.
 
@@ -172,16 +270,33 @@ def read_records(
     RecordsError
         If a file cannot be read at all, or its columns are not those of its table.
     """
-    policy = _as_policy(policy)
     if isinstance(source, Mapping):
-        return _read(_frames_by_table(source), policy, threads, None)
+        return _read(_frames_by_table(source), _as_policy(policy), threads, None)
     if not isinstance(source, str | Path):
         raise ArgumentError(
             "records come from a folder or a mapping",
             value=type(source).__name__,
             expected="a path or a mapping of table name to frame",
         )
-    return _read(files_by_table(source), policy, threads, _invented_mark(Path(source)))
+    if kept.is_kept(Path(source)):
+        records = KeptRecords(Path(source), threads=threads)
+        if policy is not None:
+            check_words(records, _as_policy(policy), "the policy given")
+        return records
+    policy = _as_policy(policy)
+    return _read(files_by_table(source), policy, threads, invented_mark(Path(source)))
+
+
+def check_words(records: Records, policy: Policy, whose: str) -> None:
+    """Raise if the records may hold words that another policy does not know."""
+    for column, words in records.policy.vocabulary.items():
+        unknown = words - policy.vocabulary[column]
+        if unknown:
+            raise RecordsError(
+                f"the records were read under the policy {records.policy.name!r}, whose words for {column} {whose} "
+                f"does not know: {', '.join(sorted(unknown))}",
+                remedy="Read them with read_records(..., policy=engine.policy).",
+            )
 
 
 def read_parts(
@@ -206,7 +321,9 @@ def read_parts(
     threads, memory, spill
         As :func:`egretscore.records.database.open_locked` has them.
     """
-    return _read(files_by_table(folder), policy, threads, _invented_mark(folder), parts, memory, spill)
+    if kept.is_kept(folder):
+        return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
+    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, memory, spill)
 
 
 def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
@@ -296,7 +413,8 @@ def _listed(frames: Mapping[str, Any], name: str) -> tuple[Any, ...]:
     return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
-def _invented_mark(folder: Path) -> Mapping[str, Any] | None:
+def invented_mark(folder: Path) -> Mapping[str, Any] | None:
+    """Return what a folder of records says of itself when they are invented, else None."""
     mark = folder / INVENTED_MARK
     if not mark.is_file():
         return None

@@ -1,0 +1,248 @@
+"""Working through the records of everyone part by part, in bounded memory, into a place of one's own.
+
+People are dealt out into parts (``egretscore.records.parts``). A run takes as many parts at
+once as its memory holds, reads their people's records, and writes each part whole into a
+hidden folder beside the place it is to take. When the last is done, the folder takes its
+place. A run that was stopped, however, leaves its parts; the next run of the same question
+goes on with the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import duckdb
+
+from egretscore.errors import ArgumentError, RecordsError
+from egretscore.records.folder import files_by_table
+from egretscore.records.kept import is_kept, kept_files
+from egretscore.records.parts import PARTS
+from egretscore.records.schema import TABLES
+from egretscore.records.store import Records
+from egretscore.writing import put_in_place, umask, whole_file
+
+SHARE_OF_THE_DATABASE: Final = 0.7
+"""How much of the memory is the database's; the rest is for what is made of its answers."""
+
+SPILL: Final = "spill"
+"""The folder, among the parts of a run, for what does not fit into memory."""
+
+_QUESTION: Final = "question.json"
+_SMALLEST_MEMORY: Final = 256 * 2**20
+# What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
+_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 200, 600, 60
+# Kept records need no checking: what a part takes is its people's vectors and little else.
+_KEPT_ROWS_AT_ONCE: Final = 2_000_000
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    parts : int
+        How many of the parts are done.
+    read : int
+        For how many of the parts the records have been read: most of the work.
+    taken_up : int
+        How many of them an earlier run had done, which is no measure of this one's speed.
+    written : int
+        How many people, or rows, this run has written.
+    """
+
+    parts: int
+    read: int
+    taken_up: int
+    written: int
+
+
+# ------------------------------------------------------------------------------- how much at once
+
+
+def memory_to_use(memory: int | None) -> int:
+    """Return the bytes a run may use: those asked for, or half the machine's.
+
+    Raises
+    ------
+    ArgumentError
+        If they are too few for anything.
+    """
+    if memory is None:
+        return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _SMALLEST_MEMORY)
+    if memory < _SMALLEST_MEMORY:
+        raise ArgumentError(
+            "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 2**20} MiB"
+        )
+    return memory
+
+
+def parts_at_once(folder: Path, memory: int) -> int:
+    """Return how many parts of a folder's records are read at once, as far as the files tell."""
+    if is_kept(folder):
+        rows = sum(_rows(file) for file in kept_files(folder))
+        return min(PARTS, max(1, PARTS * _KEPT_ROWS_AT_ONCE // max(rows, 1)))
+    taken = 0
+    for files in files_by_table(folder).values():
+        for file in files:
+            of_a_row = _BYTES_OF_TEXT_ROW if file.suffix.lower() == ".csv" else _BYTES_OF_TYPED_ROW
+            taken += _rows(file) * of_a_row
+    passes = max(1, -(-taken // memory))
+    return max(1, -(-PARTS // passes))
+
+
+def _rows(file: Path) -> int:
+    """Return how many rows a file has, roughly."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if file.suffix.lower() == ".csv":
+        return file.stat().st_size // _BYTES_OF_A_LINE
+    with suppress(pa.ArrowException, OSError):  # what is wrong with the file, reading it will say
+        return int(parquet.read_metadata(file).num_rows)
+    return 0
+
+
+def groups_of(parts: Sequence[int], at_once: int) -> list[Sequence[int]]:
+    """Cut the parts into groups that are read at once."""
+    return [parts[first : first + at_once] for first in range(0, len(parts), at_once)]
+
+
+def as_memory_allows(
+    groups: Sequence[Sequence[int]], read: Callable[[Sequence[int]], _Read]
+) -> Iterator[tuple[Sequence[int], _Read]]:
+    """Read each group of parts, in halves where it does not fit into the memory.
+
+    Raises
+    ------
+    ArgumentError
+        If one part alone does not fit.
+    """
+    for group in groups:
+        try:
+            found = read(group)
+        except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
+            if not _lacks_memory(error):
+                raise
+            if len(group) == 1:
+                raise ArgumentError(
+                    "the memory does not suffice to check one part of the records",
+                    remedy="Give more with --memory, or fewer --threads.",
+                ) from error
+            yield from as_memory_allows(groups_of(group, len(group) // 2), read)
+        else:
+            yield group, found
+
+
+def _lacks_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def set_aside(records: Records, *, every_table: bool) -> int:
+    """Return how many rows of a group were set aside, those of tables that every group reads whole only once."""
+    return sum(c.quarantined for c in records.counts if every_table or not TABLES[c.table].reaches_others)
+
+
+# ------------------------------------------------------------------------------- where it is written
+
+
+def check_not_among(out: Path, records: Path) -> None:
+    """Raise if what is to be written would come to lie among the records."""
+    if records.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ArgumentError(
+            "what is to be written would come to lie among the records", file=out, remedy="Name a place elsewhere."
+        )
+
+
+def state_of_files(folder: Path) -> list[Any]:
+    """Return what tells whether any file of the records is another than before."""
+    files = kept_files(folder) if is_kept(folder) else [f for files in files_by_table(folder).values() for f in files]
+    state = []
+    for file in files:
+        try:
+            of = file.stat()
+        except OSError as error:
+            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+        state.append([str(file.absolute()), of.st_size, of.st_mtime_ns])
+    return state
+
+
+@contextmanager
+def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> Iterator[tuple[Path, list[int]]]:
+    """Give the hidden folder of the parts, and the parts that no earlier run of this question finished.
+
+    Raises
+    ------
+    ArgumentError
+        If another run is at work there.
+    """
+    names = [part_name(part) for part in range(PARTS)]
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    folder = out.absolute().parent / f".{out.name}.unfinished"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with _alone_in(folder, out):
+        asked = folder / _QUESTION
+        if not asked.is_file() or asked.read_text(encoding="utf-8") != question:
+            _clear(folder, keep=())
+            with whole_file(asked) as scratch:
+                scratch.write_text(question, encoding="utf-8")
+        else:
+            _clear(folder, keep=(_QUESTION, *names))
+        try:
+            yield folder, [part for part in range(PARTS) if not (folder / names[part]).exists()]
+        finally:
+            nothing_to_go_on_with = not any((folder / name).exists() for name in names)
+            shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
+
+
+@contextmanager
+def _alone_in(folder: Path, out: Path) -> Iterator[None]:
+    """Let no other run work in the folder; however this one ends, the system lets go of it."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - not on Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ArgumentError(
+                "another run is writing this", file=out, remedy="Wait for it, or name another place."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(folder: Path, keep: Sequence[str]) -> None:
+    for entry in folder.iterdir():
+        if entry.name in keep:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def take_the_place(folder: Path, out: Path) -> None:
+    """Make the folder of the parts the folder that was to be written."""
+    shutil.rmtree(folder / SPILL, ignore_errors=True)
+    (folder / _QUESTION).unlink()
+    folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
+    earlier = folder.with_name(f".{out.name}.earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
+    put_in_place(folder, out, earlier)
+    shutil.rmtree(earlier, ignore_errors=True)
