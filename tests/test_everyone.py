@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
 import os
@@ -21,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, towns
+from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
 from egretscore import everyone
@@ -66,25 +65,13 @@ def test_the_database_finds_the_same_part(subject_id, parts):
     assert connection.execute("SELECT chosen(?)", [subject_id]).fetchone() == (part_of(subject_id) in (parts or {0}),)
 
 
-BROKEN = st.sampled_from(["", " ", "2026-13-01", "nobody p0", "p1", "true", "\x01", "r" * 200])
-
-
 @given(towns(), engines(), st.data())
 @settings(max_examples=30)
 def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
     """Also where rows are broken: a consent or an objection that cannot be read may name anybody."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name, table in frames(town).items():
-            rows = [["" if v is None else str(v).lower() if v in (True, False) else str(v) for v in row.values()]
-                    for row in table.to_pylist()]  # fmt: skip
-            for row in list(rows):
-                if data.draw(st.integers(0, 3)) == 0:
-                    again = list(row)
-                    again[data.draw(st.integers(0, len(row) - 1))] = data.draw(BROKEN)
-                    rows.append(again)
-            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
+        write_with_broken_rows(data.draw, town, folder)
         whole = es.read_records(folder, policy=engine.policy, threads=1)
         taken = data.draw(st.sets(st.integers(0, PARTS - 1)))
         groups = [taken, set(range(PARTS)) - taken]
@@ -139,24 +126,6 @@ def test_a_benefit_column_says_what_explain_says(town):
         assert {decision.benefit.id: decision.eligible for decision in explained.benefits} == {
             benefit.id: columns[f"benefit_{benefit.id}"][position] for benefit in POLICY.benefits
         }
-
-
-def split(town: Path, out: Path) -> Path:
-    """Write a town's records again, the rows of each table shuffled into several files of both kinds."""
-    out.mkdir()
-    shuffled = np.random.default_rng(7)
-    shutil.copy(town / "invented.json", out)
-    for file in town.glob("*.parquet"):
-        table = parquet.read_table(file)
-        table = table.take(shuffled.permutation(len(table)))
-        (out / file.stem).mkdir()
-        for number, first in enumerate(range(0, len(table), len(table) // 3 + 1)):
-            rows = table[first : first + len(table) // 3 + 1]
-            if number == 0:
-                rows.to_pandas().to_csv(out / file.stem / "0.csv", index=False)
-            else:
-                parquet.write_table(rows, out / file.stem / f"{number}.parquet")
-    return out
 
 
 @pytest.mark.parametrize(("parts", "threads"), [(3, 1), (5, 2), (PARTS, None)])

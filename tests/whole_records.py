@@ -6,14 +6,18 @@ drawn around the as-of date, so that every rule about dates is met from both sid
 
 from __future__ import annotations
 
+import csv
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 import egretscore as es
 from egretscore.features import declare_features
@@ -250,6 +254,43 @@ def read(town: list[Person], **options: Any) -> es.Records:
     records = es.read_records(frames(town), **{"threads": 1, **options})
     assert records.problems == ()
     return records
+
+
+BROKEN = st.sampled_from(["", " ", "2026-13-01", "nobody p0", "p1", "true", "\x01", "r" * 200])
+
+
+def write_with_broken_rows(draw: Any, town: list[Person], folder: Path) -> None:
+    """Write several people's rows into CSV files, some a second time with one cell that may break them."""
+    for name, table in frames(town).items():
+        rows = [
+            ["" if v is None else str(v).lower() if v in (True, False) else str(v) for v in row.values()]
+            for row in table.to_pylist()
+        ]
+        for row in list(rows):
+            if draw(st.integers(0, 3)) == 0:
+                again = list(row)
+                again[draw(st.integers(0, len(row) - 1))] = draw(BROKEN)
+                rows.append(again)
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
+
+
+def split(town: Path, out: Path) -> Path:
+    """Write a town's records again, the rows of each table shuffled into several files of both kinds."""
+    out.mkdir()
+    shuffled = np.random.default_rng(7)
+    shutil.copy(town / "invented.json", out)
+    for file in town.glob("*.parquet"):
+        table = parquet.read_table(file)
+        table = table.take(shuffled.permutation(len(table)))
+        (out / file.stem).mkdir()
+        for number, first in enumerate(range(0, len(table), len(table) // 3 + 1)):
+            rows = table[first : first + len(table) // 3 + 1]
+            if number == 0:
+                rows.to_pandas().to_csv(out / file.stem / "0.csv", index=False)
+            else:
+                parquet.write_table(rows, out / file.stem / f"{number}.parquet")
+    return out
 
 
 # ------------------------------------------------------------------------------- engines

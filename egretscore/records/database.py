@@ -82,7 +82,9 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequenc
     if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would look for other names
         from pyarrow import dataset
 
-        connection.register(name, dataset.dataset([str(file) for file in files], format="parquet"))
+        connection.register("files", dataset.dataset([str(file) for file in files], format="parquet"))
+        connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM files')
+        connection.unregister("files")
         return
     named = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
     connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)')

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
@@ -25,7 +27,6 @@ from egretscore.records.partwise import (
     memory_to_use,
     parts_at_once,
     parts_beside,
-    set_aside,
     state_of_files,
     take_the_place,
 )
@@ -34,6 +35,8 @@ from egretscore.records.store import Records, invented_mark, read_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_ROWS_AT_ONCE: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,12 @@ class Kept:
     ----------
     rows : int
         How many rows of the five tables.
-    set_aside : int or None
-        How many rows were set aside, and so are not kept; None when parts of an earlier run
-        were taken up, whose rows were not read again.
+    set_aside : int
+        How many rows were set aside, and so are not kept.
     """
 
     rows: int
-    set_aside: int | None
+    set_aside: int
 
 
 def keep_records(
@@ -103,30 +105,31 @@ def keep_records(
 
     asked = question()
     with parts_beside(out, asked, kept.part_folder) as (parts, missing):
-        taken_up, rows, left_out = PARTS - len(missing), 0, 0
+        taken_up, rows = PARTS - len(missing), 0
 
-        def read(group: Sequence[int]) -> tuple[Records, Mapping[str, pa.Table]]:
+        def read(group: Sequence[int]) -> Mapping[int, int]:
             share = int(memory * SHARE_OF_THE_DATABASE)
             found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
-            return found, {table: _by_part(found, table) for table in CHECKED_COLUMNS}
+            for table in CHECKED_COLUMNS:
+                _write_table(found, table, {part: _half(parts, part) for part in group})
+            return _set_aside_by_part(found)
 
-        for group, (found, tables) in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
+        for group, set_aside in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
             if question() != asked:
                 raise RecordsError(
                     "the records changed while they were being kept", file=folder, remedy="Keep them again."
                 )
-            left_out += set_aside(found, every_table=group[-1] == missing[-1])
             known = taken_up + missing.index(group[-1]) + 1
-            for part, written in _write(tables, group, parts, threads):
-                rows += written
+            for part in group:
+                kept.finish_part(_half(parts, part), set_aside.get(part, 0))
+                _half(parts, part).rename(parts / kept.part_folder(part))
+                rows += sum(kept.about_part(parts, part).rows[table] for table in TABLES)
                 progress(Progress(taken_up + missing.index(part) + 1, known, taken_up, rows))
-        outcome = Kept(
-            sum(sum(kept.rows_of_part(parts, part).values()) for part in range(PARTS)), None if taken_up else left_out
-        )
+        made = [kept.about_part(parts, part) for part in range(PARTS)]
+        outcome = Kept(sum(part.rows[table] for part in made for table in TABLES), sum(part.set_aside for part in made))
         about = {
             "egretscore": __version__,
             "invented": invented_mark(folder),
-            "set_aside": outcome.set_aside,
             "parts": PARTS,
             "part": WHICH_PART,
         }
@@ -135,33 +138,57 @@ def keep_records(
     return outcome
 
 
-def _by_part(records: Records, table: str) -> pa.Table:
-    """Return the rows of the people of a group with their part, in an order that no file or thread has a say in."""
-    columns = list(CHECKED_COLUMNS[table])
-    identity = TABLES[table].identity if table in TABLES else columns
+def _set_aside_by_part(records: Records) -> Mapping[int, int]:
+    """Return how many rows that may name the people of each part were set aside."""
+    part = sql_part_of("coalesce(subject_id, '')")
+    found = records.connect().execute(
+        f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
+    )
+    return dict(found.fetchall())
+
+
+def _half(folder: Path, part: int) -> Path:
+    """Return the folder in which a part is made."""
+    return folder / f".{kept.part_folder(part)}"
+
+
+def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> None:
+    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in."""
+    identity = TABLES[table].identity if table in TABLES else tuple(CHECKED_COLUMNS[table])
     order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", "subject_id", *identity)))
     part, theirs = sql_part_of("subject_id"), "subject_id IS NOT NULL AND chosen(subject_id)"
     found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
-    return found.to_arrow_table()
+    batches = found.to_arrow_reader(_ROWS_AT_ONCE)
+    nobody = batches.schema.empty_table().drop_columns("part")
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+        kept.write_table(nobody, folder, table)
+    with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
+        written: Future[Any] = writer.submit(int)
+        for number, rows in _by_part(batches):
+            written.result()
+            written = writer.submit(kept.write_table, rows, folders[number], table)
+        written.result()
 
 
-def _write(
-    tables: Mapping[str, pa.Table], group: Sequence[int], folder: Path, threads: int | None
-) -> Iterator[tuple[int, int]]:
-    """Write the parts of a group, and yield each with how many rows it has."""
-    part_of_row = {name: table["part"].to_numpy() for name, table in tables.items()}
-    plain = {name: table.drop_columns("part") for name, table in tables.items()}
+def _by_part(batches: pa.RecordBatchReader) -> Iterator[tuple[int, pa.Table]]:
+    """Cut rows that come in the order of their parts into one table for each part."""
+    import pyarrow as pa
 
-    def write(part: int) -> int:
-        of_part = {}
-        for name, table in plain.items():
-            first, end = part_of_row[name].searchsorted([part, part + 1]).tolist()
-            of_part[name] = table.slice(first, end - first).combine_chunks()
-        kept.write_part(of_part, folder / kept.part_folder(part))
-        return sum(len(of_part[table]) for table in TABLES)
+    def whole(rows: list[pa.RecordBatch]) -> pa.Table:
+        return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        yield from zip(group, pool.map(write, group), strict=True)
+    part, waiting = 0, list[Any]()
+    for batch in batches:
+        parts = batch["part"].to_numpy()
+        for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
+            if waiting and parts[first] != part:
+                yield part, whole(waiting)
+                waiting = []
+            part = int(parts[first])
+            waiting.append(batch.slice(first, end - first))
+    if waiting:
+        yield part, whole(waiting)
 
 
 def _check_place(out: Path, records: Path) -> None:

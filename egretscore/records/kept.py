@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,23 @@ _ABOUT_PART: Final = "part.json"
 # Few enough that one person's rows are read in a millisecond; more made reading everyone's no faster.
 _ROWS_OF_A_GROUP: Final = 8_192
 _AGAIN: Final = "Keep the records again, from those they came from."
+
+
+@dataclass(frozen=True)
+class AboutPart:
+    """What a part says of itself.
+
+    Attributes
+    ----------
+    rows : mapping of table to how many rows it has
+    set_aside : int
+        How many rows that may name its people were set aside when it was kept.
+    sha256 : mapping of table to the hash of its file
+    """
+
+    rows: Mapping[str, int]
+    set_aside: int
+    sha256: Mapping[str, str]
 
 
 def part_folder(part: int) -> str:
@@ -59,19 +77,24 @@ def kept_files(folder: Path, parts: Iterable[int] = range(PARTS)) -> list[Path]:
 # ------------------------------------------------------------------------------- writing
 
 
-def write_part(tables: Mapping[str, pa.Table], folder: Path) -> None:
-    """Write a part, whole or not at all; one that is there is replaced."""
+def write_table(rows: pa.Table, part: Path, table: str) -> None:
+    """Write a table of a part, its rows in the order of subject_id, into the part's folder."""
     from pyarrow import parquet
 
-    with whole_folder(folder, replaces=(_ABOUT_PART, *(f"{table}.parquet" for table in CHECKED_COLUMNS))) as fresh:
-        rows, hashes = {}, {}
-        for table in CHECKED_COLUMNS:
-            file = fresh / f"{table}.parquet"
-            parquet.write_table(tables[table], file, compression="zstd", row_group_size=_ROWS_OF_A_GROUP)
-            rows[table], hashes[table] = len(tables[table]), _sha256(file)
-        (fresh / _ABOUT_PART).write_text(
-            json.dumps({"rows": rows, "sha256": hashes}, indent=2) + "\n", encoding="utf-8"
-        )
+    parquet.write_table(rows, part / f"{table}.parquet", compression="zstd", row_group_size=_ROWS_OF_A_GROUP)
+
+
+def finish_part(part: Path, set_aside: int) -> None:
+    """Write beside the tables of a part what it is: how many rows it has, how many were set aside, and its hashes."""
+    from pyarrow import parquet
+
+    files = {table: part / f"{table}.parquet" for table in CHECKED_COLUMNS}
+    about = AboutPart(
+        rows={table: parquet.read_metadata(file).num_rows for table, file in files.items()},
+        set_aside=set_aside,
+        sha256={table: _sha256(file) for table, file in files.items()},
+    )
+    (part / _ABOUT_PART).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
 
 
 def erase(folder: Path, part: int, subject_id: str) -> int:
@@ -79,12 +102,13 @@ def erase(folder: Path, part: int, subject_id: str) -> int:
     from pyarrow import compute, parquet
 
     before = {table: parquet.read_table(file_of(folder, part, table)) for table in CHECKED_COLUMNS}
-    after = {
-        name: table.filter(compute.not_equal(table["subject_id"], subject_id)).replace_schema_metadata(None)
-        for name, table in before.items()
-    }
+    after = {name: table.filter(compute.not_equal(table["subject_id"], subject_id)) for name, table in before.items()}
     if any(len(after[table]) < len(before[table]) for table in CHECKED_COLUMNS):
-        write_part(after, folder / part_folder(part))
+        names = (_ABOUT_PART, *(f"{table}.parquet" for table in CHECKED_COLUMNS))
+        with whole_folder(folder / part_folder(part), replaces=names) as fresh:
+            for table, rows in after.items():
+                write_table(rows, fresh, table)
+            finish_part(fresh, about_part(folder, part).set_aside)
     return sum(len(before[table]) - len(after[table]) for table in TABLES)
 
 
@@ -154,19 +178,13 @@ def verify(folder: Path, parts: Collection[int]) -> None:
         If one is missing or is not as it was kept.
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(lambda part: _verify_part(folder / part_folder(part)), parts))
+        list(pool.map(lambda part: _verify_part(folder, part), parts))
 
 
-def rows_of_part(folder: Path, part: int) -> Mapping[str, int]:
-    """Return how many rows of each table a part has."""
-    rows: Mapping[str, int] = _about_part(folder / part_folder(part))["rows"]
-    return rows
-
-
-def _verify_part(folder: Path) -> None:
-    hashes = _about_part(folder)["sha256"]
+def _verify_part(folder: Path, part: int) -> None:
+    hashes = about_part(folder, part).sha256
     for table in CHECKED_COLUMNS:
-        file = folder / f"{table}.parquet"
+        file = file_of(folder, part, table)
         try:
             found = _sha256(file)
         except OSError as error:
@@ -175,10 +193,17 @@ def _verify_part(folder: Path) -> None:
             raise RecordsError("the file is not as it was kept", file=file, remedy=_AGAIN)
 
 
-def _about_part(folder: Path) -> Mapping[str, Mapping[str, Any]]:
-    file = folder / _ABOUT_PART
+def about_part(folder: Path, part: int) -> AboutPart:
+    """Return what a part says of itself.
+
+    Raises
+    ------
+    RecordsError
+        If it is missing, or says nothing that can be read.
+    """
+    file = folder / part_folder(part) / _ABOUT_PART
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-        return {"rows": dict(about["rows"]), "sha256": dict(about["sha256"])}
+        return AboutPart(dict(about["rows"]), int(about["set_aside"]), dict(about["sha256"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=_AGAIN) from error

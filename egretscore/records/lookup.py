@@ -91,9 +91,9 @@ class _SortedFile:
 
         metadata = parquet.read_metadata(path)
         position = metadata.schema.names.index("subject_id")
-        bounds = [metadata.row_group(group).column(position).statistics for group in range(metadata.num_row_groups)]
-        filled = [of_group for of_group in bounds if of_group.has_min_max]
-        return cls(path, metadata, tuple(bound.min for bound in filled), tuple(bound.max for bound in filled))
+        groups = range(metadata.num_row_groups if metadata.num_rows else 0)
+        bounds = [metadata.row_group(group).column(position).statistics for group in groups]
+        return cls(path, metadata, tuple(bound.min for bound in bounds), tuple(bound.max for bound in bounds))
 
     def rows_of(self, subject_id: str) -> list[tuple[Any, ...]]:
         from pyarrow import parquet

@@ -36,7 +36,7 @@ SPILL: Final = "spill"
 _QUESTION: Final = "question.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
-_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 200, 600, 60
+_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
 # Kept records need no checking: what a part takes is its people's vectors and little else.
 _KEPT_ROWS_AT_ONCE: Final = 2_000_000
 _Read = TypeVar("_Read")

@@ -194,7 +194,7 @@ class KeptRecords(Records):
             (file.absolute() for file in kept.kept_files(folder, self._parts)), threads, memory, spill
         )
         create_accounts(connection)
-        rows = [kept.rows_of_part(folder, part) for part in self._parts]
+        rows = [kept.about_part(folder, part).rows for part in self._parts]
         for source, table in enumerate(TABLES, start=1):
             good = sum(of_part[table] for of_part in rows)
             named = str(folder / "part-*" / f"{table}.parquet")

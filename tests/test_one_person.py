@@ -1,0 +1,101 @@
+"""One person is explained as they are scored among all: the same query, asked of two databases."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from whole_records import AS_OF, engines, read, towns, write_with_broken_rows
+
+import egretscore as es
+from egretscore.records import small_database
+
+
+def assert_each_is_explained_as_scored(engine: es.Engine, records: es.Records, day) -> None:
+    columns = engine.score_columns(records, day, vectors=True, reasons=True)
+    for position, subject in enumerate(columns["subject_id"].tolist()):
+        explained = engine.explain(records, subject, day)
+        assert explained.status.value == columns["status"][position]
+        assert explained.score == columns["score"].tolist()[position]
+        assert list(explained.vector) == [
+            columns[name].tolist()[position] for name in engine.feature_names if explained.score is not None
+        ]
+        points = {reason.feature.name: reason.points for reason in explained.reasons}
+        for name in engine.feature_names:
+            if explained.score is not None:
+                assert points.get(name, 0) == columns[f"reason_{name}"][position]
+
+
+@given(towns(consented=False), engines(), st.integers(-100, 900))
+def test_one_person_is_explained_as_among_all(town, engine, days):
+    assert_each_is_explained_as_scored(engine, read(town), AS_OF - timedelta(days=days))
+
+
+@given(towns(), engines(), st.data())
+@settings(max_examples=20)
+def test_so_are_those_whose_records_are_in_doubt(town, engine, data):
+    with tempfile.TemporaryDirectory() as scratch:
+        write_with_broken_rows(data.draw, town, Path(scratch))
+        assert_each_is_explained_as_scored(engine, es.read_records(scratch, policy=engine.policy, threads=1), AS_OF)
+
+
+def test_all_of_the_sample_town_are_explained_as_scored(engine, sample):
+    columns = engine.score_columns(sample, "2026-10-31")
+    scores = [engine.explain(sample, subject, "2026-10-31").score for subject in columns["subject_id"].tolist()]
+    assert scores == columns["score"].tolist()
+
+
+def test_of_nobody_on_file_is_nothing_known(engine, sample):
+    for nobody in ("nobody", "zzz", "!", "白鹭", "\ud800"):
+        assert engine.explain(sample, nobody, "2026-10-31").status is es.Status.NOT_CONSENTED
+
+
+def test_many_threads_at_once_hear_what_one_hears(engine, tmp_path):
+    es.keep_records(es.sample_records(), tmp_path / "kept")
+    for source in (es.sample_records(), tmp_path / "kept"):
+        records = es.read_records(source)
+        subjects = engine.score_columns(records, "2026-10-31")["subject_id"].tolist()[::9]
+        asked = subjects * 4
+        fresh = repeat(es.read_records(source))  # so that the threads meet where everyone's rows are laid out
+        with ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(engine.explain, fresh, asked, repeat("2026-10-31")))
+        assert together == [engine.explain(records, subject, "2026-10-31") for subject in subjects] * 4
+
+
+def test_who_is_erased_is_unknown_to_every_thread(engine):
+    records = es.read_records(es.sample_records())
+    subject = records.invented["subject_id"]
+    assert engine.explain(records, subject, "2026-10-31").score is not None
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(engine.explain, records, subject, "2026-10-31") for _ in range(200)]
+        assert records.erase(subject) > 0
+        statuses = {explained.result().status for explained in asking}
+    assert statuses <= {es.Status.SCORED, es.Status.NOT_CONSENTED}
+    assert engine.explain(records, subject, "2026-10-31").status is es.Status.NOT_CONSENTED
+
+
+def test_nothing_of_a_person_stays_in_the_small_database(engine, sample):
+    engine.explain(sample, sample.invented["subject_id"], "2026-10-31")
+    database = small_database._connection()
+    for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        assert database.execute(f'SELECT count(*) FROM "{table}"').fetchone() == (0,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_opens_a_small_database_of_its_own(engine, sample):
+    rows = sample.rows_of(sample.invented["subject_id"])
+    before = small_database.ask(rows, [engine._one_vector_sql], AS_OF)
+    parents = small_database._connection()
+    child = os.fork()
+    if not child:
+        same = small_database.ask(rows, [engine._one_vector_sql], AS_OF) == before
+        os._exit(0 if same and small_database._connection() is not parents else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
