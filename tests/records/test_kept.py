@@ -31,7 +31,7 @@ DAY = "2026-01-01"
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return es.simulate_town(900, tmp_path_factory.mktemp("kept") / "town", seed=5, file_format="parquet")
+    return es.simulate_town(600, tmp_path_factory.mktemp("kept") / "town", seed=5, file_format="parquet")
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +92,9 @@ def test_scores_of_kept_records_are_the_same_bytes(town, kept, tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_a_model_trained_on_kept_records_is_the_same_bytes(town, kept, tmp_path):
-    for records, out in ((town, tmp_path / "a"), (kept, tmp_path / "b")):
+def test_a_model_trained_on_kept_records_is_the_same_bytes(tmp_path):
+    es.keep_records(es.sample_records(), tmp_path / "kept")
+    for records, out in ((es.sample_records(), tmp_path / "a"), (tmp_path / "kept", tmp_path / "b")):
         es.train(es.read_records(records), ["2025-06-01"]).save(out)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
