@@ -109,7 +109,7 @@ def _penalties_in_pandas(frames: Frames, policy: Policy, as_of: pd.Timestamp) ->
         severity=penalties.category.map(severity), fine_yuan=np.floor(penalties.fine_yuan.fillna(0))
     )
     penalties = _aged_in_pandas(penalties, "decided_on", as_of)
-    return penalties[penalties.age_days < penalties.severity.map(retention)]
+    return penalties[penalties.age_days < penalties.severity.map(retention).astype("int64")]
 
 
 def _commitments_in_pandas(frames: Frames, policy: Policy, as_of: pd.Timestamp) -> pd.DataFrame:
@@ -130,7 +130,7 @@ def _commitments_in_pandas(frames: Frames, policy: Policy, as_of: pd.Timestamp) 
         days_ahead=(commitments.due_on - settled_on).dt.days.clip(lower=0),
     )[kept | breached]
     commitments = _aged_in_pandas(commitments, "settled_on", as_of)
-    return commitments[commitments.age_days < commitments.settlement.map(_retention(policy))]
+    return commitments[commitments.age_days < commitments.settlement.map(_retention(policy)).astype("int64")]
 
 
 def _disputed_in_pandas(

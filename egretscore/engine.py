@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlglot import exp
-from sqlglot.expressions import select
+from sqlglot.expressions import Select, select
 
 from egretscore.benefits import decide, opened_by
 from egretscore.dates import as_day
@@ -22,7 +22,7 @@ from egretscore.features import read_vectors, vectors_query, vectors_sql
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.parts import part_of
-from egretscore.records.small_database import ask, small_sql
+from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model
@@ -252,7 +252,8 @@ class Engine:
             raise ArgumentError("subject_id must be a text", value=subject_id)
         day = as_day(as_of)
         self._check_records(records)
-        known, of_person = ask(records.rows_of(subject_id), (self._one_status_sql, self._one_vector_sql), day)
+        rows = records.rows_of(subject_id, self._columns_asked)
+        known, of_person = ask(rows, self._person_sql, day)
         status = Status.NOT_CONSENTED if known is None else Status(known[-1])
         card = self.model.scorecard
         vector: tuple[int, ...] = () if of_person is None else of_person[1:]
@@ -296,12 +297,16 @@ class Engine:
         return vectors_sql(self.model.scorecard.features, self.policy)
 
     @cached_property
-    def _one_vector_sql(self) -> str:
-        return small_sql(vectors_query(self.model.scorecard.features, self.policy))
+    def _person_queries(self) -> tuple[Select, Select]:
+        return status_by_consent(self.policy), vectors_query(self.model.scorecard.features, self.policy)
 
     @cached_property
-    def _one_status_sql(self) -> str:
-        return small_sql(status_by_consent(self.policy))
+    def _person_sql(self) -> tuple[str, ...]:
+        return tuple(map(small_sql, self._person_queries))
+
+    @cached_property
+    def _columns_asked(self) -> frozenset[str]:
+        return columns_in(*self._person_queries)
 
     @cached_property
     def _statuses_sql(self) -> str:

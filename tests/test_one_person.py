@@ -92,10 +92,10 @@ def test_nothing_of_a_person_stays_in_the_small_database(engine, sample):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_opens_a_small_database_of_its_own(engine, sample):
     rows = sample.rows_of(sample.invented["subject_id"])
-    before = small_database.ask(rows, [engine._one_vector_sql], AS_OF)
+    before = small_database.ask(rows, engine._person_sql, AS_OF)
     parents = small_database._connection()
     child = os.fork()
     if not child:
-        same = small_database.ask(rows, [engine._one_vector_sql], AS_OF) == before
+        same = small_database.ask(rows, engine._person_sql, AS_OF) == before
         os._exit(0 if same and small_database._connection() is not parents else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

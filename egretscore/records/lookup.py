@@ -1,9 +1,9 @@
-"""Finding one person's rows among everyone's, in a fraction of a millisecond."""
+"""Finding one person's rows among everyone's, in a fraction of a millisecond or a few."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 PersonRows = Mapping[str, Sequence[tuple[Any, ...]]]
-"""One person's rows of every table of ``CHECKED_COLUMNS``, a day as the number of days since 1970-01-01."""
+"""One person's rows of every table of ``CHECKED_COLUMNS``: a day as the number of days since 1970-01-01, and
+None for what was not asked for."""
 
 
 class RowsInMemory:
@@ -30,13 +31,13 @@ class RowsInMemory:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._tables = {
-            table: _Sorted.of(connection.sql(f'SELECT * FROM "{table}" ORDER BY subject_id').to_arrow_table())
+            table: connection.sql(f'SELECT * FROM "{table}" ORDER BY subject_id').to_arrow_table()
             for table in CHECKED_COLUMNS
         }
 
-    def of(self, subject_id: str) -> PersonRows:
-        """Return a person's rows."""
-        return {name: table.rows_of(subject_id) for name, table in self._tables.items()}
+    def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
+        """Return a person's rows, with the columns of these names."""
+        return {name: _rows_of(subject_id, table, name, columns) for name, table in self._tables.items()}
 
 
 class RowsOfPart:
@@ -52,28 +53,13 @@ class RowsOfPart:
     def __init__(self, folder: Path, part: int) -> None:
         self._files = {table: _SortedFile.of(file_of(folder, part, table)) for table in CHECKED_COLUMNS}
 
-    def of(self, subject_id: str) -> PersonRows:
-        """Return a person's rows."""
-        return {name: file.rows_of(subject_id) for name, file in self._files.items()}
-
-
-@dataclass(frozen=True)
-class _Sorted:
-    """A table in the order of subject_id, its columns as plain values."""
-
-    subjects: pa.ChunkedArray
-    columns: tuple[pa.ChunkedArray, ...]
-
-    @classmethod
-    def of(cls, table: pa.Table) -> _Sorted:
-        return cls(table["subject_id"], tuple(_plain(column) for column in table.columns))
-
-    def rows_of(self, subject_id: str) -> list[tuple[Any, ...]]:
-        first = bisect_left(self.subjects, subject_id, key=_text)
-        end = bisect_right(self.subjects, subject_id, lo=first, key=_text)
-        if first == end:
-            return []
-        return list(zip(*(column.slice(first, end - first).to_pylist() for column in self.columns), strict=True))
+    def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
+        """Return a person's rows, with the columns of these names."""
+        read = {
+            name: file.near(subject_id, [column for column in CHECKED_COLUMNS[name] if column in columns])
+            for name, file in self._files.items()
+        }
+        return {name: [] if near is None else _rows_of(subject_id, near, name, columns) for name, near in read.items()}
 
 
 @dataclass(frozen=True)
@@ -95,14 +81,29 @@ class _SortedFile:
         bounds = [metadata.row_group(group).column(position).statistics for group in groups]
         return cls(path, metadata, tuple(bound.min for bound in bounds), tuple(bound.max for bound in bounds))
 
-    def rows_of(self, subject_id: str) -> list[tuple[Any, ...]]:
+    def near(self, subject_id: str, columns: list[str]) -> pa.Table | None:
+        """Return the few thousand rows among which a person's are, if there are any."""
         from pyarrow import parquet
 
         groups = range(bisect_left(self.lasts, subject_id), bisect_right(self.firsts, subject_id))
         if not groups:
-            return []
+            return None
         with parquet.ParquetFile(self.path, metadata=self.metadata) as file:
-            return _Sorted.of(file.read_row_groups(list(groups), use_threads=False)).rows_of(subject_id)
+            return file.read_row_groups(list(groups), columns=columns, use_threads=False)
+
+
+def _rows_of(subject_id: str, table: pa.Table, name: str, columns: Collection[str]) -> list[tuple[Any, ...]]:
+    """Return a person's rows of a table that is in the order of subject_id, None for the columns not asked for."""
+    subjects = table["subject_id"]
+    first = bisect_left(subjects, subject_id, key=_text)
+    end = bisect_right(subjects, subject_id, lo=first, key=_text)
+    if first == end:
+        return []
+    theirs = (
+        _plain(table[column].slice(first, end - first)).to_pylist() if column in columns else [None] * (end - first)
+        for column in CHECKED_COLUMNS[name]
+    )
+    return list(zip(*theirs, strict=True))
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

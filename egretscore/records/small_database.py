@@ -50,6 +50,11 @@ _IN_SMALL: Final[Mapping[type[exp.Expr], Callable[[Any], exp.Expr]]] = {
 }
 
 
+def columns_in(*queries: exp.Query) -> frozenset[str]:
+    """Return the names of all columns that some queries look at."""
+    return frozenset(column.name for query in queries for column in query.find_all(exp.Column))
+
+
 def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ...] | None]:
     """Return the first row that each of some queries gives on a person's rows, None where it gives none.
 

@@ -30,6 +30,9 @@ from egretscore.records.sources import create_staging, stage_file, stage_frame
 if TYPE_CHECKING:
     import pandas as pd
 
+EVERY_COLUMN: Final = frozenset(column for columns in CHECKED_COLUMNS.values() for column in columns)
+"""The names of all columns."""
+
 INVENTED_MARK: Final = "invented.json"
 """The file by which a folder of records says that they are invented."""
 
@@ -101,13 +104,22 @@ class Records:
         """Return a connection of one's own to the locked database; safe to use from one thread."""
         return self._connection.cursor()
 
-    def rows_of(self, subject_id: str) -> PersonRows:
-        """Return what is on file about a person; the first call lays out a copy of everyone's rows to find it in."""
+    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
+        """Return what is on file about a person.
+
+        The first call lays out a copy of everyone's rows to find theirs in.
+
+        Parameters
+        ----------
+        subject_id : str
+        columns : names of columns, optional
+            Which to read, subject_id among them; the cells of others are None.
+        """
         rows = self._rows
         if rows is None:
             with self._lock:
                 rows = self._rows = self._rows or RowsInMemory(self.connect())
-        return rows.of(subject_id)
+        return rows.of(subject_id, columns)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -213,15 +225,18 @@ class KeptRecords(Records):
                 self._seen_whole = True
         return self._connection.cursor()
 
-    def rows_of(self, subject_id: str) -> PersonRows:
-        """Return what is on file about a person; the first call of each part reads the part's files through."""
+    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
+        """Return what is on file about a person; see :meth:`Records.rows_of`.
+
+        The first call of each part reads the part's files through, to hold them against their hashes.
+        """
         part = part_of(subject_id)
         rows = self._found.get(part)
         if rows is None:
             with self._lock:
                 self._verify([part])
                 rows = self._found[part] = RowsOfPart(self._folder, part)
-        return rows.of(subject_id)
+        return rows.of(subject_id, columns)
 
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from the files.
