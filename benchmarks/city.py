@@ -1,29 +1,40 @@
-"""Scoring a whole invented city, beside the least that reading and grouping its records takes.
+"""Scoring a whole invented city, beside the least that reading and grouping take, and beside pandas and polars.
 
     python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--town DIR] [--json FILE]
 
 For each size a town is invented (or taken from DIR/N, where an earlier run with ``--town DIR`` left
-it), and two processes of their own measure themselves, one after the other, on all cores:
+it). Then processes of their own measure themselves, one after the other, on all cores:
 
 - ``bare aggregation``: DuckDB runs the query for the vectors straight on the Parquet files, checks
   nothing and scores nobody. This bounds what any pipeline on DuckDB can reach.
-- ``egretscore score``: everything: every cell checked, standing, vectors, scores, reasons and
-  benefits, written to parts. Its seconds are split into reading and checking, grouping (standing and
-  vectors), scoring and writing; what is left is loading the model, dealing people out and counting.
+- ``score``: everything: every cell checked, standing, vectors, scores, reasons and benefits, written
+  to parts.
+- ``keep``: every cell checked, and the good rows kept; done once, whatever is asked of them later.
+- ``score kept``: the same as ``score``, of the records that were kept: the same bytes, held against it.
+- ``pandas``, ``polars``: the same vectors as a good analyst would make them (``peers.py``), held
+  against ours, LightGBM's prediction and contributions from the same model's own trees (``pandas``:
+  ``pred_contrib``; ``polars``: ``shap.TreeExplainer``), written to Parquet. They check nothing.
+- ``pandas, plain``: likewise with a plain LightGBM of 400 trees of 31 leaves, trained on the smallest
+  town: what an analyst has today. Its AUC and ours, on a later date, are printed.
+
+Contributions take so long that they are measured on at most ``--explained`` people, and the seconds for
+all are in proportion; they are marked ``~``. The seconds of a run are split into its stages. Peers are
+left out above ``--peers-up-to`` residents, where pandas no longer fits into the memory.
 
 Wall and CPU seconds are those of the work, without starting Python; peak resident memory is that of
-the process. All files are read through before, so that neither waits for the disk. The town is
+the process. All files are read through before, so that nobody waits for the disk. The town is
 invented: the figures are of speed and of nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import resource
-import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -34,16 +45,30 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import lightgbm
+import numpy as np
+import pandas as pd
+import peers
+from numpy.typing import NDArray
+from pyarrow import parquet
 
-from egretscore import everyone, load_engine, simulate_town
+from egretscore import everyone, keep_records, load_engine, read_records, simulate_town
 from egretscore.cli import memory_size
 from egretscore.engine import Engine
-from egretscore.features import vectors_sql
+from egretscore.features.query import vectors_query
+from egretscore.records import keeping
+from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
+from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import read_parts
+from egretscore.scoring.scored import PartScorer
+from egretscore.shipped import shipped_model
 
 AS_OF = date(2026, 1, 1)
 SEED = 3
+
+
+HEAD = f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
 
 
 @dataclass(frozen=True)
@@ -59,62 +84,226 @@ class Measured:
     stages: dict[str, float] = field(default_factory=dict)
 
 
-def bare_aggregation(town: Path, _: Path, __: int | None) -> dict[str, float]:
-    """Run the query for the vectors on the files as they are, and hold the answer as Arrow."""
-    engine = load_engine()
-    connection = duckdb.connect()
-    connection.execute("SET enable_progress_bar = false")
-    for table, files in files_by_table(town).items():
-        connection.read_parquet([str(file) for file in files]).create_view(table)
-    connection.execute('CREATE TABLE doubts ("table" VARCHAR, record_id VARCHAR, subject_id VARCHAR, since DATE)')
-    connection.sql(
-        vectors_sql(engine.model.scorecard.features, engine.policy), params={"as_of": AS_OF}
-    ).to_arrow_table()
-    return {}
+@dataclass(frozen=True)
+class Task:
+    """What a process works on.
+
+    Attributes
+    ----------
+    town, kept : Path
+        The records as they were invented, and as ``keep`` kept them.
+    out : Path
+        A folder for what the process writes.
+    memory : int or None
+    plain : Path
+        The plain LightGBM.
+    explained : int
+        The most people for whom a peer computes contributions.
+    """
+
+    town: Path
+    kept: Path
+    out: Path
+    memory: int | None
+    plain: Path
+    explained: int
 
 
-def egretscore_score(town: Path, out: Path, memory: int | None) -> dict[str, float]:
-    """Score the town into parts, and return the seconds of each stage."""
-    stages: dict[str, float] = {}
+class Stages(dict[str, float]):
+    """The seconds of each stage of a run."""
 
-    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, its seconds added up under the name of a stage."""
+
         def run(*arguments: Any, **options: Any) -> Any:
             start = time.perf_counter()
             try:
                 return function(*arguments, **options)
             finally:
-                stages[stage] = stages.get(stage, 0.0) + time.perf_counter() - start
+                self[stage] = self.get(stage, 0.0) + time.perf_counter() - start
 
         return run
 
-    vars(everyone)["read_parts"] = timed("read and check", read_parts)
-    Engine._people = timed("group", Engine._people)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
-    Engine._columns_of = timed("score", Engine._columns_of)  # type: ignore[method-assign]  # noqa: SLF001
-    vars(everyone)["_write_part"] = timed("write", vars(everyone)["_write_part"])
-    everyone.score_everyone(load_engine(), town, AS_OF, out, reasons=True, benefits=True, memory=memory)
+
+def bare_aggregation(task: Task) -> Stages:
+    """Run the query for the vectors on the files as they are, and hold the answer as Arrow."""
+    engine = load_engine()
+    connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")
+    for table, files in files_by_table(task.town).items():
+        connection.read_parquet([str(file) for file in files]).create_view(table)
+    create_table(connection, "doubts", CHECKED_COLUMNS["doubts"])
+    query = vectors_query(engine.model.scorecard.features, engine.policy).sql("duckdb")
+    connection.sql(query, params={"as_of": AS_OF}).to_arrow_table()
+    return Stages()
+
+
+def score(task: Task) -> Stages:
+    """Score the town into parts."""
+    return _score(task.town, task.out / "scores", task.memory)
+
+
+def score_kept(task: Task) -> Stages:
+    """Score the kept records of the town into parts."""
+    return _score(task.kept, task.out / "scores of kept", task.memory)
+
+
+def _score(records: Path, out: Path, memory: int | None) -> Stages:
+    stages = Stages()
+    vars(everyone)["read_parts"] = stages.timed("read and check", read_parts)
+    Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
+    PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
+    parquet.write_table = stages.timed("write", parquet.write_table)
+    everyone.score_everyone(load_engine(), records, AS_OF, out, reasons=True, benefits=True, memory=memory)
     return stages
 
 
-WAYS: dict[str, Callable[[Path, Path, int | None], dict[str, float]]] = {
+def keep(task: Task) -> Stages:
+    """Keep the town's records."""
+    stages = Stages()
+    vars(keeping)["read_parts"] = stages.timed("read and check", read_parts)
+    vars(keeping)["_write_table"] = stages.timed("sort and write", vars(keeping)["_write_table"])
+    keep_records(task.town, task.kept, memory=task.memory)
+    return stages
+
+
+def in_pandas(task: Task) -> Stages:
+    """Score the town with pandas and the model's own trees."""
+    return _in_pandas(task, shipped_model() / "model.txt")
+
+
+def in_pandas_plain(task: Task) -> Stages:
+    """Score the town with pandas and a plain LightGBM."""
+    return _in_pandas(task, task.plain)
+
+
+def _in_pandas(task: Task, model: Path) -> Stages:
+    stages, engine = Stages(), load_engine()
+    frames = stages.timed("read", peers.read_pandas)(files_by_table(task.town))
+    features = engine.model.scorecard.features
+    vectors = stages.timed("group", peers.pandas_vectors)(frames, features, engine.policy, AS_OF)
+    booster = lightgbm.Booster(model_file=str(model))
+    explain = lambda rows: booster.predict(rows, pred_contrib=True)  # noqa: E731 - named as the other peer's is
+    _predict(task, stages, booster, explain, vectors.index.to_numpy(), vectors.to_numpy())
+    return stages
+
+
+def in_polars(task: Task) -> Stages:
+    """Score the town with polars, the model's own trees and shap."""
+    import shap
+
+    stages, engine = Stages(), load_engine()
+    features = engine.model.scorecard.features
+    scan = peers.scan_polars(files_by_table(task.town))
+    vectors = stages.timed("read and group", peers.polars_vectors)(scan, features, engine.policy, AS_OF)
+    booster = lightgbm.Booster(model_file=str(shipped_model() / "model.txt"))
+    explainer = shap.TreeExplainer(booster)
+    warnings.filterwarnings("ignore", "LightGBM binary classifier")  # shap's word on a change of its own
+    _predict(
+        task,
+        stages,
+        booster,
+        explainer.shap_values,
+        vectors["subject_id"].to_numpy(),
+        vectors.drop("subject_id").to_numpy(),
+    )
+    return stages
+
+
+def _predict(
+    task: Task,
+    stages: Stages,
+    booster: lightgbm.Booster,
+    explain: Callable[[Any], Any],
+    subject_ids: NDArray[Any],
+    vectors: NDArray[Any],
+) -> None:
+    """Predict, explain some and write, as the peers do."""
+    raw = stages.timed("predict", booster.predict)(vectors, raw_score=True)
+    some = vectors[: task.explained]
+    contributions = stages.timed("explain", explain)(some)
+    if len(some) < len(vectors):
+        stages["~ explain the rest"] = stages["explain"] * (len(vectors) / len(some) - 1)
+    names = load_engine().feature_names
+    table = pd.DataFrame({"subject_id": subject_ids, "raw": raw})
+    filled = np.resize(contributions[:, : len(names)], (len(vectors), len(names)))
+    table = pd.concat([table, pd.DataFrame(filled, columns=[f"contribution_{name}" for name in names])], axis=1)
+    stages.timed("write", table.to_parquet)(task.out / "peer.parquet")
+    np.savez(task.out / "peer.npz", subject_ids=subject_ids.astype(str), vectors=vectors, raw=raw)
+
+
+WAYS: dict[str, Callable[[Task], Stages]] = {
     "bare aggregation": bare_aggregation,
-    "egretscore score": egretscore_score,
+    "score": score,
+    "keep": keep,
+    "score kept": score_kept,
+    "pandas": in_pandas,
+    "polars": in_polars,
+    "pandas, plain": in_pandas_plain,
 }
+PEERS = ("pandas", "polars", "pandas, plain")
 
 
-def measure(what: str, residents: int, rows: int, town: Path, out: Path, memory: int | None) -> Measured:
+def measure(what: str, residents: int, rows: int, task: Task) -> Measured:
     """Do the work in this process, which has done nothing before."""
     start, cpu = time.perf_counter(), time.process_time()
-    stages = WAYS[what](town, out, memory)
+    stages = WAYS[what](task)
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    wall += sum(seconds for stage, seconds in stages.items() if stage.startswith("~"))
     rounded = {stage: round(seconds, 2) for stage, seconds in stages.items()}
-    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(peak), rounded)
+    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(_peak_mib()), rounded)
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux's rusage begins with the peak of the process that started this one
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
+        return int(fields["VmHWM"].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def alone(*arguments: Any) -> Measured:
     """Measure in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(measure, *arguments).result()
+
+
+def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
+    """Hold a peer's vectors, and what the model's own trees say of them, against ours."""
+    with np.load(task.out / "peer.npz") as peer:
+        same = np.array_equal(peer["subject_ids"], vectors.index.to_numpy().astype(str))
+        same = same and np.array_equal(peer["vectors"], vectors.to_numpy())
+        if same_model:
+            raw = load_engine().model.scorecard.log_odds.totals(vectors.to_numpy())
+            same = same and np.allclose(peer["raw"], raw)
+    if not same:
+        raise SystemExit("the peer's vectors or raw scores are not ours")
+
+
+def plain_lightgbm(town: Path, file: Path) -> str:
+    """Train what an analyst has today, and say how well it and our model order people of a later date."""
+    from sklearn.metrics import roc_auc_score
+
+    from egretscore.scoring.snapshots import take_snapshots
+
+    engine, records = load_engine(), read_records(town)
+    learnt, later = (
+        take_snapshots(records, engine.model.scorecard.features, engine.policy, [day], 365)
+        for day in (date(2024, 9, 1), date(2025, 10, 1))
+    )
+
+    def rows(of: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        outcome = np.repeat([1, 0], len(of))
+        return np.tile(of.vectors, (2, 1)), outcome, np.concatenate([of.kept, 1 - of.kept])
+
+    vectors, outcome, weight = rows(learnt)
+    options = {"objective": "binary", "num_leaves": 31, "learning_rate": 0.02, "verbose": -1}
+    booster = lightgbm.train(options, lightgbm.Dataset(vectors, outcome, weight=weight), 400)
+    booster.save_model(str(file))
+    vectors, outcome, weight = rows(later)
+    plain = roc_auc_score(outcome, booster.predict(vectors), sample_weight=weight)
+    ours = roc_auc_score(outcome, engine.model.scorecard.scores(vectors), sample_weight=weight)
+    return f"AUC on a later date of this invented town: plain LightGBM {plain:.4f}, ours in whole points {ours:.4f}"
 
 
 @contextmanager
@@ -136,32 +325,70 @@ def line(result: Measured) -> str:
     )
 
 
+def compared(of: dict[str, Measured]) -> Iterator[str]:
+    """Yield how the ways compare."""
+    ours = of["score kept"]
+    for way in ("score", "score kept"):
+        yield f"{way}: {of[way].wall_seconds / of['bare aggregation'].wall_seconds:.1f} times the bare aggregation"
+    for way in PEERS:
+        if way in of:
+            faster, larger = of[way].wall_seconds / ours.wall_seconds, of[way].peak_mib / ours.peak_mib
+            yield f"{way}: {faster:.1f} times the seconds and {larger:.1f} times the memory of score kept"
+
+
+def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options: argparse.Namespace) -> list[Measured]:
+    """Measure every way on one town, and hold what they say against one another."""
+    for file in (file for files in files_by_table(town).values() for file in files):
+        file.read_bytes()
+    rows = sum(
+        duckdb.read_parquet([str(file) for file in files]).count("*").fetchall()[0][0]
+        for files in files_by_table(town).values()
+    )
+    out = scratch / str(residents)
+    out.mkdir()
+    task = Task(town, out / "kept", out, options.memory, plain, options.explained)
+    of: dict[str, Measured] = {}
+    vectors = None
+    for what in WAYS:
+        if what in PEERS and residents > options.peers_up_to:
+            continue
+        of[what] = alone(what, residents, rows, task)
+        print(line(of[what]), flush=True)
+        if what in PEERS:
+            vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
+            check_peer(task, vectors, same_model=what != "pandas, plain")
+    files = sorted(file.name for file in (out / "scores").iterdir())
+    if filecmp.cmpfiles(out / "scores", out / "scores of kept", files, shallow=False)[0] != files:
+        raise SystemExit("the scores of the records and of the kept ones differ")
+    for said in compared(of):
+        print(f"{'':25}{said}", flush=True)
+    return list(of.values())
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--residents", nargs="+", type=int, default=[43_000, 430_000], metavar="N")
     parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="for score (default: half of the machine's)")
+    parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="the most people a peer explains")
+    parser.add_argument("--peers-up-to", type=int, default=430_000, metavar="N", help="no peers of larger towns")
     parser.add_argument("--town", type=Path, metavar="DIR", help="keep the towns there, or take them from there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     options = parser.parse_args()
-    results = []
-    print(f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s")
+    results: list[Measured] = []
     with towns(options.town) as folder, tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
+        plain = Path(scratch) / "plain.txt"
         for residents in options.residents:
             town = folder / str(residents)
             if not town.is_dir():
                 simulate_town(residents, town, seed=SEED, file_format="parquet")
-            for file in (file for files in files_by_table(town).values() for file in files):
-                file.read_bytes()
-            rows = sum(
-                duckdb.read_parquet([str(file) for file in files]).count("*").fetchall()[0][0]
-                for files in files_by_table(town).values()
-            )
-            for what in WAYS:
-                results.append(alone(what, residents, rows, town, Path(scratch) / str(residents), options.memory))
-                print(line(results[-1]), flush=True)
-            bare, ours = results[-2:]
-            print(f"{'':25}{ours.wall_seconds / bare.wall_seconds:.1f} times the bare aggregation", flush=True)
+            if not results:
+                if residents <= options.peers_up_to:
+                    print(plain_lightgbm(town, plain), flush=True)
+                print(
+                    f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
+                )
+            results += measure_town(residents, town, plain, Path(scratch), options)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from egretscore.features import Aggregate, Feature
 from egretscore.policy import Policy, WeightSteps
-from egretscore.standing import Settlement
+from egretscore.status import Settlement
 
 Frames = Mapping[str, Any]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from egretscore.scoring.training import train
     from egretscore.shipped import sample_records
     from egretscore.simulate import simulate_town
-    from egretscore.standing import Status
+    from egretscore.status import Status
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _HOMES = {
     "RecordsError": "errors",
     "Report": "audit",
     "ScoreTableClassifier": "scoring.estimator",
-    "Status": "standing",
+    "Status": "status",
     "TrainingError": "errors",
     "keep_records": "records.keeping",
     "load_engine": "engine",

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlglot import exp
-from sqlglot.expressions import Select, select
+from sqlglot.expressions import Select
 
-from egretscore.benefits import decide, opened_by
+from egretscore.benefits import decide
 from egretscore.dates import as_day
-from egretscore.errors import ArgumentError, RecordsError
+from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
-from egretscore.features import read_vectors, vectors_query, vectors_sql
+from egretscore.features.query import everyone_query, vectors_query
 from egretscore.policy import Policy
 from egretscore.records import Records
-from egretscore.records.parts import part_of
+from egretscore.records.parts import sql_part_of
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
 from egretscore.scoring.bundle import Model, read_bundle
+from egretscore.scoring.scored import ColumnsAsked, scored_columns
 from egretscore.shipped import shipped_model
-from egretscore.standing import Status, everyone_on_file, status_by_consent
+from egretscore.standing import status_by_consent
+from egretscore.status import Status
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def load_engine(folder: str | Path | None = None) -> Engine:
@@ -51,32 +53,6 @@ def load_engine(folder: str | Path | None = None) -> Engine:
         If a file is missing or altered, or the format is unknown.
     """
     return Engine(read_bundle(shipped_model() if folder is None else folder))
-
-
-@dataclass(frozen=True)
-class _People:
-    """People on file as of a date, and what is known of them.
-
-    Attributes
-    ----------
-    subject_ids : ndarray of str, shape (n,), ascending
-    statuses : ndarray of str, shape (n,)
-    vectors : ndarray of int32, shape (n_scored, n_features)
-        Of those who may be scored, in the same order.
-    """
-
-    subject_ids: NDArray[np.object_]
-    statuses: NDArray[np.object_]
-    vectors: NDArray[np.int32]
-
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Who may be scored, shape (n,)."""
-        may: NDArray[np.bool_] = self.statuses == Status.SCORED.value
-        return may
-
-    def __getitem__(self, chosen: NDArray[np.bool_]) -> _People:
-        return _People(self.subject_ids[chosen], self.statuses[chosen], self.vectors[chosen[self.scored]])
 
 
 class Engine:
@@ -130,8 +106,10 @@ class Engine:
         """
         import pandas as pd
 
-        subject_ids, vectors = self._read_vectors(records, as_of)
-        return pd.DataFrame(vectors, index=pd.Index(subject_ids, name="subject_id"), columns=list(self.feature_names))
+        people = self._people(records, as_of)
+        scored = people.filter(people["status"].to_numpy() == Status.SCORED.value)
+        vectors = {name: scored[name].to_numpy().astype(np.int32) for name in self.feature_names}
+        return pd.DataFrame(vectors, index=pd.Index(_texts(scored["subject_id"]), name="subject_id"))
 
     def score(self, records: Records, as_of: date | str, *, reasons: bool = False) -> pd.DataFrame:
         """Score everyone on file who may be scored on a date.
@@ -151,7 +129,11 @@ class Engine:
         import pandas as pd
 
         columns = self.score_columns(records, as_of, reasons=reasons)
-        integers = {name: pd.array(values, dtype="Int64") for name, values in columns.items() if _is_masked(values)}
+        integers = {
+            name: pd.array(values, dtype="Int64")
+            for name, values in columns.items()
+            if isinstance(values, np.ma.MaskedArray)
+        }
         return pd.DataFrame({**columns, **integers})
 
     def score_columns(
@@ -176,63 +158,40 @@ class Engine:
         benefits : bool
             Add one column ``benefit_<id>`` of true and false for each convenience.
         """
+        asked = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
         people = self._people(records, as_of)
-        return self._columns_of(people, vectors=vectors, reasons=reasons, benefits=benefits)
+        columns = scored_columns(people, self.model.scorecard, self.policy, asked)
+        return {**columns, **{name: _texts(people[name]) for name in ("subject_id", "status")}}
 
-    def score_columns_by_part(
-        self, records: Records, as_of: date | str, parts: Sequence[int], **columns: bool
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Return some parts of everyone (see ``egretscore.records.parts``), one after the other, and their columns.
-
-        The records are read at once, the columns of a part made when it is its turn.
+    def people_by_part(self, records: Records, as_of: date | str, parts: Sequence[int]) -> Iterator[pa.Table]:
+        """Return the people of some parts of everyone (see ``egretscore.records.parts``), one part after the other.
 
         Parameters
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
-        parts : numbers from 0 to 63
-        columns : bool
-            ``vectors``, ``reasons``, ``benefits``: as :meth:`score_columns` has them.
+        parts : numbers from 0 to 63, ascending
+
+        Returns
+        -------
+        iterator of Table
+            subject_id, status and the vector: what :class:`egretscore.scoring.scored.PartScorer` scores.
         """
-        people = self._people(records, as_of)
-        of_person = np.array([part_of(subject_id) for subject_id in people.subject_ids], dtype=np.int16)
-        return ((part, self._columns_of(people[of_person == part], **columns)) for part in parts)
+        part = sql_part_of("subject_id")
+        found = self._ask(
+            records, f"SELECT *, {part} AS part FROM ({self._everyone_sql}) ORDER BY part, subject_id", as_of
+        )
+        ends = np.searchsorted(found["part"].to_numpy(), parts, side="right").tolist()
+        people = found.drop_columns("part")
+        return (people[first:end] for first, end in pairwise([0, *ends]))
 
-    def _people(self, records: Records, as_of: date | str) -> _People:
-        """Return everyone on file with their status, and the vectors of those who may be scored."""
-        scored_ids, vectors = self._read_vectors(records, as_of)
-        status_of = records.connect().execute(self._statuses_sql, {"as_of": as_day(as_of)}).fetchnumpy()
-        subject_ids, statuses = (np.asarray(status_of[name], dtype=object) for name in ("subject_id", "status"))
-        people = _People(subject_ids, statuses, vectors)
-        if not np.array_equal(subject_ids[people.scored], scored_ids):
-            raise RecordsError("the records changed while they were being scored", remedy="Score them again.")
-        return people
+    def _people(self, records: Records, as_of: date | str) -> pa.Table:
+        """Return everyone on file in the order of subject_id: their status and, of those who are scored, the vector."""
+        return self._ask(records, f"{self._everyone_sql} ORDER BY subject_id", as_of)
 
-    def _columns_of(
-        self, people: _People, *, vectors: bool = False, reasons: bool = False, benefits: bool = False
-    ) -> dict[str, Any]:
-        card, scored = self.model.scorecard, people.scored
-        scores = card.scores(people.vectors)
-        grades = np.full(len(scored), None, dtype=object)
-        grades[scored] = self._grades(scores)
-        columns = {
-            "subject_id": people.subject_ids,
-            "status": people.statuses,
-            "score": _spread(scores, scored),
-            "grade": grades,
-        }
-        if vectors:
-            for name, values in zip(self.feature_names, people.vectors.T, strict=True):
-                columns[name] = _spread(values, scored)
-        if reasons:
-            for name, points in zip(self.feature_names, card.reasons(people.vectors).T, strict=True):
-                columns[f"reason_{name}"] = _spread(points, scored)
-        if benefits:
-            for benefit in self.policy.benefits:
-                granted = np.zeros(len(scored), dtype=bool)
-                granted[scored] = opened_by(benefit, scores)
-                columns[f"benefit_{benefit.id}"] = granted
-        return columns
+    def _ask(self, records: Records, sql: str, as_of: date | str) -> pa.Table:
+        self._check_records(records)
+        return records.connect().sql(sql, params={"as_of": as_day(as_of)}).to_arrow_table()
 
     def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:
         """Explain one person's score on a date, to the last point.
@@ -276,10 +235,6 @@ class Engine:
             vector=vector,
         )
 
-    def _read_vectors(self, records: Records, as_of: date | str) -> tuple[NDArray[np.object_], NDArray[np.int32]]:
-        self._check_records(records)
-        return read_vectors(records.connect(), self._vectors_sql, as_day(as_of))
-
     def _check_records(self, records: Records) -> None:
         if not isinstance(records, Records):
             raise ArgumentError(
@@ -287,14 +242,9 @@ class Engine:
             )
         check_words(records, self.policy, "the model")
 
-    def _grades(self, scores: NDArray[np.int64]) -> NDArray[np.object_]:
-        ascending = sorted(self.policy.grades, key=lambda grade: grade.min_score)
-        position = np.searchsorted([grade.min_score for grade in ascending], scores, side="right") - 1
-        return np.array([grade.id for grade in ascending], dtype=object)[position]
-
     @cached_property
-    def _vectors_sql(self) -> str:
-        return vectors_sql(self.model.scorecard.features, self.policy)
+    def _everyone_sql(self) -> str:
+        return everyone_query(self.model.scorecard.features, self.policy).sql("duckdb")
 
     @cached_property
     def _person_queries(self) -> tuple[Select, Select]:
@@ -308,28 +258,8 @@ class Engine:
     def _columns_asked(self) -> frozenset[str]:
         return columns_in(*self._person_queries)
 
-    @cached_property
-    def _statuses_sql(self) -> str:
-        status = exp.func("COALESCE", exp.column("status"), exp.Literal.string(Status.NOT_CONSENTED.value))
-        return (
-            select("everyone.subject_id", status.as_("status"))
-            .from_(everyone_on_file().subquery("everyone"))
-            .join(
-                status_by_consent(self.policy).subquery("people"),
-                on="everyone.subject_id = people.subject_id",
-                join_type="left",
-            )
-            .order_by("everyone.subject_id")
-            .sql("duckdb")
-        )
 
-
-def _spread(values: NDArray[np.int64], where: NDArray[np.bool_]) -> np.ma.MaskedArray[Any, Any]:
-    """Return the values at their places, all other places masked."""
-    spread = np.zeros(len(where), dtype=np.int64)
-    spread[where] = values
-    return np.ma.MaskedArray(spread, mask=~where)
-
-
-def _is_masked(values: Any) -> bool:
-    return isinstance(values, np.ma.MaskedArray)
+def _texts(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    texts = np.empty(len(column), dtype=object)
+    texts[:] = column.to_pylist()
+    return texts

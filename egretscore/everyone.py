@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 
@@ -23,6 +23,7 @@ from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import create_view, open_locked
+from egretscore.records.kept import is_kept
 from egretscore.records.parts import PARTS, WHICH_PART
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
@@ -32,6 +33,7 @@ from egretscore.records.partwise import (
     check_not_among,
     groups_of,
     memory_to_use,
+    one_ahead,
     parts_at_once,
     parts_beside,
     set_aside,
@@ -39,13 +41,13 @@ from egretscore.records.partwise import (
     take_the_place,
 )
 from egretscore.records.store import Records, read_parts
+from egretscore.scoring.scored import METADATA, ColumnsAsked, PartScorer
 from egretscore.writing import check_no_folder, check_replaceable, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ABOUT: Final = "scores.json"
-_METADATA: Final = b"egretscore"
 _ROWS_AT_ONCE: Final = 65_536
 
 
@@ -122,30 +124,32 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     folder, out, day = Path(records), Path(out), as_day(as_of)
     memory = memory_to_use(memory)
     _check_place(out, folder)
-    columns = {"vectors": vectors, "reasons": reasons, "benefits": benefits}
+    columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
     def question() -> str:
-        asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **columns}
+        asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
         return json.dumps({**asked, "files": state_of_files(folder)})
 
     asked = question()
     with parts_beside(out, asked, part_file) as (parts, missing):
         taken_up, left_out, written = PARTS - len(missing), 0, 0
 
-        def read(group: Sequence[int]) -> tuple[Records, Iterator[tuple[int, dict[str, Any]]]]:
+        def read(group: Sequence[int]) -> tuple[Records, Iterator[pa.Table]]:
             share = int(memory * SHARE_OF_THE_DATABASE)
             found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=parts / SPILL)
-            return found, engine.score_columns_by_part(found, day, group, **columns)
+            return found, engine.people_by_part(found, day, group)
 
-        for group, (found, by_part) in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
+        groups = as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read)
+        for group, (found, by_part) in one_ahead(groups) if is_kept(folder) else groups:
             if question() != asked:
                 raise RecordsError(
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
             left_out += set_aside(found, every_table=group[-1] == missing[-1])
-            for part, values in by_part:
-                _write_part(engine, values, day, found.invented is not None, parts / part_file(part))
-                written += len(values["subject_id"])
+            scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
+            for part, people in zip(group, by_part, strict=True):
+                scorer.write(people, parts / part_file(part))
+                written += len(people)
                 done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                 progress(Progress(done, known, taken_up, written))
         outcome = Outcome(*_counted(parts), None if taken_up else left_out)
@@ -157,32 +161,15 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     return outcome
 
 
-# ------------------------------------------------------------------------------- what a part holds
-
-
-def _write_part(engine: Engine, columns: Mapping[str, Any], day: date, invented: bool, file: Path) -> None:
-    from pyarrow import parquet
-
+def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: bool) -> PartScorer:
+    """Return what writes the parts of a question."""
     about = {
         "as_of": day.isoformat(),
         "model": engine.name,
         "model_sha256": engine.sha256,
         "invented": engine.model.invented or invented,
     }
-    table = _as_arrow(columns).replace_schema_metadata({_METADATA: json.dumps(about, ensure_ascii=False)})
-    with whole_file(file) as scratch:
-        parquet.write_table(table, scratch, compression="zstd")
-
-
-def _as_arrow(columns: Mapping[str, Any]) -> pa.Table:
-    import pyarrow as pa
-
-    def column(values: Any) -> Any:
-        if hasattr(values, "mask"):  # older pyarrow takes no notice of a mask unless it is handed over
-            return pa.array(values.data, pa.int32(), mask=values.mask)
-        return pa.array(values, pa.string() if values.dtype == object else None)
-
-    return pa.table({name: column(values) for name, values in columns.items()})
+    return PartScorer(engine.model.scorecard, engine.policy, columns, about)
 
 
 def _counted(parts: Path) -> tuple[int, int]:
@@ -252,7 +239,7 @@ def _of_one_size(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterat
 def _write_about(parts: Path, outcome: Outcome) -> None:
     from pyarrow import parquet
 
-    of_every_part = json.loads(parquet.read_schema(parts / part_file(0)).metadata[_METADATA])
+    of_every_part = json.loads(parquet.read_schema(parts / part_file(0)).metadata[METADATA])
     about = {
         **of_every_part,
         "people": outcome.people,

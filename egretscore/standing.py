@@ -19,32 +19,12 @@ What the queries hold (the promises of the design):
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlglot import exp
 from sqlglot.expressions import Select, case, column, condition, select
 
 from egretscore.policy import Policy
 from egretscore.records.schema import COMES_ON_FILE
-
-
-class Status(StrEnum):
-    """Whether a person is scored, and if not, why."""
-
-    SCORED = "scored"
-    NOT_CONSENTED = "not_consented"
-    WITHDRAWN = "withdrawn"
-    NOT_ADULT = "not_adult"
-
-
-class Settlement(StrEnum):
-    """How a commitment stands on a date, from best to worst. Open ones do not stand at all."""
-
-    KEPT = "kept"
-    LATE = "late"
-    PARTLY = "partly"
-    OVERDUE = "overdue"
-    UNFULFILLED = "unfulfilled"
+from egretscore.status import Settlement, Status
 
 
 def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:

@@ -13,7 +13,7 @@ from egretscore.explanation.reasons import Reason, main_reasons
 from egretscore.explanation.texts import texts
 from egretscore.features import Feature
 from egretscore.policy import Policy
-from egretscore.standing import Status
+from egretscore.status import Status
 
 if TYPE_CHECKING:
     import shap

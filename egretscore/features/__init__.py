@@ -9,21 +9,9 @@ from egretscore.features.civic_points import civic_point_features
 from egretscore.features.commitments import commitment_features
 from egretscore.features.declaration import Aggregate, Feature, Prior
 from egretscore.features.penalties import penalty_features
-from egretscore.features.query import SOURCES, source_query, vectors_query
-from egretscore.features.vectors import read_vectors, vectors_sql
 from egretscore.policy import Policy
 
-__all__ = [
-    "SOURCES",
-    "Aggregate",
-    "Feature",
-    "Prior",
-    "declare_features",
-    "read_vectors",
-    "source_query",
-    "vectors_query",
-    "vectors_sql",
-]
+__all__ = ["Aggregate", "Feature", "Prior", "declare_features"]
 
 
 def declare_features(policy: Policy) -> tuple[Feature, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from egretscore.features.declaration import Aggregate, Feature, Prior
 from egretscore.policy import Policy
-from egretscore.standing import Settlement
+from egretscore.status import Settlement
 
 KEPT = (Settlement.KEPT.value,)
 UNFULFILLED = (Settlement.UNFULFILLED.value,)

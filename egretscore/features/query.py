@@ -14,12 +14,13 @@ from sqlglot.expressions import Select, case, column, select
 from egretscore.features.declaration import Aggregate, Feature
 from egretscore.policy import Policy, WeightSteps
 from egretscore.standing import (
-    Status,
+    everyone_on_file,
     standing_civic_points,
     standing_commitments,
     standing_penalties,
     status_by_consent,
 )
+from egretscore.status import Status
 
 ZERO, ONE = exp.Literal.number(0), exp.Literal.number(1)
 
@@ -64,6 +65,21 @@ def vectors_query(features: Sequence[Feature], policy: Policy) -> Select:
         query = query.join(made.subquery(source, copy=False), on=same_person, join_type="left", copy=False)
     of_a_blank_file = (exp.func("COALESCE", column(f.name, table=f.source), ZERO).as_(f.name) for f in features)
     return query.select(*of_a_blank_file, copy=False)
+
+
+def everyone_query(features: Sequence[Feature], policy: Policy) -> Select:
+    """Return the query for everyone on file on a date, with the vectors of those who are scored.
+
+    Columns: subject_id, status and one for each feature, 0 for who is not scored.
+    Parameter: ``:as_of``.
+    """
+    status = exp.func("COALESCE", column("status", table="people"), exp.Literal.string(Status.NOT_CONSENTED.value))
+    query = select("everyone.subject_id", status.as_("status")).from_(everyone_on_file().subquery("everyone"))
+    for of, made in (("people", status_by_consent(policy)), ("vectors", vectors_query(features, policy))):
+        made.set("order", None)
+        same_person = f"everyone.subject_id = {of}.subject_id"
+        query = query.join(made.subquery(of, copy=False), on=same_person, join_type="left", copy=False)
+    return query.select(*(exp.func("COALESCE", column(f.name, table="vectors"), ZERO).as_(f.name) for f in features))
 
 
 def _aggregate(feature: Feature) -> exp.Expr:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,15 @@ def as_memory_allows(
             yield from as_memory_allows(groups_of(group, len(group) // 2), read)
         else:
             yield group, found
+
+
+def one_ahead(items: Iterator[_Read]) -> Iterator[_Read]:
+    """Yield items, the next of which is being made while the caller works on one."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def _lacks_memory(error: BaseException | None) -> bool:

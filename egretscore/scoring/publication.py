@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from egretscore.audit.calibration import BAND_POINTS
-from egretscore.features import SOURCES, Aggregate, Feature, source_query
+from egretscore.features import Aggregate, Feature
+from egretscore.features.query import SOURCES, source_query
 from egretscore.policy import WeightSteps
 from egretscore.scoring.bundle import Model
 from egretscore.scoring.scorecard import steps

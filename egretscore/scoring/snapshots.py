@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from sqlglot import exp
 from sqlglot.expressions import Select, column, select
 
-from egretscore.features import Feature, vectors_query
+from egretscore.features import Feature
+from egretscore.features.query import vectors_query
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.schema import LATEST
-from egretscore.standing import Settlement, Status, settled_commitments, status_by_consent
+from egretscore.standing import settled_commitments, status_by_consent
+from egretscore.status import Settlement, Status
 
 
 def outcomes_known_on(day: date, horizon_days: int, policy: Policy) -> date:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, POLICY, Person, days_ago, read, shipped_engine, towns
 
 import egretscore as es
-from egretscore.features import Aggregate, Feature, declare_features, source_query, vectors_query
+from egretscore.features import Aggregate, Feature, declare_features
+from egretscore.features.query import source_query, vectors_query
 
 RULES = POLICY.commitments
 SEVERITY = {category.id: category.severity for category in POLICY.categories}

@@ -102,7 +102,7 @@ def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
         es.Engine.score_columns,
         es.Engine.explain,
         es.train,
-        es.Engine.score_columns_by_part,
+        es.Engine.people_by_part,
         es.score_everyone,
     ):
         names = set(inspect.signature(path).parameters)
