@@ -82,21 +82,25 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
-    from egretscore.everyone import score_everyone
 
-    with _parts_done("Scoring", "people") as progress:
-        outcome = score_everyone(
-            load_engine(options.model),
-            options.records,
-            options.as_of,
-            options.out,
-            vectors=options.vectors,
-            reasons=options.reasons,
-            benefits=options.benefits,
-            threads=options.threads,
-            memory=options.memory,
-            progress=progress,
+    engine = load_engine(options.model)
+    columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
+    machine = {"threads": options.threads, "memory": options.memory}
+    if options.engine == "spark":
+        from egretscore.on_spark import score_on_spark
+
+        outcome = score_on_spark(
+            engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
         )
+    elif options.master is not None:
+        raise ArgumentError("--master names a Spark cluster", remedy="Add --engine spark.")
+    else:
+        from egretscore.everyone import score_everyone
+
+        with _parts_done("Scoring", "people") as progress:
+            outcome = score_everyone(
+                engine, options.records, options.as_of, options.out, progress=progress, **columns, **machine
+            )
     if outcome.set_aside:
         _mention(outcome.set_aside)
     _say(f"{outcome.scored:,} of {outcome.people:,} people scored as of {options.as_of}: {options.out}")
@@ -251,6 +255,13 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
     score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
     _machine_options(score)
+    score.add_argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        default="duckdb",
+        help="what groups the records: on this machine (default), or Spark, which takes kept ones",
+    )
+    score.add_argument("--master", metavar="URL", help="the Spark cluster (default: this machine)")
 
     train = _command(
         commands,
@@ -473,7 +484,7 @@ def _progress(what: str, total: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def _parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
-    from egretscore.records.parts import PARTS
+    from egretscore.parts import PARTS
 
     began, said_last = time.monotonic(), 0.0
 

@@ -18,9 +18,9 @@ from egretscore.dates import as_day
 from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
+from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records import Records
-from egretscore.records.parts import sql_part_of
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
 from egretscore.scoring.bundle import Model, read_bundle
@@ -164,7 +164,7 @@ class Engine:
         return {**columns, **{name: _texts(people[name]) for name in ("subject_id", "status")}}
 
     def people_by_part(self, records: Records, as_of: date | str, parts: Sequence[int]) -> Iterator[pa.Table]:
-        """Return the people of some parts of everyone (see ``egretscore.records.parts``), one part after the other.
+        """Return the people of some parts of everyone (see ``egretscore.parts``), one part after the other.
 
         Parameters
         ----------

@@ -22,9 +22,9 @@ from egretscore import __version__
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.parts import PARTS, WHICH_PART, part_file
 from egretscore.records.database import create_view, open_locked
 from egretscore.records.kept import is_kept
-from egretscore.records.parts import PARTS, WHICH_PART
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     SPILL,
@@ -68,10 +68,14 @@ class Outcome:
     scored: int
     set_aside: int | None
 
+    @classmethod
+    def of(cls, parts: Path, set_aside: int | None) -> Outcome:
+        """Return what came of the run that wrote these parts."""
+        from pyarrow import parquet
 
-def part_file(part: int) -> str:
-    """Return the name of the file that holds a part."""
-    return f"part-{part:02}.parquet"
+        scores = [parquet.read_table(parts / part_file(part), columns=["score"])["score"] for part in range(PARTS)]
+        people = sum(map(len, scores))
+        return cls(people, people - sum(of_part.null_count for of_part in scores), set_aside)
 
 
 def score_everyone(  # noqa: PLR0913 - the options of one command
@@ -123,7 +127,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     """
     folder, out, day = Path(records), Path(out), as_day(as_of)
     memory = memory_to_use(memory)
-    _check_place(out, folder)
+    check_place(out, folder)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
     def question() -> str:
@@ -152,12 +156,16 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                 written += len(people)
                 done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                 progress(Progress(done, known, taken_up, written))
-        outcome = Outcome(*_counted(parts), None if taken_up else left_out)
-        if _is_one_file(out):
-            _write_in_one(parts, out, threads, memory)
-        else:
-            _write_about(parts, outcome)
-            take_the_place(parts, out)
+        return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), threads, memory)
+
+
+def finish(parts: Path, out: Path, outcome: Outcome, threads: int | None, memory: int) -> Outcome:
+    """Make the finished parts the file or the folder that was to be written."""
+    if _is_one_file(out):
+        _write_in_one(parts, out, threads, memory)
+    else:
+        _write_about(parts, outcome)
+        take_the_place(parts, out)
     return outcome
 
 
@@ -172,21 +180,11 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
     return PartScorer(engine.model.scorecard, engine.policy, columns, about)
 
 
-def _counted(parts: Path) -> tuple[int, int]:
-    """Return how many people the parts hold, and how many of them were scored."""
-    from pyarrow import parquet
-
-    people = scored = 0
-    for part in range(PARTS):
-        scores = parquet.read_table(parts / part_file(part), columns=["score"])["score"]
-        people, scored = people + len(scores), scored + len(scores) - scores.null_count
-    return people, scored
-
-
 # ------------------------------------------------------------------------------- where it is written
 
 
-def _check_place(out: Path, records: Path) -> None:
+def check_place(out: Path, records: Path) -> None:
+    """Raise if scores cannot be written there."""
     check_not_among(out, records)
     if _is_one_file(out):
         check_no_folder(out)

@@ -25,8 +25,8 @@ from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, 
 import egretscore as es
 from egretscore import everyone
 from egretscore.cli import main
-from egretscore.everyone import ABOUT, part_file, score_everyone
-from egretscore.records.parts import PARTS, macro_chosen, part_of
+from egretscore.everyone import ABOUT, score_everyone
+from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records.partwise import Progress, set_aside
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model

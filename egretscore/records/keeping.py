@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import Any, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.parts import PARTS, WHICH_PART, by_part, sql_part_of
 from egretscore.policy import Policy, shipped_policy
 from egretscore.records import kept
-from egretscore.records.parts import PARTS, WHICH_PART, sql_part_of
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     SPILL,
@@ -32,9 +29,6 @@ from egretscore.records.partwise import (
 )
 from egretscore.records.schema import CHECKED_COLUMNS, TABLES
 from egretscore.records.store import Records, invented_mark, read_parts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _ROWS_AT_ONCE: Final = 65_536
 
@@ -165,30 +159,10 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> N
         kept.write_table(nobody, folder, table)
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
         written: Future[Any] = writer.submit(int)
-        for number, rows in _by_part(batches):
+        for number, rows in by_part(batches):
             written.result()
             written = writer.submit(kept.write_table, rows, folders[number], table)
         written.result()
-
-
-def _by_part(batches: pa.RecordBatchReader) -> Iterator[tuple[int, pa.Table]]:
-    """Cut rows that come in the order of their parts into one table for each part."""
-    import pyarrow as pa
-
-    def whole(rows: list[pa.RecordBatch]) -> pa.Table:
-        return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
-
-    part, waiting = 0, list[Any]()
-    for batch in batches:
-        parts = batch["part"].to_numpy()
-        for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
-            if waiting and parts[first] != part:
-                yield part, whole(waiting)
-                waiting = []
-            part = int(parts[first])
-            waiting.append(batch.slice(first, end - first))
-    if waiting:
-        yield part, whole(waiting)
 
 
 def _check_place(out: Path, records: Path) -> None:

@@ -1,7 +1,7 @@
 """Checked records kept on disk, so that what was checked once is not checked again.
 
 A folder of kept records holds ``kept.json``, the policy whose words they use, and one folder
-for each of the 64 parts (``egretscore.records.parts``) with a Parquet file for each table, in
+for each of the 64 parts (``egretscore.parts``) with a Parquet file for each table, in
 the order of subject_id, beside the SHA-256 of every file. Whatever is read of a part is held
 against its hashes first. Nothing stands there that the checks set aside; what they put in
 doubt does (``doubts``), so standing finds on kept records what it finds on those they came from.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import RecordsError
-from egretscore.records.parts import PARTS
+from egretscore.parts import PARTS
 from egretscore.records.schema import CHECKED_COLUMNS, TABLES
 from egretscore.writing import whole_file, whole_folder
 
@@ -35,7 +35,8 @@ _ABOUT_PART: Final = "part.json"
 # Measured: one person's rows of a table are read in under a millisecond, everyone's as fast as from larger groups.
 _ROWS_OF_A_GROUP: Final = 4_096
 _COMPRESSION: Final = "lz4"
-_AGAIN: Final = "Keep the records again, from those they came from."
+AGAIN: Final = "Keep the records again, from those they came from."
+"""What to do about kept records that are damaged."""
 
 
 @dataclass(frozen=True)
@@ -144,17 +145,17 @@ def read_about(folder: Path) -> tuple[Mapping[str, Any], str]:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()
     except (OSError, ValueError) as error:
-        raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=_AGAIN) from error
+        raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=AGAIN) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise RecordsError(
             "the kept records are of another format",
             file=about_file,
             value=about.get("format") if isinstance(about, dict) else None,
             expected=f"format {FORMAT}",
-            remedy=_AGAIN,
+            remedy=AGAIN,
         )
     if hashlib.sha256(policy).hexdigest() != about.get("policy_sha256"):
-        raise RecordsError("the file is not as it was kept", file=policy_file, remedy=_AGAIN)
+        raise RecordsError("the file is not as it was kept", file=policy_file, remedy=AGAIN)
     for entry in strangers(folder):
         raise RecordsError(
             "this lies among kept records and is none of them",
@@ -189,9 +190,9 @@ def _verify_part(folder: Path, part: int) -> None:
         try:
             found = _sha256(file)
         except OSError as error:
-            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=_AGAIN) from error
+            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
         if found != hashes.get(table):
-            raise RecordsError("the file is not as it was kept", file=file, remedy=_AGAIN)
+            raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
 
 
 def about_part(folder: Path, part: int) -> AboutPart:
@@ -207,4 +208,4 @@ def about_part(folder: Path, part: int) -> AboutPart:
         about = json.loads(file.read_text(encoding="utf-8"))
         return AboutPart(dict(about["rows"]), int(about["set_aside"]), dict(about["sha256"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=_AGAIN) from error
+        raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

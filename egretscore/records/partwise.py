@@ -1,6 +1,6 @@
 """Working through the records of everyone part by part, in bounded memory, into a place of one's own.
 
-People are dealt out into parts (``egretscore.records.parts``). A run takes as many parts at
+People are dealt out into parts (``egretscore.parts``). A run takes as many parts at
 once as its memory holds, reads their people's records, and writes each part whole into a
 hidden folder beside the place it is to take. When the last is done, the folder takes its
 place. A run that was stopped, however, leaves its parts; the next run of the same question
@@ -21,9 +21,9 @@ from typing import Any, Final, TypeVar
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.parts import PARTS
 from egretscore.records.folder import files_by_table
 from egretscore.records.kept import is_kept, kept_files
-from egretscore.records.parts import PARTS
 from egretscore.records.schema import TABLES
 from egretscore.records.store import Records
 from egretscore.writing import put_in_place, umask, whole_file

@@ -2,7 +2,7 @@
 
 Behind each door stands the same thing: a table ``staged`` in which every cell is text
 (NULL when empty) beside the number of its source and of its row. Only those who are
-``chosen`` (see ``egretscore.records.parts``) come in, where a table can be read in parts.
+``chosen`` (see ``egretscore.parts``) come in, where a table can be read in parts.
 
 Where there are many, rows whose cells have types do not become text first: those with nothing
 wrong in them go into a table ``typed`` of values, which is a fraction of the work. What the

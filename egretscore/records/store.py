@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
+from egretscore.parts import PARTS, macro_chosen, part_of
 from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
 from egretscore.records.database import create_view, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
-from egretscore.records.parts import PARTS, macro_chosen, part_of
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
@@ -323,7 +323,7 @@ def read_parts(
     memory: int | None = None,
     spill: Path | None = None,
 ) -> Records:
-    """Read and check a folder's records of the people of some parts (see ``egretscore.records.parts``).
+    """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
 
     What is read of a person is what :func:`read_records` reads. Rows that are set aside in
     the tables that reach others are counted with any parts, all other rows with one.

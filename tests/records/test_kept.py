@@ -20,10 +20,10 @@ from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, 
 
 import egretscore as es
 from egretscore.cli import main
+from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
 from egretscore.records import keeping
 from egretscore.records.kept import file_of, part_folder
-from egretscore.records.parts import PARTS, part_of
 from egretscore.shipped import shipped_model
 
 DAY = "2026-01-01"

@@ -7,8 +7,14 @@ files, the machine or the engine. Any system that knows MD5 finds the same part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PARTS: Final = 64
 WHICH_PART: Final = f"the first byte of the MD5 of subject_id, modulo {PARTS}"
@@ -37,3 +43,28 @@ def macro_chosen(parts: Collection[int] | None) -> str:
         return "CREATE MACRO chosen(subject) AS true"
     beginnings = ", ".join(f"'{byte:02x}'" for byte in range(_ALL) if byte % PARTS in parts)
     return f"CREATE MACRO chosen(subject) AS left(md5(coalesce(subject, '')), 2) IN ({beginnings})"
+
+
+def part_file(part: int) -> str:
+    """Return the name of the file that holds the scores of a part."""
+    return f"part-{part:02}.parquet"
+
+
+def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """Cut rows that come in the order of their ``part`` into one table for each part."""
+    import pyarrow as pa
+
+    def whole(rows: list[pa.RecordBatch]) -> pa.Table:
+        return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
+
+    part, waiting = 0, list[Any]()
+    for batch in batches:
+        parts = batch["part"].to_numpy()
+        for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
+            if waiting and parts[first] != part:
+                yield part, whole(waiting)
+                waiting = []
+            part = int(parts[first])
+            waiting.append(batch.slice(first, end - first))
+    if waiting:
+        yield part, whole(waiting)

@@ -1,0 +1,204 @@
+"""Scoring everyone on a Spark cluster: the same declarations, the same tables, the same bytes.
+
+The query for everyone's vectors is the one that DuckDB is asked, rendered for Spark. What it
+gives is dealt out by part, and each executor scores its people with numpy and writes their
+parts whole (``egretscore.scoring.scored``). Records are read as they were kept
+(``egretscore.records.kept``): what has been checked once is not checked again on every machine.
+
+The folders of the records and of the scores must be seen under the same path by all machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from egretscore import __version__
+from egretscore.dates import as_day
+from egretscore.engine import Engine
+from egretscore.errors import ArgumentError, RecordsError
+from egretscore.everyone import Outcome, check_place, finish, part_scorer
+from egretscore.features.query import everyone_query
+from egretscore.parts import PARTS, by_part, part_file
+from egretscore.records import kept
+from egretscore.records.partwise import memory_to_use, parts_beside, state_of_files
+from egretscore.records.schema import CHECKED_COLUMNS
+from egretscore.records.store import KeptRecords, check_words
+from egretscore.scoring.scored import ColumnsAsked, PartScorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+
+_GLOB_SIGNS: Final = frozenset("*?[{\\")
+_PART: Final = f"CAST(CONV(SUBSTRING(MD5(subject_id), 1, 2), 16, 10) AS INT) % {PARTS}"
+_LOCAL: Final = "local"
+_LOCAL_SHARES: Final = 16  # one machine has nothing to gain from Spark's usual 200
+
+
+def score_on_spark(  # noqa: PLR0913 - the options of one command
+    engine: Engine,
+    records: str | Path,
+    as_of: date | str,
+    out: str | Path,
+    *,
+    vectors: bool = False,
+    reasons: bool = False,
+    benefits: bool = False,
+    master: str | None = None,
+    spark: SparkSession | None = None,
+    threads: int | None = None,
+    memory: int | None = None,
+) -> Outcome:
+    """Score everyone on file on a date into Parquet, on Spark.
+
+    Parameters
+    ----------
+    engine : Engine
+    records : path
+        A folder that ``egretscore keep`` wrote.
+    as_of : date or str such as "2026-10-31"
+    out : path
+        As :func:`egretscore.score_everyone` has it; the bytes are the same.
+    vectors, reasons, benefits : bool
+        Which columns to add.
+    master : str, optional
+        The cluster, such as ``spark://host:7077``; this machine when not given.
+    spark : SparkSession, optional
+        A session of yours; when not given one is begun, and stopped at the end.
+    threads : int, optional
+        How many threads this machine uses, where it is the cluster; all cores when not given.
+    memory : int, optional
+        How many bytes the driver uses; half the machine's when not given.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    ArgumentError
+        If pyspark or Java is missing, ``out`` holds something else, or is being written.
+    RecordsError
+        If the records are not kept ones, or are damaged.
+    """
+    folder, out, day = Path(records).absolute(), Path(out).absolute(), as_day(as_of)
+    memory = memory_to_use(memory)
+    check_place(out, folder)
+    _check_records(folder, engine)
+    columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
+    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
+    question = json.dumps({**asked, "files": state_of_files(folder)})
+    with parts_beside(out, question, part_file) as (parts, missing):
+        scorer = part_scorer(engine, day, columns, invented=KeptRecords(folder).invented is not None)
+        if missing:
+            with _session(spark, master, threads, memory) as session:
+                _see_records(session, folder, missing)
+                people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
+                _score(session, people, day, missing, scorer, parts)
+        return finish(parts, out, Outcome.of(parts, 0), threads, memory)
+
+
+def _score(session: SparkSession, people: str, day: date, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
+    """Score the people whom a query gives, and write each part of them."""
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for part, of_part in by_part(batches):
+            scorer.write(of_part, to / part_file(part))
+            yield pa.RecordBatch.from_pydict({"part": [part]})
+
+    found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})", args={"as_of": day})
+    dealt = found.repartition(len(missing), "part").sortWithinPartitions("part", "subject_id")
+    written = {row.part for row in dealt.mapInArrow(write, "part long").collect()}
+    nobody = found.limit(0).toArrow().drop_columns("part")
+    for part in set(missing) - written:
+        scorer.write(nobody, to / part_file(part))
+
+
+def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> None:
+    """Let the session see the records of some parts, once each file has been held against its hash somewhere."""
+
+    def damage(file: tuple[str, str]) -> str | None:
+        path, sha256 = file
+        with Path(path).open("rb") as stream:
+            return None if hashlib.file_digest(stream, "sha256").hexdigest() == sha256 else path
+
+    hashes = [
+        (str(kept.file_of(folder, part, table)), sha256)
+        for part in parts
+        for table, sha256 in kept.about_part(folder, part).sha256.items()
+    ]
+    for path, _ in hashes:
+        if not Path(path).is_file():
+            kept.verify(folder, parts)
+    damaged = session.sparkContext.parallelize(hashes, len(parts)).map(damage).filter(bool).collect()
+    if damaged:
+        raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
+    for table in CHECKED_COLUMNS:
+        files = [kept.file_of(folder, part, table).as_uri() for part in parts]
+        session.read.parquet(*files).createOrReplaceTempView(table)
+
+
+def _check_records(folder: Path, engine: Engine) -> None:
+    if not kept.is_kept(folder):
+        raise RecordsError(
+            "Spark scores records that were kept",
+            file=folder,
+            expected="a folder that egretscore keep wrote",
+            remedy=f"egretscore keep --records {folder} --out KEPT",
+        )
+    if _GLOB_SIGNS.intersection(str(folder)):
+        raise ArgumentError("Spark takes a sign in this name to stand for others", file=folder, remedy="Rename it.")
+    check_words(KeptRecords(folder), engine.policy, "the model")
+
+
+@contextmanager
+def _session(
+    given: SparkSession | None, master: str | None, threads: int | None, memory: int
+) -> Iterator[SparkSession]:
+    """Give a session, which is stopped at the end if it was begun here."""
+    if given is not None:
+        yield given
+        return
+    try:
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise ArgumentError("pyspark is not installed", remedy="pip install 'egretscore[spark]'") from error
+    master = master or f"{_LOCAL}[{threads or '*'}]"
+    options = {
+        "spark.driver.memory": f"{memory >> 20}m",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+    }
+    if master.startswith(_LOCAL):  # nothing of this machine is offered to the network
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        options |= {"spark.driver.host": "127.0.0.1", "spark.sql.shuffle.partitions": str(_LOCAL_SHARES)}
+    builder: Any = SparkSession.builder
+    builder = builder.appName("egretscore").master(master)
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    try:
+        session: SparkSession = builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise ArgumentError(
+            f"Spark does not start ({str(error).splitlines()[0]})",
+            expected="Java 17 or newer, found by JAVA_HOME or PATH",
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
