@@ -61,7 +61,7 @@ from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
 from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import read_parts
-from egretscore.scoring.scored import PartScorer
+from egretscore.scored import PartScorer
 from egretscore.shipped import shipped_model
 
 AS_OF = date(2026, 1, 1)

@@ -23,8 +23,8 @@ from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
+from egretscore.scored import ColumnsAsked, scored_columns
 from egretscore.scoring.bundle import Model, read_bundle
-from egretscore.scoring.scored import ColumnsAsked, scored_columns
 from egretscore.shipped import shipped_model
 from egretscore.standing import status_by_consent
 from egretscore.status import Status
@@ -175,7 +175,7 @@ class Engine:
         Returns
         -------
         iterator of Table
-            subject_id, status and the vector: what :class:`egretscore.scoring.scored.PartScorer` scores.
+            subject_id, status and the vector: what :class:`egretscore.scored.PartScorer` scores.
         """
         part = sql_part_of("subject_id")
         found = self._ask(

@@ -41,7 +41,7 @@ from egretscore.records.partwise import (
     take_the_place,
 )
 from egretscore.records.store import Records, read_parts
-from egretscore.scoring.scored import METADATA, ColumnsAsked, PartScorer
+from egretscore.scored import METADATA, ColumnsAsked, PartScorer
 from egretscore.writing import check_no_folder, check_replaceable, whole_file
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 The query for everyone's vectors is the one that DuckDB is asked, rendered for Spark. What it
 gives is dealt out by part, and each executor scores its people with numpy and writes their
-parts whole (``egretscore.scoring.scored``). Records are read as they were kept
+parts whole (``egretscore.scored``). Records are read as they were kept
 (``egretscore.records.kept``): what has been checked once is not checked again on every machine.
 
 The folders of the records and of the scores must be seen under the same path by all machines.
@@ -14,12 +14,15 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from sqlglot import exp
 
 from egretscore import __version__
 from egretscore.dates import as_day
@@ -32,7 +35,7 @@ from egretscore.records import kept
 from egretscore.records.partwise import memory_to_use, parts_beside, state_of_files
 from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import KeptRecords, check_words
-from egretscore.scoring.scored import ColumnsAsked, PartScorer
+from egretscore.scored import ColumnsAsked, PartScorer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +103,8 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     with parts_beside(out, question, part_file) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=KeptRecords(folder).invented is not None)
         if missing:
-            with _session(spark, master, threads, memory) as session:
+            with _session(spark, master, threads, memory) as session, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
                 _see_records(session, folder, missing)
                 people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
                 _score(session, people, day, missing, scorer, parts)
@@ -118,7 +122,7 @@ def _score(session: SparkSession, people: str, day: date, missing: Sequence[int]
             yield pa.RecordBatch.from_pydict({"part": [part]})
 
     found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})", args={"as_of": day})
-    dealt = found.repartition(len(missing), "part").sortWithinPartitions("part", "subject_id")
+    dealt = found.repartition("part").sortWithinPartitions("part", "subject_id")
     written = {row.part for row in dealt.mapInArrow(write, "part long").collect()}
     nobody = found.limit(0).toArrow().drop_columns("part")
     for part in set(missing) - written:
@@ -130,23 +134,25 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
 
     def damage(file: tuple[str, str]) -> str | None:
         path, sha256 = file
-        with Path(path).open("rb") as stream:
-            return None if hashlib.file_digest(stream, "sha256").hexdigest() == sha256 else path
+        try:
+            with Path(path).open("rb") as stream:
+                return None if hashlib.file_digest(stream, "sha256").hexdigest() == sha256 else path
+        except OSError:
+            return path
 
     hashes = [
         (str(kept.file_of(folder, part, table)), sha256)
         for part in parts
         for table, sha256 in kept.about_part(folder, part).sha256.items()
     ]
-    for path, _ in hashes:
-        if not Path(path).is_file():
-            kept.verify(folder, parts)
-    damaged = session.sparkContext.parallelize(hashes, len(parts)).map(damage).filter(bool).collect()
+    damaged = session.sparkContext.parallelize(hashes).map(damage).filter(bool).collect()
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
-    for table in CHECKED_COLUMNS:
+    for table, columns in CHECKED_COLUMNS.items():
         files = [kept.file_of(folder, part, table).as_uri() for part in parts]
-        session.read.parquet(*files).createOrReplaceTempView(table)
+        types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
+        declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
+        session.read.schema(declared).parquet(*files).createOrReplaceTempView(table)
 
 
 def _check_records(folder: Path, engine: Engine) -> None:

@@ -1,0 +1,153 @@
+"""On Spark everyone is scored as in DuckDB: the same bytes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_records import shipped_engine
+
+import egretscore as es
+from egretscore.cli import main
+from egretscore.everyone import part_scorer, score_everyone
+from egretscore.on_spark import _session, score_on_spark
+from egretscore.parts import part_file
+from egretscore.records.kept import file_of
+from egretscore.scored import ColumnsAsked
+from egretscore.shipped import shipped_model
+
+EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
+CAN_RUN = shutil.which("java") is not None or "JAVA_HOME" in os.environ
+needs_java = pytest.mark.skipif(
+    not CAN_RUN and "EGRETSCORE_NEEDS_SPARK" not in os.environ, reason="Spark needs Java 17"
+)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:PySpark does not yet fully support:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # pyspark's own sockets
+    pytest.mark.xdist_group("spark"),
+]
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    with _session(None, "local[2]", None, 2**30) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample town, with rows that put others in doubt."""
+    records = tmp_path_factory.mktemp("spark") / "records"
+    shutil.copytree(es.sample_records(), records)
+    for table, column in (("penalties", "category"), ("commitments", "kind"), ("objections", "filed_on")):
+        file = records / f"{table}.csv"
+        head, *lines = file.read_text(encoding="utf-8").splitlines()
+        position = head.split(",").index(column)
+        again = [line.split(",") for line in lines[::9]]
+        for number, cells in enumerate(again):
+            cells[position] = "nonsense" if number % 3 else cells[position]
+            cells[-1] = "2026-01-09" if head.endswith("recorded_on") else cells[-1]
+        text = "\n".join([head, *lines, *(",".join(cells) for cells in again)])
+        file.write_text(text + "\n", encoding="utf-8")
+    outcome = es.keep_records(records, records.parent / "kept")
+    assert outcome.set_aside > 500
+    return records.parent / "kept"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@needs_java
+def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in ("spark", "duckdb"):
+        score = score_on_spark if out == "spark" else score_everyone
+        options = {"spark": spark} if out == "spark" else {}
+        outcome = score(shipped_engine(), kept, "2026-10-31", tmp_path / out, **EVERY_COLUMN, **options)
+        assert outcome.scored > 1000
+    assert contents(tmp_path / "spark") == contents(tmp_path / "duckdb")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"spark", "duckdb"}
+
+    unfinished = tmp_path / ".again.unfinished"
+    stop_after(monkeypatch, "_score")
+    with pytest.raises(RuntimeError, match="stopped"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "again", spark=spark, **EVERY_COLUMN)
+    monkeypatch.undo()
+    (unfinished / part_file(7)).unlink()
+    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-*")}
+    assert len(before) == 63
+    score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "again", spark=spark, **EVERY_COLUMN)
+    assert contents(tmp_path / "again") == contents(tmp_path / "duckdb")
+    assert {name: (tmp_path / "again" / name).stat().st_mtime_ns for name in before} == before
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    from egretscore import on_spark
+
+    done = getattr(on_spark, step)
+
+    def then_stop(*arguments: Any) -> None:
+        done(*arguments)
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(on_spark, step, then_stop)
+
+
+@needs_java
+def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path):
+    score_on_spark(shipped_engine(), kept, "2024-02-29", tmp_path / "spark.parquet", spark=spark, reasons=True)
+    score_everyone(shipped_engine(), kept, "2024-02-29", tmp_path / "duckdb.parquet", reasons=True)
+    assert (tmp_path / "spark.parquet").read_bytes() == (tmp_path / "duckdb.parquet").read_bytes()
+
+
+@needs_java
+def test_a_damaged_file_is_refused(kept, spark, tmp_path):
+    damaged = Path(shutil.copytree(kept, tmp_path / "kept"))
+    file = file_of(damaged, 40, "commitments")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(es.RecordsError, match="not as it was kept") as raised:
+        score_on_spark(shipped_engine(), damaged, "2026-10-31", tmp_path / "out", spark=spark)
+    assert raised.value.file == str(file)
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_that_were_not_kept_are_refused(tmp_path, capsys):
+    arguments = ["score", "--model", str(shipped_model()), "--as-of", "2026-10-31", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--engine", "spark", "--records", str(es.sample_records())]) == 1
+    assert "egretscore keep" in capsys.readouterr().err
+    assert main([*arguments, "--master", "spark://host:7077", "--records", str(es.sample_records())]) == 2
+    assert "--engine spark" in capsys.readouterr().err
+
+
+def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with pytest.raises(es.ArgumentError, match=r"egretscore\[spark\]"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
+    """What is sent to them scores people with numpy and pyarrow (which loads pandas where it finds it)."""
+    from datetime import date
+
+    engine = shipped_engine()
+    people = engine._people(es.read_records(es.sample_records()), "2026-10-31")
+    scorer = part_scorer(engine, date(2026, 10, 31), ColumnsAsked(reasons=True, benefits=True), invented=True)
+    (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
+    program = (
+        "import pickle, sys; from pathlib import Path; "
+        "scorer, people = pickle.loads(Path('sent').read_bytes()); scorer.write(people, Path('part.parquet')); "
+        "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    scorer.write(people, tmp_path / "here.parquet")
+    assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
