@@ -89,9 +89,10 @@ def _score(options: argparse.Namespace) -> int:
     if options.engine == "spark":
         from egretscore.on_spark import score_on_spark
 
-        outcome = score_on_spark(
-            engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
-        )
+        with _working("Scoring on Spark"):
+            outcome = score_on_spark(
+                engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
+            )
     elif options.master is not None:
         raise ArgumentError("--master names a Spark cluster", remedy="Add --engine spark.")
     else:
@@ -238,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         examples:
           egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
           egretscore score --records records --model model --as-of 2026-10-31 --out scores --benefits --memory 4GB
+          egretscore score --records kept --model model --as-of 2026-10-31 --out scores --engine spark
         """,
         _score,
     )

@@ -78,13 +78,15 @@ def create_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapp
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
-    """Let a database see Parquet files as one table."""
+    """Let a database see Parquet files as one table, in place of one of this name."""
     if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would look for other names
         from pyarrow import dataset
 
         connection.register("files", dataset.dataset([str(file) for file in files], format="parquet"))
-        connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM files')
+        connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM files')
         connection.unregister("files")
         return
     named = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
-    connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)')
+    connection.execute(
+        f'CREATE OR REPLACE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)'
+    )

@@ -171,6 +171,15 @@ def strangers(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.name not in known and not entry.name.startswith("."))
 
 
+def state_of_part(folder: Path, part: int) -> tuple[int, int] | None:
+    """Return what tells whether a part was written again since; None while it is not there."""
+    try:
+        of = (folder / part_folder(part) / _ABOUT_PART).stat()
+    except OSError:
+        return None
+    return of.st_ino, of.st_mtime_ns
+
+
 def verify(folder: Path, parts: Collection[int]) -> None:
     """Hold every file of some parts against its hash.
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 EVERY_COLUMN: Final = frozenset(column for columns in CHECKED_COLUMNS.values() for column in columns)
 """The names of all columns."""
 
+_MOST_TRIES: Final = 5
+
 INVENTED_MARK: Final = "invented.json"
 """The file by which a folder of records says that they are invented."""
 
@@ -199,8 +201,7 @@ class KeptRecords(Records):
         about, policy = kept.read_about(folder)
         self._folder = folder
         self._parts = sorted(range(PARTS) if parts is None else parts)
-        self._found: dict[int, RowsOfPart] = {}
-        self._verified: set[int] = set()
+        self._found: dict[int, tuple[Any, RowsOfPart]] = {}
         self._seen_whole = False
         connection = open_locked(
             (file.absolute() for file in kept.kept_files(folder, self._parts)), threads, memory, spill
@@ -218,7 +219,7 @@ class KeptRecords(Records):
         """Return a connection of one's own to the locked database; the first call reads every file through."""
         with self._lock:
             if not self._seen_whole:
-                self._verify(self._parts)
+                kept.verify(self._folder, self._parts)
                 for table in CHECKED_COLUMNS:
                     files = [kept.file_of(self._folder, part, table).absolute() for part in self._parts]
                     create_view(self._connection, table, files)
@@ -230,13 +231,34 @@ class KeptRecords(Records):
 
         The first call of each part reads the part's files through, to hold them against their hashes.
         """
+        import pyarrow as pa
+
         part = part_of(subject_id)
-        rows = self._found.get(part)
-        if rows is None:
+        for _ in range(_MOST_TRIES):
+            state, rows = self._rows_of_part(part)
+            try:
+                found = rows.of(subject_id, columns)
+            except (OSError, pa.ArrowException):
+                found = None
+            if found is not None and kept.state_of_part(self._folder, part) == state:
+                return found
             with self._lock:
-                self._verify([part])
-                rows = self._found[part] = RowsOfPart(self._folder, part)
-        return rows.of(subject_id, columns)
+                self._found.pop(part, None)
+        raise RecordsError(
+            "a part of the kept records cannot be read, or is written again all the time",
+            file=self._folder / kept.part_folder(part),
+        )
+
+    def _rows_of_part(self, part: int) -> tuple[Any, RowsOfPart]:
+        """Return the rows of a part as it is now, held against its hashes, and what its state was."""
+        known = self._found.get(part)
+        if known is not None and known[0] == kept.state_of_part(self._folder, part):
+            return known
+        with self._lock:
+            state = kept.state_of_part(self._folder, part)
+            kept.verify(self._folder, [part])
+            self._found[part] = state, RowsOfPart(self._folder, part)
+            return self._found[part]
 
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from the files.
@@ -248,14 +270,10 @@ class KeptRecords(Records):
         """
         part = part_of(subject_id)
         with self._lock:
-            self._verify([part])
+            kept.verify(self._folder, [part])
             removed = kept.erase(self._folder, part, subject_id)
-            self._found.pop(part, None)
+            self._seen_whole = False
         return removed
-
-    def _verify(self, parts: Collection[int]) -> None:
-        kept.verify(self._folder, [part for part in parts if part not in self._verified])
-        self._verified.update(parts)
 
 
 def read_records(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,27 @@ def test_who_is_erased_is_in_no_file_and_everyone_else_is_as_before(kept):
         assert subject not in parquet.read_table(file)["subject_id"].to_pylist()
         assert subject.encode() not in file.read_bytes()
     assert sum(count.good for count in es.read_records(kept).counts) == sum(c.good for c in records.counts) - held
+
+
+def test_who_is_erased_is_gone_for_those_who_had_the_records_open(kept, tmp_path):
+    """In this process and another, also where a copy was made because of signs in the name, and meanwhile."""
+    odd = Path(shutil.copytree(kept, tmp_path / "kept [1]"))
+    for folder in (kept, odd):
+        records, elsewhere = es.read_records(folder), es.read_records(folder)
+        subject = records.invented["subject_id"]
+        for opened in (records, elsewhere):
+            assert shipped_engine().explain(opened, subject, DAY).score is not None
+            assert subject in everything(shipped_engine(), opened)["subject_id"]
+        own = part_of(subject)
+        others = [name for name in everything(shipped_engine(), records)["subject_id"] if part_of(name) == own]
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(shipped_engine().explain, elsewhere, name, DAY) for name in others * 20]
+            records.erase(subject)
+            scores = {(asked.result().subject_id, asked.result().score) for asked in asking}
+        assert len(scores) <= len(others) + 1
+        assert shipped_engine().explain(elsewhere, subject, DAY).status is es.Status.NOT_CONSENTED
+        assert subject not in everything(shipped_engine(), records)["subject_id"]
+        assert subject not in everything(shipped_engine(), es.read_records(folder))["subject_id"]
 
 
 def test_erasing_touches_the_files_of_one_part(kept):
