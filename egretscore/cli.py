@@ -169,6 +169,18 @@ def _keep(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _erase(options: argparse.Namespace) -> int:
+    from egretscore.records import kept
+
+    if not kept.is_kept(options.kept):
+        raise ArgumentError(
+            "these are no kept records", file=options.kept, expected="a folder that egretscore keep wrote"
+        )
+    rows = kept.erase(options.kept, options.subject)
+    _say(f"{rows:,} rows erased: {options.kept}; the records that were kept from are as they were")
+    return DONE
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from egretscore.simulate import simulate_town
 
@@ -326,6 +338,22 @@ def _parser() -> argparse.ArgumentParser:
     keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
     _policy_option(keep)
     _machine_options(keep)
+
+    erase = _command(
+        commands,
+        "erase",
+        "erase a person from kept records",
+        """
+        What was stopped while erasing is finished by erasing again. The records that were kept
+        from, and scores written earlier, are yours to erase.
+
+        example:
+          egretscore erase r0123456789 --kept kept
+        """,
+        _erase,
+    )
+    erase.add_argument("subject", metavar="SUBJECT", help="whom")
+    erase.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
 
     simulate = _command(
         commands,

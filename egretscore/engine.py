@@ -9,13 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 from sqlglot.expressions import Select
 
 from egretscore.benefits import decide
 from egretscore.dates import as_day
-from egretscore.errors import ArgumentError
+from egretscore.errors import ArgumentError, RecordsError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
 from egretscore.parts import sql_part_of
@@ -58,7 +59,7 @@ def load_engine(folder: str | Path | None = None) -> Engine:
 class Engine:
     """A model ready to score and explain the people of checked records.
 
-    Safe to use from many threads at once: every call opens a connection of its own.
+    Safe to use from many threads at once: every call opens a connection of its own, or uses its thread's.
 
     Attributes
     ----------
@@ -191,7 +192,12 @@ class Engine:
 
     def _ask(self, records: Records, sql: str, as_of: date | str) -> pa.Table:
         self._check_records(records)
-        return records.connect().sql(sql, params={"as_of": as_day(as_of)}).to_arrow_table()
+        try:
+            return records.connect().sql(sql, params={"as_of": as_day(as_of)}).to_arrow_table()
+        except duckdb.IOException as error:
+            raise RecordsError(
+                f"the records changed while they were being read ({str(error).splitlines()[0]})", remedy="Ask again."
+            ) from error
 
     def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:
         """Explain one person's score on a date, to the last point.

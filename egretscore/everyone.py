@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ from egretscore import __version__
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, WHICH_PART, part_file
+from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records.database import create_view, open_locked
 from egretscore.records.kept import is_kept
 from egretscore.records.partwise import (
@@ -125,7 +126,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If ``out`` holds something else, is being written by another run or lies among the
         records, or the memory does not suffice.
     """
-    folder, out, day = Path(records), Path(out), as_day(as_of)
+    folder, out, day = Path(records), Path(out).resolve(), as_day(as_of)
     memory = memory_to_use(memory)
     check_place(out, folder)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
@@ -137,25 +138,27 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     asked = question()
     with parts_beside(out, asked, part_file) as (parts, missing):
         taken_up, left_out, written = PARTS - len(missing), 0, 0
+        at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
 
         def read(group: Sequence[int]) -> tuple[Records, Iterator[pa.Table]]:
-            share = int(memory * SHARE_OF_THE_DATABASE)
+            share = int(memory * SHARE_OF_THE_DATABASE / at_once)
             found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=parts / SPILL)
             return found, engine.people_by_part(found, day, group)
 
         groups = as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read)
-        for group, (found, by_part) in one_ahead(groups) if is_kept(folder) else groups:
-            if question() != asked:
-                raise RecordsError(
-                    "the records changed while they were being scored", file=folder, remedy="Score them again."
-                )
-            left_out += set_aside(found, every_table=group[-1] == missing[-1])
-            scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
-            for part, people in zip(group, by_part, strict=True):
-                scorer.write(people, parts / part_file(part))
-                written += len(people)
-                done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
-                progress(Progress(done, known, taken_up, written))
+        with closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
+            for group, (found, by_part) in found_groups:
+                if question() != asked:
+                    raise RecordsError(
+                        "the records changed while they were being scored", file=folder, remedy="Score them again."
+                    )
+                left_out += set_aside(found, every_table=group[-1] == missing[-1])
+                scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
+                for part, people in zip(group, by_part, strict=True):
+                    scorer.write(people, parts / part_file(part))
+                    written += len(people)
+                    done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
+                    progress(Progress(done, known, taken_up, written))
         return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), threads, memory)
 
 
@@ -195,7 +198,7 @@ def check_place(out: Path, records: Path) -> None:
             expected="a name ending in .parquet, or that of a folder, with no ending",
         )
     else:
-        check_replaceable(out, {ABOUT, *map(part_file, range(PARTS))})
+        check_replaceable(out, {ABOUT, QUESTION, *map(part_file, range(PARTS))})
 
 
 def _is_one_file(out: Path) -> bool:

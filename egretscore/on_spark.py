@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _GLOB_SIGNS: Final = frozenset("*?[{\\")
 _PART: Final = f"CAST(CONV(SUBSTRING(MD5(subject_id), 1, 2), 16, 10) AS INT) % {PARTS}"
 _LOCAL: Final = "local"
+_RAISED: Final = re.compile(r"([A-Za-z.]*Error|[A-Za-z.]*Exception): ")
 _LOCAL_SHARES: Final = 16  # one machine has nothing to gain from Spark's usual 200
 
 
@@ -93,21 +95,30 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     RecordsError
         If the records are not kept ones, or are damaged.
     """
-    folder, out, day = Path(records).absolute(), Path(out).absolute(), as_day(as_of)
+    folder, out, day = Path(records).absolute(), Path(out).resolve(), as_day(as_of)
     memory = memory_to_use(memory)
     check_place(out, folder)
     _check_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
-    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
-    question = json.dumps({**asked, "files": state_of_files(folder)})
-    with parts_beside(out, question, part_file) as (parts, missing):
-        scorer = part_scorer(engine, day, columns, invented=KeptRecords(folder).invented is not None)
+
+    def question() -> str:
+        asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
+        return json.dumps({**asked, "files": state_of_files(folder)})
+
+    asked = question()
+    with parts_beside(out, asked, part_file) as (parts, missing):
+        scorer = part_scorer(engine, day, columns, invented=kept.read_about(folder).invented is not None)
         if missing:
-            with _session(spark, master, threads, memory) as session, warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
+            with _session(spark, master, threads, memory) as session, _in_words():
                 _see_records(session, folder, missing)
                 people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
                 _score(session, people, day, missing, scorer, parts)
+            if question() != asked:
+                for part in missing:
+                    (parts / part_file(part)).unlink()
+                raise RecordsError(
+                    "the records changed while they were being scored", file=folder, remedy="Score them again."
+                )
         return finish(parts, out, Outcome.of(parts, 0), threads, memory)
 
 
@@ -141,7 +152,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
             return path
 
     hashes = [
-        (str(kept.file_of(folder, part, table)), sha256)
+        (str(kept.files_of_part(folder, part)[table]), sha256)
         for part in parts
         for table, sha256 in kept.about_part(folder, part).sha256.items()
     ]
@@ -149,7 +160,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
     for table, columns in CHECKED_COLUMNS.items():
-        files = [kept.file_of(folder, part, table).as_uri() for part in parts]
+        files = [kept.files_of_part(folder, part)[table].as_uri() for part in parts]
         types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
         session.read.schema(declared).parquet(*files).createOrReplaceTempView(table)
@@ -169,21 +180,40 @@ def _check_records(folder: Path, engine: Engine) -> None:
 
 
 @contextmanager
+def _in_words() -> Iterator[None]:
+    """Say in a line what Spark says in a hundred."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
+        try:
+            yield
+        except (PySparkException, Py4JError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raised = next((line for line in lines if _RAISED.match(line)), lines[0] if lines else repr(error))
+            raise RecordsError(f"Spark did not score the records ({raised})") from error
+
+
+@contextmanager
 def _session(
     given: SparkSession | None, master: str | None, threads: int | None, memory: int
 ) -> Iterator[SparkSession]:
-    """Give a session, which is stopped at the end if it was begun here."""
-    if given is not None:
-        yield given
-        return
+    """Give a session with tables of its own; what was begun here is stopped at the end, and nothing else."""
     try:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise ArgumentError("pyspark is not installed", remedy="pip install 'egretscore[spark]'") from error
+    running = given or SparkSession.getActiveSession()
+    if running is not None:
+        session = running.newSession()
+        session.conf.set("spark.sql.session.timeZone", "UTC")
+        yield session
+        return
     master = master or f"{_LOCAL}[{threads or '*'}]"
     options = {
-        "spark.driver.memory": f"{memory >> 20}m",
+        "spark.driver.memory": f"{memory >> 21}m",  # the other half is for the rest of this process
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
@@ -197,13 +227,16 @@ def _session(
     for name, value in options.items():
         builder = builder.config(name, value)
     try:
-        session: SparkSession = builder.getOrCreate()
+        session = builder.getOrCreate()
     except PySparkRuntimeError as error:
+        raise ArgumentError("Spark does not start", expected="Java 17 or newer, found by JAVA_HOME or PATH") from error
+    except Exception as error:  # whatever Java raises where the cluster cannot be reached
         raise ArgumentError(
-            f"Spark does not start ({str(error).splitlines()[0]})",
-            expected="Java 17 or newer, found by JAVA_HOME or PATH",
+            "Spark cannot begin on this cluster",
+            value=master,
+            expected="a master such as spark://host:7077 or local[4]",
         ) from error
-    session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext.setLogLevel("OFF")  # what goes wrong is said once, in words
     try:
         yield session
     finally:

@@ -20,6 +20,9 @@ PARTS: Final = 64
 WHICH_PART: Final = f"the first byte of the MD5 of subject_id, modulo {PARTS}"
 """How a person's part is found, in words."""
 
+QUESTION: Final = "question.json"
+"""The file among unfinished parts that says what they answer; one may be left where a run was stopped at its end."""
+
 _ALL: Final = 256
 
 

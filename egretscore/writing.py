@@ -57,6 +57,41 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
         put_in_place(fresh, folder, Path(scratch) / "old")
 
 
+@contextmanager
+def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Let nobody else who asks work in a folder; however this one ends, the system lets go of it.
+
+    Parameters
+    ----------
+    folder : Path
+    wait : bool
+        Wait for who is at work there, instead of raising.
+
+    Raises
+    ------
+    ArgumentError
+        If somebody is.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - not on Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            raise ArgumentError(
+                "another run is writing this", file=folder, remedy="Wait for it, or name another place."
+            ) from error
+        if not os.path.samestat(os.fstat(handle), folder.stat()):
+            raise ArgumentError("the folder was replaced meanwhile", file=folder, remedy="Do it again.")
+        yield
+    finally:
+        os.close(handle)
+
+
 def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
     """Make a finished folder the one of this name; what has stood there becomes ``earlier``."""
     if folder.exists():

@@ -19,7 +19,7 @@ from egretscore.cli import main
 from egretscore.everyone import part_scorer, score_everyone
 from egretscore.on_spark import _session, score_on_spark
 from egretscore.parts import part_file
-from egretscore.records.kept import file_of
+from egretscore.records.kept import files_of_part
 from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
 
@@ -111,12 +111,48 @@ def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path):
 @needs_java
 def test_a_damaged_file_is_refused(kept, spark, tmp_path):
     damaged = Path(shutil.copytree(kept, tmp_path / "kept"))
-    file = file_of(damaged, 40, "commitments")
+    file = files_of_part(damaged, 40)["commitments"]
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(es.RecordsError, match="not as it was kept") as raised:
         score_on_spark(shipped_engine(), damaged, "2026-10-31", tmp_path / "out", spark=spark)
     assert raised.value.file == str(file)
     assert not (tmp_path / "out").exists()
+
+
+@needs_java
+def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkeypatch):
+    from egretscore import on_spark
+
+    changing = Path(shutil.copytree(kept, tmp_path / "kept"))
+    score = on_spark._score
+
+    def score_and_erase(*arguments: Any) -> None:
+        score(*arguments)
+        records = es.read_records(changing)
+        assert records.erase(records.invented["subject_id"]) > 0
+
+    monkeypatch.setattr(on_spark, "_score", score_and_erase)
+    with pytest.raises(es.RecordsError, match="changed"):
+        score_on_spark(shipped_engine(), changing, "2026-10-31", tmp_path / "out", spark=spark)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"kept"}
+
+
+@needs_java
+def test_what_fails_on_an_executor_is_said_in_a_line(kept, spark, tmp_path, monkeypatch):
+    from egretscore import on_spark
+
+    monkeypatch.setattr(on_spark, "part_file", lambda part: f"/proc/nowhere/{part}")
+    with pytest.raises(es.RecordsError, match=r"Error: .*/proc/nowhere") as raised:
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
+    assert len(str(raised.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_java
+def test_a_session_of_ones_own_stays_as_it_was(kept, spark, tmp_path):
+    spark.range(3).createOrReplaceTempView("consents")
+    score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out")  # takes the session that is running
+    assert spark.sql("SELECT count(*) FROM consents").collect()[0][0] == 3
 
 
 def test_records_that_were_not_kept_are_refused(tmp_path, capsys):

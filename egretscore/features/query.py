@@ -98,7 +98,7 @@ def _aggregate(feature: Feature) -> exp.Expr:
             bits = case(of)
             for bit, word in enumerate(feature.words):
                 bits = bits.when(exp.Literal.string(word), exp.Literal.number(2**bit))
-            value = _different_bits(feature, bits)
+            value = _different_bits(feature, bits.else_(ZERO))
         case Aggregate.RATE:
             value = _rate(feature)
     return exp.cast(exp.func("LEAST", value, exp.Literal.number(feature.cap)), "INT").as_(feature.name)

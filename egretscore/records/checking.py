@@ -23,6 +23,8 @@ from egretscore.records.schema import (
     EARLIEST,
     FIXED_WORDS,
     OBJECTIONS,
+    RECORD_ID,
+    SUBJECT_ID,
     TABLES,
     Column,
     Table,
@@ -255,10 +257,13 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
     connection.execute(
         f"""
         INSERT INTO doubts
-        SELECT DISTINCT disputable, trim("{record}"), trim("{subject}"),
-               coalesce(as_date(trim("{filed}")), DATE '{EARLIEST}')
-        FROM parsed JOIN unsound USING (id), unnest(?::VARCHAR[]) AS every(disputable)
-        WHERE trim("{disputed}") = disputable OR "table" IS NULL
+        SELECT * FROM (
+            SELECT DISTINCT disputable, {RECORD_ID.name}(trim("{record}")) AS record_id,
+                   {SUBJECT_ID.name}(trim("{subject}")) AS subject_id,
+                   coalesce(as_date(trim("{filed}")), DATE '{EARLIEST}')
+            FROM parsed JOIN unsound USING (id), unnest(?::VARCHAR[]) AS every(disputable)
+            WHERE trim("{disputed}") = disputable OR "table" IS NULL
+        ) WHERE record_id IS NOT NULL AND subject_id IS NOT NULL  -- else no record on file can be meant
         """,
         [list(DISPUTABLE)],
     )

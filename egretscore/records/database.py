@@ -24,7 +24,12 @@ GLOB_SIGNS: Final = frozenset("*?[")
 
 
 def open_locked(
-    files: Iterable[Path] = (), threads: int | None = None, memory: int | None = None, spill: Path | None = None
+    files: Iterable[Path] = (),
+    threads: int | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
+    *,
+    folders: Iterable[Path] = (),
 ) -> duckdb.DuckDBPyConnection:
     """Open an empty database that can read the named files and nothing else.
 
@@ -37,6 +42,7 @@ def open_locked(
         How many bytes it may hold in memory; DuckDB's default when not given.
     spill : Path, optional
         The folder for what does not fit into memory.
+    folders : paths of folders whose files it may read
 
     Raises
     ------
@@ -59,8 +65,8 @@ def open_locked(
             **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
-    allowed = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
-    connection.execute(f"SET allowed_paths = {allowed}")
+    connection.execute(f"SET allowed_paths = {_listed(files)}")
+    connection.execute(f"SET allowed_directories = {_listed(folders)}")
     connection.execute("SET TimeZone = 'UTC'")
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
         connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
@@ -90,3 +96,7 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequenc
     connection.execute(
         f'CREATE OR REPLACE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)'
     )
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return exp.array(*(exp.Literal.string(str(path)) for path in paths)).sql("duckdb")

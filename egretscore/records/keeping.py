@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, WHICH_PART, by_part, sql_part_of
+from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, shipped_policy
 from egretscore.records import kept
+from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     SPILL,
@@ -90,7 +92,7 @@ def keep_records(
         If ``out`` holds something else, is being written by another run or lies among the
         records, or the memory does not suffice.
     """
-    folder, out, policy = Path(records), Path(out), policy or shipped_policy()
+    folder, out, policy = Path(records), Path(out).resolve(), policy or shipped_policy()
     memory = memory_to_use(memory)
     _check_place(out, folder)
 
@@ -98,38 +100,47 @@ def keep_records(
         return json.dumps({"version": __version__, "policy": policy.sha256, "files": state_of_files(folder)})
 
     asked = question()
-    with parts_beside(out, asked, kept.part_folder) as (parts, missing):
+    with parts_beside(out, asked, kept.part_folder) as (parts, unfinished):
+        missing = sorted({*unfinished, *_damaged(parts, set(range(PARTS)) - set(unfinished))})
         taken_up, rows = PARTS - len(missing), 0
 
-        def read(group: Sequence[int]) -> Mapping[int, int]:
+        def read(group: Sequence[int]) -> Mapping[int, kept.AboutPart]:
             share = int(memory * SHARE_OF_THE_DATABASE)
             found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
-            for table in CHECKED_COLUMNS:
-                _write_table(found, table, {part: _half(parts, part) for part in group})
-            return _set_aside_by_part(found)
+            halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
+            written = {table: _write_table(found, table, halves) for table in CHECKED_COLUMNS}
+            set_aside = _set_aside_by_part(found)
+            return {
+                part: kept.write_about_part(
+                    halves[part], {table: of[part] for table, of in written.items()}, set_aside.get(part, 0)
+                )
+                for part in group
+            }
 
-        for group, set_aside in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
+        for group, made in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
             if question() != asked:
                 raise RecordsError(
                     "the records changed while they were being kept", file=folder, remedy="Keep them again."
                 )
             known = taken_up + missing.index(group[-1]) + 1
-            for part in group:
-                kept.finish_part(_half(parts, part), set_aside.get(part, 0))
-                _half(parts, part).rename(parts / kept.part_folder(part))
-                rows += sum(kept.about_part(parts, part).rows[table] for table in TABLES)
+            for part, about in made.items():
+                (parts / f".{kept.part_folder(part)}").rename(parts / kept.part_folder(part))
+                rows += sum(about.rows[table] for table in TABLES)
                 progress(Progress(taken_up + missing.index(part) + 1, known, taken_up, rows))
-        made = [kept.about_part(parts, part) for part in range(PARTS)]
-        outcome = Kept(sum(part.rows[table] for part in made for table in TABLES), sum(part.set_aside for part in made))
-        about = {
-            "egretscore": __version__,
-            "invented": invented_mark(folder),
-            "parts": PARTS,
-            "part": WHICH_PART,
-        }
-        kept.write_about(parts, about, policy.text)
+        every = [kept.about_part(parts, part) for part in range(PARTS)]
+        kept.write_about(parts, kept.AboutKept(policy.text, invented_mark(folder)), __version__)
         take_the_place(parts, out)
-    return outcome
+    return Kept(sum(part.rows[table] for part in every for table in TABLES), sum(part.set_aside for part in every))
+
+
+def _damaged(folder: Path, parts: Collection[int]) -> Iterator[int]:
+    """Remove the parts of an earlier run that are not whole, as after a power cut, and yield them."""
+    for part in parts:
+        try:
+            kept.verify(folder, [part])
+        except RecordsError:
+            shutil.rmtree(folder / kept.part_folder(part))
+            yield part
 
 
 def _set_aside_by_part(records: Records) -> Mapping[int, int]:
@@ -141,33 +152,43 @@ def _set_aside_by_part(records: Records) -> Mapping[int, int]:
     return dict(found.fetchall())
 
 
-def _half(folder: Path, part: int) -> Path:
-    """Return the folder in which a part is made."""
-    return folder / f".{kept.part_folder(part)}"
+def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
+    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in.
 
-
-def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> None:
-    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in."""
+    Returns how many rows of each part there are, and the hash of their file.
+    """
     identity = TABLES[table].identity if table in TABLES else tuple(CHECKED_COLUMNS[table])
     order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", "subject_id", *identity)))
     part, theirs = sql_part_of("subject_id"), "subject_id IS NOT NULL AND chosen(subject_id)"
     found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
     batches = found.to_arrow_reader(_ROWS_AT_ONCE)
     nobody = batches.schema.empty_table().drop_columns("part")
-    for folder in folders.values():
-        folder.mkdir(exist_ok=True)
-        kept.write_table(nobody, folder, table)
+    written = {}
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
-        written: Future[Any] = writer.submit(int)
+        writing: tuple[int, Future[tuple[int, str]]] | None = None
         for number, rows in by_part(batches):
-            written.result()
-            written = writer.submit(kept.write_table, rows, folders[number], table)
-        written.result()
+            if writing is not None:
+                written[writing[0]] = writing[1].result()
+            folders[number].mkdir(exist_ok=True)
+            writing = number, writer.submit(kept.write_table, rows, folders[number], table)
+        if writing is not None:
+            written[writing[0]] = writing[1].result()
+    for number in folders.keys() - written.keys():
+        folders[number].mkdir(exist_ok=True)
+        written[number] = kept.write_table(nobody, folders[number], table)
+    return written
 
 
 def _check_place(out: Path, records: Path) -> None:
     if kept.is_kept(records):
         raise ArgumentError("these records are kept already", file=records)
     check_not_among(out, records)
-    if out.exists() and (not out.is_dir() or kept.strangers(out)):
+    ours = out.is_dir() and (kept.is_kept(out) or not any(out.iterdir())) and not kept.strangers(out)
+    if out.exists() and not ours:
         raise ArgumentError("the folder to write holds something else", file=out, remedy="Name a new folder.")
+    if GLOB_SIGNS.intersection(str(out)):
+        raise ArgumentError(
+            "databases take a sign in this name to stand for others",
+            value=str(out),
+            expected=f"a name without {' '.join(sorted(GLOB_SIGNS))}",
+        )

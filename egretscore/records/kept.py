@@ -1,10 +1,14 @@
 """Checked records kept on disk, so that what was checked once is not checked again.
 
 A folder of kept records holds ``kept.json``, the policy whose words they use, and one folder
-for each of the 64 parts (``egretscore.parts``) with a Parquet file for each table, in
-the order of subject_id, beside the SHA-256 of every file. Whatever is read of a part is held
-against its hashes first. Nothing stands there that the checks set aside; what they put in
-doubt does (``doubts``), so standing finds on kept records what it finds on those they came from.
+for each of the 64 parts (``egretscore.parts``). ``part.json`` in it names a Parquet file for
+each table, in the order of subject_id, by its hash; what is read of a part is held against
+those first. Nothing stands there that the checks set aside; what they put in doubt does
+(``doubts``), so standing finds on kept records what it finds on those they came from.
+
+Who writes a part again writes new files beside the old ones, then ``part.json`` in one step,
+then removes what it names no more: killed at any moment, a part is the old one or the new
+one, and the next who erases removes what was left. Only one at a time may change a folder.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import RecordsError
-from egretscore.parts import PARTS
+from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
+from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.schema import CHECKED_COLUMNS, TABLES
-from egretscore.writing import whole_file, whole_folder
+from egretscore.writing import alone_in, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,12 +37,31 @@ ABOUT: Final = "kept.json"
 
 POLICY: Final = "policy.toml"
 FORMAT: Final = 1
+AGAIN: Final = "Keep the records again, from those they came from."
+"""What to do about kept records that are damaged."""
+
 _ABOUT_PART: Final = "part.json"
 # Measured: one person's rows of a table are read in under a millisecond, everyone's as fast as from larger groups.
 _ROWS_OF_A_GROUP: Final = 4_096
 _COMPRESSION: Final = "lz4"
-AGAIN: Final = "Keep the records again, from those they came from."
-"""What to do about kept records that are damaged."""
+_DIGITS_IN_NAME: Final = 16
+_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*CHECKED_COLUMNS, 'part'])})[-.].*")
+
+
+@dataclass(frozen=True)
+class AboutKept:
+    """What kept records say of themselves.
+
+    Attributes
+    ----------
+    policy : str
+        The text of the policy whose words they use.
+    invented : mapping or None
+        What the records they came from said of themselves if they are invented.
+    """
+
+    policy: str
+    invented: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -46,14 +71,14 @@ class AboutPart:
     Attributes
     ----------
     rows : mapping of table to how many rows it has
+    sha256 : mapping of table to the hash of its file
     set_aside : int
         How many rows that may name its people were set aside when it was kept.
-    sha256 : mapping of table to the hash of its file
     """
 
     rows: Mapping[str, int]
-    set_aside: int
     sha256: Mapping[str, str]
+    set_aside: int
 
 
 def part_folder(part: int) -> str:
@@ -66,61 +91,97 @@ def is_kept(folder: Path) -> bool:
     return (folder / ABOUT).is_file()
 
 
-def file_of(folder: Path, part: int, table: str) -> Path:
-    """Return the file that holds a part of a table."""
-    return folder / part_folder(part) / f"{table}.parquet"
-
-
 def kept_files(folder: Path, parts: Iterable[int] = range(PARTS)) -> list[Path]:
-    """Return the files of some parts."""
-    return [file_of(folder, part, table) for part in parts for table in CHECKED_COLUMNS]
+    """Return the files of some parts, one for each table."""
+    return [file for part in parts for file in files_of_part(folder, part).values()]
+
+
+def files_of_part(folder: Path, part: int) -> dict[str, Path]:
+    """Return the file of each table of a part."""
+    return _files(folder / part_folder(part), about_part(folder, part))
+
+
+def _files(folder: Path, about: AboutPart) -> dict[str, Path]:
+    return {table: folder / _name(table, sha256) for table, sha256 in about.sha256.items()}
+
+
+def _name(table: str, sha256: str) -> str:
+    return f"{table}-{sha256[:_DIGITS_IN_NAME]}.parquet"
 
 
 # ------------------------------------------------------------------------------- writing
 
 
-def write_table(rows: pa.Table, part: Path, table: str) -> None:
-    """Write a table of a part, its rows in the order of subject_id, into the part's folder."""
+def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
+    """Write a table of a part, its rows in the order of subject_id, and return how many they are, and the hash."""
     from pyarrow import parquet
 
-    parquet.write_table(rows, part / f"{table}.parquet", compression=_COMPRESSION, row_group_size=_ROWS_OF_A_GROUP)
+    with whole_file(folder / f"{table}.parquet") as scratch:
+        parquet.write_table(rows, scratch, compression=_COMPRESSION, row_group_size=_ROWS_OF_A_GROUP)
+    sha256 = _sha256(folder / f"{table}.parquet")
+    (folder / f"{table}.parquet").replace(folder / _name(table, sha256))
+    return len(rows), sha256
 
 
-def finish_part(part: Path, set_aside: int) -> None:
-    """Write beside the tables of a part what it is: how many rows it has, how many were set aside, and its hashes."""
-    from pyarrow import parquet
-
-    files = {table: part / f"{table}.parquet" for table in CHECKED_COLUMNS}
-    about = AboutPart(
-        rows={table: parquet.read_metadata(file).num_rows for table, file in files.items()},
-        set_aside=set_aside,
-        sha256={table: _sha256(file) for table, file in files.items()},
-    )
-    (part / _ABOUT_PART).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
+def write_about_part(folder: Path, written: Mapping[str, tuple[int, str]], set_aside: int) -> AboutPart:
+    """Make the tables that :func:`write_table` wrote into a folder those of the part, and remove all others."""
+    rows = {table: written[table][0] for table in CHECKED_COLUMNS}
+    sha256 = {table: written[table][1] for table in CHECKED_COLUMNS}
+    about = AboutPart(rows, sha256, set_aside)
+    with whole_file(folder / _ABOUT_PART) as scratch:
+        scratch.write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
+    _remove_all_others(folder, about)
+    return about
 
 
-def erase(folder: Path, part: int, subject_id: str) -> int:
-    """Write a part again without a person's rows, and return how many those were."""
-    from pyarrow import compute, parquet
-
-    before = {table: parquet.read_table(file_of(folder, part, table)) for table in CHECKED_COLUMNS}
-    after = {name: table.filter(compute.not_equal(table["subject_id"], subject_id)) for name, table in before.items()}
-    if any(len(after[table]) < len(before[table]) for table in CHECKED_COLUMNS):
-        names = (_ABOUT_PART, *(f"{table}.parquet" for table in CHECKED_COLUMNS))
-        with whole_folder(folder / part_folder(part), replaces=names) as fresh:
-            for table, rows in after.items():
-                write_table(rows, fresh, table)
-            finish_part(fresh, about_part(folder, part).set_aside)
-    return sum(len(before[table]) - len(after[table]) for table in TABLES)
+def _remove_all_others(folder: Path, about: AboutPart) -> None:
+    own = {_ABOUT_PART, *(file.name for file in _files(folder, about).values())}
+    for entry in folder.iterdir():
+        if entry.name not in own:
+            entry.unlink()
 
 
-def write_about(folder: Path, about: Mapping[str, Any], policy: str) -> None:
+def write_about(folder: Path, about: AboutKept, version: str) -> None:
     """Write what the records are, and the policy whose words they use."""
-    said = {"format": FORMAT, **about, "policy_sha256": hashlib.sha256(policy.encode()).hexdigest()}
+    said = {
+        "format": FORMAT,
+        "egretscore": version,
+        "invented": about.invented,
+        "parts": PARTS,
+        "part": WHICH_PART,
+        "policy_sha256": hashlib.sha256(about.policy.encode()).hexdigest(),
+    }
     with whole_file(folder / POLICY) as scratch:
-        scratch.write_text(policy, encoding="utf-8")
+        scratch.write_text(about.policy, encoding="utf-8")
     with whole_file(folder / ABOUT) as scratch:
         scratch.write_text(json.dumps(said, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def erase(folder: Path, subject_id: str) -> int:
+    """Write a person's part again without their rows, and return how many those were.
+
+    Who was stopped while erasing, however, finishes by erasing again.
+
+    Raises
+    ------
+    RecordsError
+        If the part is damaged.
+    """
+    from pyarrow import compute, parquet
+
+    part = part_of(subject_id)
+    with alone_in(folder, wait=True):
+        about = about_part(folder, part)
+        verify(folder, [part])
+        _remove_all_others(folder / part_folder(part), about)
+        before = {table: parquet.read_table(file) for table, file in files_of_part(folder, part).items()}
+        after = {
+            name: table.filter(compute.not_equal(table["subject_id"], subject_id)) for name, table in before.items()
+        }
+        if any(len(after[table]) < len(before[table]) for table in before):
+            written = {table: write_table(rows, folder / part_folder(part), table) for table, rows in after.items()}
+            write_about_part(folder / part_folder(part), written, about.set_aside)
+    return sum(len(before[table]) - len(after[table]) for table in TABLES)
 
 
 def _sha256(file: Path) -> str:
@@ -131,8 +192,8 @@ def _sha256(file: Path) -> str:
 # ------------------------------------------------------------------------------- reading
 
 
-def read_about(folder: Path) -> tuple[Mapping[str, Any], str]:
-    """Return what kept records say of themselves, and their policy's text.
+def read_about(folder: Path) -> AboutKept:
+    """Return what kept records say of themselves.
 
     Raises
     ------
@@ -141,12 +202,19 @@ def read_about(folder: Path) -> tuple[Mapping[str, Any], str]:
         in the folder that would be passed over.
     """
     about_file, policy_file = folder / ABOUT, folder / POLICY
+    if GLOB_SIGNS.intersection(str(folder.absolute())):
+        raise RecordsError(
+            "the name of this folder holds a sign that databases take to stand for others",
+            file=folder,
+            expected=f"a name without {' '.join(sorted(GLOB_SIGNS))}",
+            remedy="Rename it.",
+        )
     try:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()
     except (OSError, ValueError) as error:
         raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=AGAIN) from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    if not isinstance(about, dict) or about.get("format") != FORMAT or "invented" not in about:
         raise RecordsError(
             "the kept records are of another format",
             file=about_file,
@@ -162,22 +230,31 @@ def read_about(folder: Path) -> tuple[Mapping[str, Any], str]:
             file=entry,
             remedy="Move it elsewhere; to keep more records, keep all of them again.",
         )
-    return about, policy.decode("utf-8")
+    return AboutKept(policy.decode("utf-8"), about["invented"])
 
 
 def strangers(folder: Path) -> list[Path]:
-    """Return what lies in a folder and is no part of kept records; hidden files are nobody's."""
-    known = {ABOUT, POLICY, *map(part_folder, range(PARTS))}
-    return sorted(entry for entry in folder.iterdir() if entry.name not in known and not entry.name.startswith("."))
+    """Return what lies in a folder, or in its parts, and belongs to no kept records."""
+    parts = set(map(part_folder, range(PARTS)))
+    found = [entry for entry in folder.iterdir() if entry.name not in {ABOUT, POLICY, QUESTION, *parts}]
+    for part in sorted(parts):
+        if (folder / part).is_dir():
+            found += [entry for entry in (folder / part).iterdir() if not _OF_A_PART.fullmatch(entry.name)]
+    return sorted(found)
 
 
-def state_of_part(folder: Path, part: int) -> tuple[int, int] | None:
-    """Return what tells whether a part was written again since; None while it is not there."""
-    try:
-        of = (folder / part_folder(part) / _ABOUT_PART).stat()
-    except OSError:
-        return None
-    return of.st_ino, of.st_mtime_ns
+def state_of_part(folder: Path, part: int) -> tuple[tuple[int, int], ...]:
+    """Return what tells whether the records were kept again, or a part written again, since it was asked before."""
+    found = []
+    for file in (folder / ABOUT, folder / part_folder(part) / _ABOUT_PART):
+        try:
+            of = file.stat()
+        except OSError as error:
+            raise RecordsError(
+                "the kept records are gone, or are being kept again", file=file, remedy="Open them again."
+            ) from error
+        found.append((of.st_ino, of.st_mtime_ns))
+    return tuple(found)
 
 
 def verify(folder: Path, parts: Collection[int]) -> None:
@@ -193,14 +270,13 @@ def verify(folder: Path, parts: Collection[int]) -> None:
 
 
 def _verify_part(folder: Path, part: int) -> None:
-    hashes = about_part(folder, part).sha256
-    for table in CHECKED_COLUMNS:
-        file = file_of(folder, part, table)
+    about = about_part(folder, part)
+    for table, file in _files(folder / part_folder(part), about).items():
         try:
             found = _sha256(file)
         except OSError as error:
             raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
-        if found != hashes.get(table):
+        if found != about.sha256[table]:
             raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
 
 
@@ -210,11 +286,13 @@ def about_part(folder: Path, part: int) -> AboutPart:
     Raises
     ------
     RecordsError
-        If it is missing, or says nothing that can be read.
+        If it is missing, or says nothing that can be used.
     """
     file = folder / part_folder(part) / _ABOUT_PART
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        return AboutPart(dict(about["rows"]), int(about["set_aside"]), dict(about["sha256"]))
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        rows = {table: int(raw["rows"][table]) for table in CHECKED_COLUMNS}
+        sha256 = {table: str(raw["sha256"][table]) for table in CHECKED_COLUMNS}
+        return AboutPart(rows, sha256, int(raw["set_aside"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from egretscore.records.kept import file_of
+from egretscore.records.kept import files_of_part
 from egretscore.records.schema import CHECKED_COLUMNS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RowsOfPart:
     """
 
     def __init__(self, folder: Path, part: int) -> None:
-        self._files = {table: _SortedFile.of(file_of(folder, part, table)) for table in CHECKED_COLUMNS}
+        self._files = {table: _SortedFile.of(file) for table, file in files_of_part(folder, part).items()}
 
     def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
         """Return a person's rows, with the columns of these names."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,12 +21,12 @@ from typing import Any, Final, TypeVar
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS
+from egretscore.parts import PARTS, QUESTION
 from egretscore.records.folder import files_by_table
-from egretscore.records.kept import is_kept, kept_files
+from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.schema import TABLES
 from egretscore.records.store import Records
-from egretscore.writing import put_in_place, umask, whole_file
+from egretscore.writing import alone_in, put_in_place, umask, whole_file
 
 SHARE_OF_THE_DATABASE: Final = 0.7
 """How much of the memory is the database's; the rest is for what is made of its answers."""
@@ -34,7 +34,6 @@ SHARE_OF_THE_DATABASE: Final = 0.7
 SPILL: Final = "spill"
 """The folder, among the parts of a run, for what does not fit into memory."""
 
-_QUESTION: Final = "question.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
 _BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
@@ -88,7 +87,7 @@ def memory_to_use(memory: int | None) -> int:
 def parts_at_once(folder: Path, memory: int) -> int:
     """Return how many parts of a folder's records are read at once, as far as the files tell."""
     if is_kept(folder):
-        rows = sum(_rows(file) for file in kept_files(folder))
+        rows = sum(sum(about_part(folder, part).rows.values()) for part in range(PARTS))
         return min(PARTS, max(1, PARTS * _KEPT_ROWS_AT_ONCE // max(rows, 1)))
     taken = 0
     for files in files_by_table(folder).values():
@@ -118,7 +117,7 @@ def groups_of(parts: Sequence[int], at_once: int) -> list[Sequence[int]]:
 
 def as_memory_allows(
     groups: Sequence[Sequence[int]], read: Callable[[Sequence[int]], _Read]
-) -> Iterator[tuple[Sequence[int], _Read]]:
+) -> Generator[tuple[Sequence[int], _Read], None, None]:
     """Read each group of parts, in halves where it does not fit into the memory.
 
     Raises
@@ -134,7 +133,7 @@ def as_memory_allows(
                 raise
             if len(group) == 1:
                 raise ArgumentError(
-                    "the memory does not suffice to check one part of the records",
+                    "the memory does not suffice for one part of the records",
                     remedy="Give more with --memory, or fewer --threads.",
                 ) from error
             yield from as_memory_allows(groups_of(group, len(group) // 2), read)
@@ -142,8 +141,8 @@ def as_memory_allows(
             yield group, found
 
 
-def one_ahead(items: Iterator[_Read]) -> Iterator[_Read]:
-    """Yield items, the next of which is being made while the caller works on one."""
+def one_ahead(items: Iterator[_Read]) -> Generator[_Read, None, None]:
+    """Yield items, the next of which is being made while the caller works on one; close it when done."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, items, None)
         while (item := following.result()) is not None:
@@ -201,40 +200,19 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     folder = out.absolute().parent / f".{out.name}.unfinished"
     folder.mkdir(mode=0o700, exist_ok=True)
-    with _alone_in(folder, out):
-        asked = folder / _QUESTION
+    with alone_in(folder):
+        asked = folder / QUESTION
         if not asked.is_file() or asked.read_text(encoding="utf-8") != question:
             _clear(folder, keep=())
             with whole_file(asked) as scratch:
                 scratch.write_text(question, encoding="utf-8")
         else:
-            _clear(folder, keep=(_QUESTION, *names))
+            _clear(folder, keep=(QUESTION, *names))
         try:
             yield folder, [part for part in range(PARTS) if not (folder / names[part]).exists()]
         finally:
             nothing_to_go_on_with = not any((folder / name).exists() for name in names)
             shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
-
-
-@contextmanager
-def _alone_in(folder: Path, out: Path) -> Iterator[None]:
-    """Let no other run work in the folder; however this one ends, the system lets go of it."""
-    try:
-        import fcntl
-    except ImportError:  # pragma: no cover - not on Windows
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArgumentError(
-                "another run is writing this", file=out, remedy="Wait for it, or name another place."
-            ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _clear(folder: Path, keep: Sequence[str]) -> None:
@@ -248,11 +226,15 @@ def _clear(folder: Path, keep: Sequence[str]) -> None:
 
 
 def take_the_place(folder: Path, out: Path) -> None:
-    """Make the folder of the parts the folder that was to be written."""
+    """Make the folder of the parts the folder that was to be written.
+
+    Stopped before, the next run finds all parts done; stopped after, all that is left is the file of the question.
+    """
     shutil.rmtree(folder / SPILL, ignore_errors=True)
-    (folder / _QUESTION).unlink()
     folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
     earlier = folder.with_name(f".{out.name}.earlier")
     shutil.rmtree(earlier, ignore_errors=True)
-    put_in_place(folder, out, earlier)
+    with alone_in(out, wait=True) if out.is_dir() else nullcontext():
+        put_in_place(folder, out, earlier)
+    (out / QUESTION).unlink()
     shutil.rmtree(earlier, ignore_errors=True)

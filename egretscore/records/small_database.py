@@ -68,14 +68,15 @@ def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ..
         The queries' one parameter.
     """
     connection = _connection()
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         for table, of_person in rows.items():
             connection.executemany(_INSERT[table], of_person)
         day = {"as_of": as_of.toordinal() - _FIRST_DAY}
         return [connection.execute(query, day).fetchone() for query in sql]
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 _INSERT: Mapping[str, str] = {

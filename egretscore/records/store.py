@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EVERY_COLUMN: Final = frozenset(column for columns in CHECKED_COLUMNS.values() for column in columns)
 """The names of all columns."""
 
-_MOST_TRIES: Final = 5
+_MOST_TRIES: Final = 50
 
 INVENTED_MARK: Final = "invented.json"
 """The file by which a folder of records says that they are invented."""
@@ -61,8 +61,6 @@ class Records:
     ----------
     policy : Policy
         The policy whose words the records use.
-    counts : tuple of SourceCount
-        Where the rows of each file went.
     invented : Mapping or None
         What the records' folder says of itself when they are invented, else None.
     """
@@ -75,17 +73,19 @@ class Records:
         self._rows: RowsInMemory | None = None
         self.policy = policy
         self.invented = invented
-        self.counts = tuple(
-            SourceCount(*row)
-            for row in connection.execute(
-                'SELECT "table", file, rows, good, quarantined, repeated FROM sources JOIN counts USING (source) '
-                "ORDER BY source"
-            ).fetchall()
-        )
 
     def __repr__(self) -> str:
         good, quarantined = sum(c.good for c in self.counts), sum(c.quarantined for c in self.counts)
         return f"<Records: {good:,} rows, {quarantined:,} set aside>"
+
+    @cached_property
+    def counts(self) -> tuple[SourceCount, ...]:
+        """Where the rows of each file went when they were read."""
+        rows = self._connection.execute(
+            'SELECT "table", file, rows, good, quarantined, repeated FROM sources JOIN counts USING (source) '
+            "ORDER BY source"
+        ).fetchall()
+        return tuple(SourceCount(*row) for row in rows)
 
     @cached_property
     def last_day(self) -> date | None:
@@ -198,67 +198,67 @@ class KeptRecords(Records):
         memory: int | None = None,
         spill: Path | None = None,
     ) -> None:
-        about, policy = kept.read_about(folder)
+        about = kept.read_about(folder)
         self._folder = folder
         self._parts = sorted(range(PARTS) if parts is None else parts)
+        self._kept_as: Any = None
         self._found: dict[int, tuple[Any, RowsOfPart]] = {}
-        self._seen_whole = False
-        connection = open_locked(
-            (file.absolute() for file in kept.kept_files(folder, self._parts)), threads, memory, spill
-        )
+        self._seen: dict[int, Any] = {}
+        connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
         create_accounts(connection)
-        rows = [kept.about_part(folder, part).rows for part in self._parts]
-        for source, table in enumerate(TABLES, start=1):
-            good = sum(of_part[table] for of_part in rows)
-            named = str(folder / "part-*" / f"{table}.parquet")
-            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, table, named])
-            connection.execute("INSERT INTO counts VALUES (?, ?, ?, 0, 0)", [source, good, good])
-        super().__init__(connection, parse_policy(policy, origin=str(folder / kept.POLICY)), about["invented"])
+        super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
+        self._kept_as = kept.state_of_part(folder, 0)[0]
+
+    @property
+    def counts(self) -> tuple[SourceCount, ...]:
+        """How many rows each table has."""
+        parts = [kept.about_part(self._folder, part) for part in self._parts]
+        rows = {table: sum(part.rows[table] for part in parts) for table in TABLES}
+        named = {table: str(self._folder / "part-*" / f"{table}-*.parquet") for table in TABLES}
+        return tuple(SourceCount(table, named[table], rows[table], rows[table], 0, 0) for table in TABLES)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection of one's own to the locked database; the first call reads every file through."""
+        """Return a connection of one's own to the locked database.
+
+        The first call holds every file against its hash; later ones, those of the parts that were written again.
+        """
         with self._lock:
-            if not self._seen_whole:
-                kept.verify(self._folder, self._parts)
+            states = {part: self._state_of(part) for part in self._parts}
+            if states != self._seen:
+                kept.verify(self._folder, [part for part in self._parts if self._seen.get(part) != states[part]])
+                files = [kept.files_of_part(self._folder, part) for part in self._parts]
                 for table in CHECKED_COLUMNS:
-                    files = [kept.file_of(self._folder, part, table).absolute() for part in self._parts]
-                    create_view(self._connection, table, files)
-                self._seen_whole = True
+                    create_view(self._connection, table, [of_part[table].absolute() for of_part in files])
+                self._seen = states
         return self._connection.cursor()
 
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.
 
-        The first call of each part reads the part's files through, to hold them against their hashes.
+        A part's files are read through, to hold them against their hashes, by the first call of the part and by
+        the first after the part was written again.
         """
         import pyarrow as pa
 
         part = part_of(subject_id)
         for _ in range(_MOST_TRIES):
-            state, rows = self._rows_of_part(part)
+            state = self._state_of(part)
             try:
-                found = rows.of(subject_id, columns)
-            except (OSError, pa.ArrowException):
-                found = None
-            if found is not None and kept.state_of_part(self._folder, part) == state:
+                found = self._rows_of_part(part).of(subject_id, columns)
+            except (OSError, RecordsError, pa.ArrowException) as error:
+                # While someone else erases, files may vanish between being named and being read.
+                if self._state_of(part) != state:
+                    continue
+                if isinstance(error, RecordsError):
+                    raise
+                raise RecordsError(
+                    "a part of the kept records cannot be read", file=self._folder / kept.part_folder(part)
+                ) from error
+            if self._state_of(part) == state:
                 return found
-            with self._lock:
-                self._found.pop(part, None)
         raise RecordsError(
-            "a part of the kept records cannot be read, or is written again all the time",
-            file=self._folder / kept.part_folder(part),
+            "a part of the kept records is written again all the time", file=self._folder / kept.part_folder(part)
         )
-
-    def _rows_of_part(self, part: int) -> tuple[Any, RowsOfPart]:
-        """Return the rows of a part as it is now, held against its hashes, and what its state was."""
-        known = self._found.get(part)
-        if known is not None and known[0] == kept.state_of_part(self._folder, part):
-            return known
-        with self._lock:
-            state = kept.state_of_part(self._folder, part)
-            kept.verify(self._folder, [part])
-            self._found[part] = state, RowsOfPart(self._folder, part)
-            return self._found[part]
 
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from the files.
@@ -268,12 +268,28 @@ class KeptRecords(Records):
         int
             How many rows were removed.
         """
-        part = part_of(subject_id)
-        with self._lock:
-            kept.verify(self._folder, [part])
-            removed = kept.erase(self._folder, part, subject_id)
-            self._seen_whole = False
-        return removed
+        return kept.erase(self._folder, subject_id)
+
+    def _rows_of_part(self, part: int) -> RowsOfPart:
+        """Return the rows of a part as it is now, held against its hashes."""
+        known = self._found.get(part)
+        if known is None or known[0] != self._state_of(part):
+            with self._lock:
+                known = self._found.get(part)
+                state = self._state_of(part)
+                if known is None or known[0] != state:
+                    kept.verify(self._folder, [part])
+                    known = self._found[part] = state, RowsOfPart(self._folder, part)
+        return known[1]
+
+    def _state_of(self, part: int) -> Any:
+        """Return what tells whether a part was written again; raise if all records were kept again."""
+        kept_as, state = kept.state_of_part(self._folder, part)
+        if kept_as != self._kept_as:
+            raise RecordsError(
+                "the records were kept again since they were opened", file=self._folder, remedy="Open them again."
+            )
+        return state
 
 
 def read_records(

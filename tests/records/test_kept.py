@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +22,7 @@ from egretscore.cli import main
 from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
 from egretscore.records import keeping
-from egretscore.records.kept import file_of, part_folder
+from egretscore.records.kept import files_of_part, kept_files, part_folder, state_of_part
 from egretscore.shipped import shipped_model
 
 DAY = "2026-01-01"
@@ -100,39 +98,103 @@ def test_a_model_trained_on_kept_records_is_the_same_bytes(tmp_path):
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_a_folder_whose_name_looks_like_a_pattern_is_read(kept, tmp_path):
-    odd = kept.rename(tmp_path / "kept [2026]*")
-    records = es.read_records(odd)
-    assert (everything(shipped_engine(), records)["status"]).count("scored") > 100
-    subject = records.invented["subject_id"]
-    assert shipped_engine().explain(records, subject, DAY).score is not None
+def test_a_folder_whose_name_is_a_pattern_is_refused_before_any_work(town, kept, tmp_path, capsys):
+    assert main(["keep", "--records", str(town), "--out", str(tmp_path / "kept [2026]*")]) == 2
+    assert "a name without * ? [" in capsys.readouterr().err
+    odd = kept.rename(tmp_path / "kept [2026]")
+    with pytest.raises(es.RecordsError, match="Rename it"):
+        es.read_records(odd)
+
+
+STOPPED_AT = """
+import os, signal, sys
+from egretscore.records import kept, keeping, partwise
+from egretscore.cli import main
+
+def die_at(module, name, call, after):
+    inner, calls = getattr(module, name), 0
+
+    def dying(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == call and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = inner(*arguments, **options)
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(module, name, dying)
+
+keeping.parts_at_once = lambda *_: 4
+{deaths}
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run(arguments: list[str], deaths: str = "") -> subprocess.CompletedProcess[str]:
+    program = STOPPED_AT.format(deaths=deaths)
+    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_killed_at_any_moment_keeping_goes_on_where_it_was(town, kept_once, tmp_path):
-    out, lots = tmp_path / "kept", np.random.default_rng(5)
-    few_at_once = "import egretscore.records.keeping as k; k.parts_at_once = lambda *_: 4"
-    command = f"import sys; {few_at_once}; from egretscore.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = [sys.executable, "-c", command, "keep", "--records", str(town), "--out", str(out)]
-    for _ in range(4):
-        with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
-            time.sleep(lots.uniform(0.5, 4.0))
-            process.send_signal(signal.SIGKILL)
-        if out.exists():
-            break
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert "rows kept" in done.stderr
+    out = tmp_path / "kept"
+    arguments = ["keep", "--records", str(town), "--out", str(out)]
+    done = 0
+    for death, parts in (
+        ("die_at(kept, 'write_table', 9, False)", 0),
+        ("die_at(kept, 'write_about_part', 6, True)", 4),
+        ("die_at(kept, 'write_table', 50, True)", 12),
+        ("die_at(kept, 'write_about', 1, False)", 64),
+        ("die_at(kept, 'write_about', 1, True)", 64),
+        ("die_at(partwise, 'put_in_place', 1, False)", 64),
+    ):
+        assert run(arguments, death).returncode == -signal.SIGKILL
+        made = [
+            folder for folder in (tmp_path / ".kept.unfinished").glob("part-??") if (folder / "part.json").is_file()
+        ]
+        assert len(made) >= max(done, parts)
+        assert not out.exists()
+        done = len(made)
+    finished = run(arguments)
+    assert "rows kept" in finished.stderr
     assert contents(out) == contents(kept_once)
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_part_that_a_power_cut_left_half_written_is_made_again(town, kept_once, tmp_path):
+    out = tmp_path / "kept"
+    arguments = ["keep", "--records", str(town), "--out", str(out)]
+    run(arguments, "die_at(kept, 'write_about', 1, False)")
+    unfinished = tmp_path / ".kept.unfinished"
+    (unfinished / part_folder(3) / "part.json").write_bytes(b"")
+    damage(kept_files(unfinished, [5])[1])
+    assert run(arguments).returncode == 0
+    assert contents(out) == contents(kept_once)
+
+
+def test_a_link_to_a_folder_stays_one(town, kept_once, tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    link.symlink_to(target)
+    for _ in range(2):
+        assert main(["keep", "--records", str(town), "--out", str(link)]) == 0
+        assert link.is_symlink()
+        assert contents(target) == contents(kept_once)
 
 
 # ------------------------------------------------------------------------------- only as it was kept
 
 
-def damage_a_file(kept: Path) -> Path:
-    file = max(kept.rglob("commitments.parquet"), key=lambda file: file.stat().st_size)
+def damage(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+
+
+def damage_a_file(kept: Path) -> Path:
+    file = max(kept.rglob("commitments-*.parquet"), key=lambda file: file.stat().st_size)
+    damage(file)
     return file
 
 
@@ -142,14 +204,33 @@ def lose_a_part(kept: Path) -> Path:
 
 
 def lose_a_file(kept: Path) -> Path:
-    file_of(kept, 9, "doubts").unlink()
-    return file_of(kept, 9, "doubts")
+    file = files_of_part(kept, 9)["doubts"]
+    file.unlink()
+    return file
 
 
 def cut_a_description(kept: Path) -> Path:
     file = kept / part_folder(9) / "part.json"
     file.write_text("{", encoding="utf-8")
     return file
+
+
+def empty_a_description(kept: Path) -> Path:
+    file = kept / part_folder(9) / "part.json"
+    file.write_text('{"rows": {}, "sha256": {}, "set_aside": 0}', encoding="utf-8")
+    return file
+
+
+def say_less(kept: Path) -> Path:
+    about = json.loads((kept / "kept.json").read_text())
+    del about["invented"]
+    (kept / "kept.json").write_text(json.dumps(about))
+    return kept / "kept.json"
+
+
+def add_a_file_to_a_part(kept: Path) -> Path:
+    (kept / part_folder(9) / "thesis.txt").write_text("years of work")
+    return kept / part_folder(9) / "thesis.txt"
 
 
 def change_the_policy(kept: Path) -> Path:
@@ -176,6 +257,9 @@ def add_more_records(kept: Path) -> Path:
         lose_a_part,
         lose_a_file,
         cut_a_description,
+        empty_a_description,
+        say_less,
+        add_a_file_to_a_part,
         change_the_policy,
         come_from_the_future,
         add_more_records,
@@ -194,8 +278,8 @@ def test_what_is_not_as_it_was_kept_is_refused(kept, tmp_path, capsys, change):
 def test_a_question_about_one_person_holds_their_part_against_its_hashes(kept):
     file = damage_a_file(kept)
     part = int(file.parent.name.removeprefix("part-"))
-    subject = parquet.read_table(file_of(kept, (part + 1) % PARTS, "consents"))["subject_id"][0].as_py()
-    victim = parquet.read_table(file_of(kept, part, "consents"))["subject_id"][0].as_py()
+    subject = parquet.read_table(files_of_part(kept, (part + 1) % PARTS)["consents"])["subject_id"][0].as_py()
+    victim = parquet.read_table(files_of_part(kept, part)["consents"])["subject_id"][0].as_py()
     records = es.read_records(kept)
     assert shipped_engine().explain(records, subject, DAY).subject_id == subject
     with pytest.raises(es.RecordsError, match="not as it was kept"):
@@ -213,41 +297,26 @@ def test_a_policy_without_the_words_of_the_records_is_refused(kept):
 
 def test_who_is_erased_is_in_no_file_and_everyone_else_is_as_before(kept):
     records = es.read_records(kept)
-    before = everything(shipped_engine(), records)
+    before, rows = everything(shipped_engine(), records), sum(count.good for count in records.counts)
     subject = records.invented["subject_id"]
     held = sum(len(records.rows_of(subject)[table]) for table in es.records.TABLES)
     assert records.erase(subject) == held > 0
     assert records.erase(subject) == 0
+    gone = before["subject_id"].index(subject)
     for again in (records, es.read_records(kept)):
         assert shipped_engine().explain(again, subject, DAY).status is es.Status.NOT_CONSENTED
         after = everything(shipped_engine(), again)
-        gone = before["subject_id"].index(subject)
         assert after == {name: values[:gone] + values[gone + 1 :] for name, values in before.items()}
-    for file in kept.rglob("*.parquet"):
-        assert subject not in parquet.read_table(file)["subject_id"].to_pylist()
-        assert subject.encode() not in file.read_bytes()
-    assert sum(count.good for count in es.read_records(kept).counts) == sum(c.good for c in records.counts) - held
+        assert sum(count.good for count in again.counts) == rows - held
+    assert_in_no_file(kept, subject)
 
 
-def test_who_is_erased_is_gone_for_those_who_had_the_records_open(kept, tmp_path):
-    """In this process and another, also where a copy was made because of signs in the name, and meanwhile."""
-    odd = Path(shutil.copytree(kept, tmp_path / "kept [1]"))
-    for folder in (kept, odd):
-        records, elsewhere = es.read_records(folder), es.read_records(folder)
-        subject = records.invented["subject_id"]
-        for opened in (records, elsewhere):
-            assert shipped_engine().explain(opened, subject, DAY).score is not None
-            assert subject in everything(shipped_engine(), opened)["subject_id"]
-        own = part_of(subject)
-        others = [name for name in everything(shipped_engine(), records)["subject_id"] if part_of(name) == own]
-        with ThreadPoolExecutor(4) as pool:
-            asking = [pool.submit(shipped_engine().explain, elsewhere, name, DAY) for name in others * 20]
-            records.erase(subject)
-            scores = {(asked.result().subject_id, asked.result().score) for asked in asking}
-        assert len(scores) <= len(others) + 1
-        assert shipped_engine().explain(elsewhere, subject, DAY).status is es.Status.NOT_CONSENTED
-        assert subject not in everything(shipped_engine(), records)["subject_id"]
-        assert subject not in everything(shipped_engine(), es.read_records(folder))["subject_id"]
+def assert_in_no_file(kept: Path, subject: str) -> None:
+    for file in kept.rglob("*"):
+        if file.is_file():
+            assert subject.encode() not in file.read_bytes() or file.name == "kept.json"
+            if file.suffix == ".parquet":
+                assert subject not in parquet.read_table(file)["subject_id"].to_pylist()
 
 
 def test_erasing_touches_the_files_of_one_part(kept):
@@ -257,25 +326,124 @@ def test_erasing_touches_the_files_of_one_part(kept):
     records.erase(subject)
     after = contents(kept)
     own = part_folder(part_of(subject))
-    assert {name for name in before if before[name] != after[name]} <= {n for n in before if n.startswith(own)}
-    assert before.keys() == after.keys()
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed
+    assert all(name.startswith(own) for name in changed)
+
+
+def test_many_may_erase_at_once(kept):
+    """Two handles in one process and a process of its own take people out of one part; nobody comes back."""
+    subjects = parquet.read_table(files_of_part(kept, 7)["consents"])["subject_id"].unique().to_pylist()
+    assert len(subjects) > 5
+    handles = [es.read_records(kept) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        erasing = [pool.submit(handles[i % 3].erase, subject) for i, subject in enumerate(subjects[1:])]
+        assert main(["erase", subjects[0], "--kept", str(kept)]) == 0
+        assert all(erased.result() > 0 for erased in erasing)
+    for handle in (*handles, es.read_records(kept)):
+        assert {shipped_engine().explain(handle, subject, DAY).status for subject in subjects} == {
+            es.Status.NOT_CONSENTED
+        }
+    for subject in subjects:
+        assert_in_no_file(kept, subject)
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        "die_at(kept, 'write_table', 3, True)",
+        "die_at(kept, 'write_about_part', 1, False)",
+        "die_at(kept, '_remove_all_others', 2, False)",
+        "die_at(kept, '_remove_all_others', 2, True)",
+    ],
+)
+def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
+    subject = es.read_records(kept).invented["subject_id"]
+    before = everything(shipped_engine(), es.read_records(kept))
+    arguments = ["erase", subject, "--kept", str(kept)]
+    assert run(arguments, death).returncode == -signal.SIGKILL
+    between = everything(shipped_engine(), es.read_records(kept))["subject_id"]  # the old part or the new one
+    assert set(before["subject_id"]) - set(between) <= {subject}
+    assert run(arguments).returncode == 0
+    assert_in_no_file(kept, subject)
+    assert {file.name for file in (kept / part_folder(part_of(subject))).iterdir()} == {
+        "part.json",
+        *(file.name for file in files_of_part(kept, part_of(subject)).values()),
+    }
+
+
+def test_who_is_erased_is_gone_for_those_who_have_the_records_open(kept):
+    """Also meanwhile: nobody is told that the records are damaged, and nobody else's score changes."""
+    records, elsewhere = es.read_records(kept), es.read_records(kept)
+    subject = records.invented["subject_id"]
+    everyone = everything(shipped_engine(), records)
+    scores = dict(zip(everyone["subject_id"], everyone["score"], strict=True))
+    own = [name for name in scores if part_of(name) == part_of(subject)]
+    assert everything(shipped_engine(), elsewhere) == everyone
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(shipped_engine().explain, elsewhere, name, DAY) for name in own * 30]
+        for name in own[: len(own) // 2]:
+            elsewhere.erase(name) if name == subject else records.erase(name)
+        records.erase(subject)
+        explained = [asked.result() for asked in asking]
+    assert {e.score for e in explained if e.status is es.Status.SCORED} <= set(scores.values())
+    assert all(e.score in (None, scores[e.subject_id]) for e in explained)
+    left = {name for name in scores if name not in {subject, *own[: len(own) // 2]}}
+    for handle in (records, elsewhere):
+        assert shipped_engine().explain(handle, subject, DAY).status is es.Status.NOT_CONSENTED
+        assert set(everything(shipped_engine(), handle)["subject_id"]) == left
+
+
+def test_records_that_were_kept_again_must_be_opened_again(town, kept):
+    records = es.read_records(kept)
+    subject = records.invented["subject_id"]
+    assert shipped_engine().explain(records, subject, DAY).score is not None
+    before = state_of_part(kept, 0)
+    es.keep_records(town, kept)
+    assert state_of_part(kept, 0) != before
+    for ask in (records.connect, lambda: records.rows_of(subject)):
+        with pytest.raises(es.RecordsError, match="kept again"):
+            ask()
+
+
+def test_what_an_objection_that_cannot_be_read_says_of_a_person_is_not_kept(tmp_path):
+    """Numbers that identify a person are refused at the door, also where only a doubt would hold them."""
+    records = Path(shutil.copytree(es.sample_records(), tmp_path / "records"))
+    with (records / "objections.csv").open("a", encoding="utf-8") as file:
+        file.write("penalties,张三 13800138000,110101199003074514,2026-01-01,,\n")
+        file.write(f"penalties,{'x' * 9000},{'y' * 9000},2026-01-01,,\n")
+    assert es.keep_records(records, tmp_path / "kept").set_aside == 2
+    doubts = [parquet.read_table(files_of_part(tmp_path / "kept", part)["doubts"]) for part in range(PARTS)]
+    assert sum(map(len, doubts)) == 0
+    kept = es.read_records(tmp_path / "kept")
+    assert {shipped_engine().explain(kept, f"r{n}", DAY).status for n in range(200)} == {es.Status.NOT_CONSENTED}
+
+
+def test_erasing_from_what_was_not_kept_is_wrong_usage(capsys):
+    assert main(["erase", "r1", "--kept", str(es.sample_records())]) == 2
+    assert "egretscore keep" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------- where it is written
 
 
 def test_what_is_something_else_is_left_alone(town, kept, tmp_path, capsys):
-    thesis = kept / "thesis.txt"
-    thesis.write_text("years of work")
+    hidden = tmp_path / "hidden"
+    for thesis in (kept / "thesis.txt", hidden / ".git" / "thesis.txt", tmp_path / "like" / "part-00" / "thesis.txt"):
+        thesis.parent.mkdir(parents=True, exist_ok=True)
+        thesis.write_text("years of work")
     for records, out, says in (
         (town, kept, "something else"),
-        (town, thesis, "something else"),
+        (town, kept / "thesis.txt", "something else"),
+        (town, hidden, "something else"),
+        (town, tmp_path / "like", "something else"),
         (town, town / "kept", "among the records"),
         (kept, tmp_path / "again", "kept already"),
     ):
         assert main(["keep", "--records", str(records), "--out", str(out)]) == 2
         assert says in capsys.readouterr().err
-    assert thesis.read_text() == "years of work"
+    assert {file.read_text() for file in tmp_path.rglob("thesis.txt")} == {"years of work"}
+    assert len(list(tmp_path.rglob("thesis.txt"))) == 3
     assert {entry.name for entry in town.iterdir()} == {
         "invented.json",
         *(f"{table}.parquet" for table in es.records.TABLES),
@@ -290,7 +458,7 @@ def test_records_kept_earlier_are_replaced(town, kept, kept_once):
 
 def test_every_command_reads_kept_records(kept, capsys):
     assert main(["validate", "--records", str(kept)]) == 0
-    assert "commitments.parquet" in capsys.readouterr().out
+    assert "commitments-*.parquet" in capsys.readouterr().out
     subject = es.read_records(kept).invented["subject_id"]
     assert main(["explain", subject, "--records", str(kept), "--as-of", DAY]) == 0
     assert "invented" in capsys.readouterr().out
