@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 _GLOB_SIGNS: Final = frozenset("*?[{\\")
 _PART: Final = f"CAST(CONV(SUBSTRING(MD5(subject_id), 1, 2), 16, 10) AS INT) % {PARTS}"
 _LOCAL: Final = "local"
+_MASTER: Final = re.compile(r"local(\[.+\])?|yarn|(spark|k8s)://.+")
+_EXPECTED_MASTER: Final = "a Spark master such as spark://host:7077, k8s://https://host:443, yarn or local[4]"
+_QUIET: Final = "spark-log4j2.properties"
 _RAISED: Final = re.compile(r"([A-Za-z.]*Error|[A-Za-z.]*Exception): ")
 _LOCAL_SHARES: Final = 16  # one machine has nothing to gain from Spark's usual 200
 
@@ -109,7 +112,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     with parts_beside(out, asked, part_file) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=kept.read_about(folder).invented is not None)
         if missing:
-            with _session(spark, master, threads, memory) as session, _in_words():
+            with _quietly(), _session(spark, master, threads, memory) as session, _in_words():
                 _see_records(session, folder, missing)
                 people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
                 _score(session, people, day, missing, scorer, parts)
@@ -180,19 +183,24 @@ def _check_records(folder: Path, engine: Engine) -> None:
 
 
 @contextmanager
+def _quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
+        yield
+
+
+@contextmanager
 def _in_words() -> Iterator[None]:
     """Say in a line what Spark says in a hundred."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
-        try:
-            yield
-        except (PySparkException, Py4JError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raised = next((line for line in lines if _RAISED.match(line)), lines[0] if lines else repr(error))
-            raise RecordsError(f"Spark did not score the records ({raised})") from error
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raised = next((line for line in lines if _RAISED.match(line)), lines[0] if lines else repr(error))
+        raise RecordsError(f"Spark did not score the records ({raised})") from error
 
 
 @contextmanager
@@ -212,6 +220,9 @@ def _session(
         yield session
         return
     master = master or f"{_LOCAL}[{threads or '*'}]"
+    if not _MASTER.fullmatch(master):
+        raise ArgumentError("this names no cluster", value=master, expected=_EXPECTED_MASTER)
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={Path(__file__).parent / _QUIET}")
     options = {
         "spark.driver.memory": f"{memory >> 21}m",  # the other half is for the rest of this process
         "spark.sql.session.timeZone": "UTC",
@@ -234,9 +245,8 @@ def _session(
         raise ArgumentError(
             "Spark cannot begin on this cluster",
             value=master,
-            expected="a master such as spark://host:7077 or local[4]",
+            expected=_EXPECTED_MASTER,
         ) from error
-    session.sparkContext.setLogLevel("OFF")  # what goes wrong is said once, in words
     try:
         yield session
     finally:

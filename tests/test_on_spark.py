@@ -163,6 +163,12 @@ def test_records_that_were_not_kept_are_refused(tmp_path, capsys):
     assert "--engine spark" in capsys.readouterr().err
 
 
+def test_a_master_that_is_none_is_refused(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
+    with pytest.raises(es.ArgumentError, match=r"spark://host:7077"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", master="nonsense")
+
+
 def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(es.ArgumentError, match=r"egretscore\[spark\]"):
