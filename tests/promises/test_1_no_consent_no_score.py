@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, towns
 
 import egretscore as es
+from egretscore.on_spark import score_on_spark
 from egretscore.policy import parse_policy
 
 
@@ -104,6 +105,7 @@ def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
         es.train,
         es.Engine.people_by_part,
         es.score_everyone,
+        score_on_spark,
     ):
         names = set(inspect.signature(path).parameters)
         assert "records" in names
