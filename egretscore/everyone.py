@@ -131,11 +131,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     check_place(out, folder)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
-    def question() -> str:
-        asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
-        return json.dumps({**asked, "files": state_of_files(folder)})
-
-    asked = question()
+    asked = question(engine, folder, day, columns)
     with parts_beside(out, asked, part_file) as (parts, missing):
         taken_up, left_out, written = PARTS - len(missing), 0, 0
         at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
@@ -148,7 +144,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         groups = as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read)
         with closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
             for group, (found, by_part) in found_groups:
-                if question() != asked:
+                if question(engine, folder, day, columns) != asked:
                     raise RecordsError(
                         "the records changed while they were being scored", file=folder, remedy="Score them again."
                     )
@@ -160,6 +156,12 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                     done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                     progress(Progress(done, known, taken_up, written))
         return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), threads, memory)
+
+
+def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked) -> str:
+    """Return what is asked, and of which records: parts that answer another question are not taken up."""
+    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
+    return json.dumps({**asked, "files": state_of_files(folder)})
 
 
 def finish(parts: Path, out: Path, outcome: Outcome, threads: int | None, memory: int) -> Outcome:

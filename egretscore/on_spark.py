@@ -11,29 +11,26 @@ The folders of the records and of the scores must be seen under the same path by
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlglot import exp
 
-from egretscore import __version__
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.everyone import Outcome, check_place, finish, part_scorer
+from egretscore.everyone import Outcome, check_place, finish, part_scorer, question
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
-from egretscore.records.partwise import memory_to_use, parts_beside, state_of_files
+from egretscore.records.partwise import memory_to_use, parts_beside
 from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import KeptRecords, check_words
 from egretscore.scored import ColumnsAsked, PartScorer
@@ -103,12 +100,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     check_place(out, folder)
     _check_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
-
-    def question() -> str:
-        asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
-        return json.dumps({**asked, "files": state_of_files(folder)})
-
-    asked = question()
+    asked = question(engine, folder, day, columns)
     with parts_beside(out, asked, part_file) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=kept.read_about(folder).invented is not None)
         if missing:
@@ -116,7 +108,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 _see_records(session, folder, missing)
                 people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
                 _score(session, people, day, missing, scorer, parts)
-            if question() != asked:
+            if question(engine, folder, day, columns) != asked:
                 for part in missing:
                     (parts / part_file(part)).unlink()
                 raise RecordsError(

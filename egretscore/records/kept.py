@@ -40,6 +40,9 @@ FORMAT: Final = 1
 AGAIN: Final = "Keep the records again, from those they came from."
 """What to do about kept records that are damaged."""
 
+State = tuple[int, int]
+"""What a file is known by: another once it was written again."""
+
 _ABOUT_PART: Final = "part.json"
 # Measured: one person's rows of a table are read in under a millisecond, everyone's as fast as from larger groups.
 _ROWS_OF_A_GROUP: Final = 4_096
@@ -243,18 +246,19 @@ def strangers(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def state_of_part(folder: Path, part: int) -> tuple[tuple[int, int], ...]:
-    """Return what tells whether the records were kept again, or a part written again, since it was asked before."""
-    found = []
-    for file in (folder / ABOUT, folder / part_folder(part) / _ABOUT_PART):
-        try:
-            of = file.stat()
-        except OSError as error:
-            raise RecordsError(
-                "the kept records are gone, or are being kept again", file=file, remedy="Open them again."
-            ) from error
-        found.append((of.st_ino, of.st_mtime_ns))
-    return tuple(found)
+def state_of_part(folder: Path, part: int) -> tuple[State, State]:
+    """Return what tells whether all records were kept again, and whether a part was written again."""
+    return _state(folder / ABOUT), _state(folder / part_folder(part) / _ABOUT_PART)
+
+
+def _state(file: Path) -> State:
+    try:
+        of = file.stat()
+    except OSError as error:
+        raise RecordsError(
+            "the kept records are gone, or are being kept again", file=file, remedy="Open them again."
+        ) from error
+    return of.st_ino, of.st_mtime_ns
 
 
 def verify(folder: Path, parts: Collection[int]) -> None:

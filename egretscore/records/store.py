@@ -177,7 +177,7 @@ class Records:
 class KeptRecords(Records):
     """Checked records in a folder that ``egretscore keep`` wrote; see :class:`Records`.
 
-    They stay on disk: a question about one person reads that person's few rows and no more.
+    They stay on disk: a question about one person reads the few thousand rows among which theirs are.
     ``problems`` is empty, for what the checks set aside is not kept.
 
     Parameters
@@ -198,16 +198,15 @@ class KeptRecords(Records):
         memory: int | None = None,
         spill: Path | None = None,
     ) -> None:
+        self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
         about = kept.read_about(folder)
         self._folder = folder
         self._parts = sorted(range(PARTS) if parts is None else parts)
-        self._kept_as: Any = None
-        self._found: dict[int, tuple[Any, RowsOfPart]] = {}
-        self._seen: dict[int, Any] = {}
+        self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
+        self._seen: dict[int, kept.State] = {}
         connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
         create_accounts(connection)
         super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
-        self._kept_as = kept.state_of_part(folder, 0)[0]
 
     @property
     def counts(self) -> tuple[SourceCount, ...]:
@@ -282,7 +281,7 @@ class KeptRecords(Records):
                     known = self._found[part] = state, RowsOfPart(self._folder, part)
         return known[1]
 
-    def _state_of(self, part: int) -> Any:
+    def _state_of(self, part: int) -> kept.State:
         """Return what tells whether a part was written again; raise if all records were kept again."""
         kept_as, state = kept.state_of_part(self._folder, part)
         if kept_as != self._kept_as:
