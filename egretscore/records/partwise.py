@@ -37,8 +37,9 @@ SPILL: Final = "spill"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
 _BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
-# Kept records need no checking: what a part takes is its people's vectors and little else.
-_KEPT_ROWS_AT_ONCE: Final = 2_000_000
+# Kept records need no checking: what a row takes is a share of its person's vector. More at once are no faster.
+_BYTES_OF_KEPT_ROW: Final = 100
+_MOST_KEPT_ROWS: Final = 8_000_000
 _Read = TypeVar("_Read")
 
 
@@ -88,7 +89,8 @@ def parts_at_once(folder: Path, memory: int) -> int:
     """Return how many parts of a folder's records are read at once, as far as the files tell."""
     if is_kept(folder):
         rows = sum(sum(about_part(folder, part).rows.values()) for part in range(PARTS))
-        return min(PARTS, max(1, PARTS * _KEPT_ROWS_AT_ONCE // max(rows, 1)))
+        at_once = min(_MOST_KEPT_ROWS, memory // _BYTES_OF_KEPT_ROW)
+        return min(PARTS, max(1, PARTS * at_once // max(rows, 1)))
     taken = 0
     for files in files_by_table(folder).values():
         for file in files:
