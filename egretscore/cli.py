@@ -334,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         """,
         _keep,
     )
-    _records_option(keep)
+    keep.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
     keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
     _policy_option(keep)
     _machine_options(keep)

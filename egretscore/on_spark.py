@@ -30,6 +30,7 @@ from egretscore.everyone import Outcome, check_place, finish, part_scorer, quest
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
+from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.partwise import memory_to_use, parts_beside
 from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import KeptRecords, check_words
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-_GLOB_SIGNS: Final = frozenset("*?[{\\")
+_GLOB_SIGNS: Final = GLOB_SIGNS | {"{", "\\"}
 _PART: Final = f"CAST(CONV(SUBSTRING(MD5(subject_id), 1, 2), 16, 10) AS INT) % {PARTS}"
 _LOCAL: Final = "local"
 _MASTER: Final = re.compile(r"local(\[.+\])?|yarn|(spark|k8s)://.+")
@@ -78,7 +79,8 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     master : str, optional
         The cluster, such as ``spark://host:7077``; this machine when not given.
     spark : SparkSession, optional
-        A session of yours; when not given one is begun, and stopped at the end.
+        A session of yours; when not given, the one that is running, else one is begun, and
+        stopped at the end. Its executors need this library installed.
     threads : int, optional
         How many threads this machine uses, where it is the cluster; all cores when not given.
     memory : int, optional
@@ -98,11 +100,11 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     folder, out, day = Path(records).absolute(), Path(out).resolve(), as_day(as_of)
     memory = memory_to_use(memory)
     check_place(out, folder)
-    _check_records(folder, engine)
+    found = _kept_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
     asked = question(engine, folder, day, columns)
     with parts_beside(out, asked, part_file) as (parts, missing):
-        scorer = part_scorer(engine, day, columns, invented=kept.read_about(folder).invented is not None)
+        scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
         if missing:
             with _quietly(), _session(spark, master, threads, memory) as session, _in_words():
                 _see_records(session, folder, missing)
@@ -146,8 +148,9 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
         except OSError:
             return path
 
+    files = {part: kept.files_of_part(folder, part) for part in parts}
     hashes = [
-        (str(kept.files_of_part(folder, part)[table]), sha256)
+        (str(files[part][table]), sha256)
         for part in parts
         for table, sha256 in kept.about_part(folder, part).sha256.items()
     ]
@@ -155,13 +158,14 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
     for table, columns in CHECKED_COLUMNS.items():
-        files = [kept.files_of_part(folder, part)[table].as_uri() for part in parts]
+        named = [files[part][table].as_uri() for part in parts]
         types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
-        session.read.schema(declared).parquet(*files).createOrReplaceTempView(table)
+        session.read.schema(declared).parquet(*named).createOrReplaceTempView(table)
 
 
-def _check_records(folder: Path, engine: Engine) -> None:
+def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
+    """Return the records, whose words the engine knows and whose files Spark can name."""
     if not kept.is_kept(folder):
         raise RecordsError(
             "Spark scores records that were kept",
@@ -171,7 +175,9 @@ def _check_records(folder: Path, engine: Engine) -> None:
         )
     if _GLOB_SIGNS.intersection(str(folder)):
         raise ArgumentError("Spark takes a sign in this name to stand for others", file=folder, remedy="Rename it.")
-    check_words(KeptRecords(folder), engine.policy, "the model")
+    records = KeptRecords(folder)
+    check_words(records, engine.policy, "the model")
+    return records
 
 
 @contextmanager

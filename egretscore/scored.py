@@ -118,9 +118,8 @@ class PartScorer:
         import pyarrow as pa
 
         def column(values: Any) -> Any:
-            if isinstance(
-                values, np.ma.MaskedArray
-            ):  # older pyarrow takes no notice of a mask unless it is handed over
+            if isinstance(values, np.ma.MaskedArray):
+                # Older pyarrow takes no notice of a mask unless it is handed over.
                 return pa.array(values.data, pa.int32(), mask=values.mask)
             if isinstance(values, np.ndarray):
                 return pa.array(values, pa.string() if values.dtype == object else None)

@@ -92,6 +92,11 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
+def earlier_of(folder: Path) -> Path:
+    """Return where a folder lies that another is taking the place of, until it is removed."""
+    return folder.with_name(f".{folder.name}.earlier")
+
+
 def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
     """Make a finished folder the one of this name; what has stood there becomes ``earlier``."""
     if folder.exists():

@@ -92,10 +92,8 @@ def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequenc
         connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM files')
         connection.unregister("files")
         return
-    named = exp.array(*(exp.Literal.string(str(file)) for file in files)).sql("duckdb")
-    connection.execute(
-        f'CREATE OR REPLACE VIEW "{name}" AS SELECT * FROM read_parquet({named}, hive_partitioning = false)'
-    )
+    rows = f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false)"
+    connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {rows}')
 
 
 def _listed(paths: Iterable[Path]) -> str:

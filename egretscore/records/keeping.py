@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -163,20 +164,14 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
     found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
     batches = found.to_arrow_reader(_ROWS_AT_ONCE)
     nobody = batches.schema.empty_table().drop_columns("part")
-    written = {}
+    written: dict[int, Future[tuple[int, str]]] = {}
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
-        writing: tuple[int, Future[tuple[int, str]]] | None = None
-        for number, rows in by_part(batches):
-            if writing is not None:
-                written[writing[0]] = writing[1].result()
-            folders[number].mkdir(exist_ok=True)
-            writing = number, writer.submit(kept.write_table, rows, folders[number], table)
-        if writing is not None:
-            written[writing[0]] = writing[1].result()
-    for number in folders.keys() - written.keys():
-        folders[number].mkdir(exist_ok=True)
-        written[number] = kept.write_table(nobody, folders[number], table)
-    return written
+        for number, rows in chain(by_part(batches), ((number, nobody) for number in folders)):
+            if number not in written:
+                wait(written.values())  # no more than one part waits to be written
+                folders[number].mkdir(exist_ok=True)
+                written[number] = writer.submit(kept.write_table, rows, folders[number], table)
+    return {number: of_part.result() for number, of_part in written.items()}
 
 
 def _check_place(out: Path, records: Path) -> None:

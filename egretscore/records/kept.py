@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from egretscore.errors import RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.schema import CHECKED_COLUMNS, TABLES
-from egretscore.writing import alone_in, whole_file
+from egretscore.writing import alone_in, earlier_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -174,6 +175,7 @@ def erase(folder: Path, subject_id: str) -> int:
 
     part = part_of(subject_id)
     with alone_in(folder, wait=True):
+        shutil.rmtree(earlier_of(folder.resolve()), ignore_errors=True)
         about = about_part(folder, part)
         verify(folder, [part])
         _remove_all_others(folder / part_folder(part), about)

@@ -26,7 +26,7 @@ from egretscore.records.folder import files_by_table
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.schema import TABLES
 from egretscore.records.store import Records
-from egretscore.writing import alone_in, put_in_place, umask, whole_file
+from egretscore.writing import alone_in, earlier_of, put_in_place, umask, whole_file
 
 SHARE_OF_THE_DATABASE: Final = 0.7
 """How much of the memory is the database's; the rest is for what is made of its answers."""
@@ -230,11 +230,12 @@ def _clear(folder: Path, keep: Sequence[str]) -> None:
 def take_the_place(folder: Path, out: Path) -> None:
     """Make the folder of the parts the folder that was to be written.
 
-    Stopped before, the next run finds all parts done; stopped after, all that is left is the file of the question.
+    Stopped before, the next run finds all parts done. Stopped after, the file of the question and the folder that
+    was there before are left, which the next run, and who erases from kept records, removes.
     """
     shutil.rmtree(folder / SPILL, ignore_errors=True)
     folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
-    earlier = folder.with_name(f".{out.name}.earlier")
+    earlier = earlier_of(out)
     shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
         put_in_place(folder, out, earlier)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, towns
 
 import egretscore as es
@@ -122,6 +125,26 @@ def test_erasing_someone_leaves_nothing_of_theirs(town):
     for (table,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall():
         everything = str(database.execute(f'SELECT * FROM "{table}"').fetchall())
         assert f"'{erased}'" not in everything
+
+
+@given(towns(most=4))
+@settings(max_examples=8)
+def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town):
+    engine = es.load_engine()
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "records").mkdir()
+        for name, table in frames(town).items():
+            parquet.write_table(table, Path(scratch) / "records" / f"{name}.parquet")
+        es.keep_records(Path(scratch) / "records", Path(scratch) / "kept", threads=1)
+        kept = es.read_records(Path(scratch) / "kept", threads=1)
+        others = [person.subject_id for person in town[1:]]
+        before = [engine.explain(kept, subject, AS_OF) for subject in others]
+        erased = town[0].subject_id
+        assert kept.erase(erased) == sum(len(getattr(town[0], table)) for table in frames(town))
+        assert engine.explain(kept, erased, AS_OF).status.value == "not_consented"
+        assert [engine.explain(kept, subject, AS_OF) for subject in others] == before
+        for file in (Path(scratch) / "kept").rglob("*.parquet"):
+            assert erased not in parquet.read_table(file)["subject_id"].to_pylist()
 
 
 def test_only_who_consented_to_training_is_learnt_from():

@@ -372,6 +372,14 @@ def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
     }
 
 
+def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(partwise, 'put_in_place', 1, True)")
+    left = kept.with_name(".kept.earlier")
+    assert left.is_dir()
+    assert main(["erase", es.read_records(kept).invented["subject_id"], "--kept", str(kept)]) == 0
+    assert not left.exists()
+
+
 def test_who_is_erased_is_gone_for_those_who_have_the_records_open(kept):
     """Also meanwhile: nobody is told that the records are damaged, and nobody else's score changes."""
     records, elsewhere = es.read_records(kept), es.read_records(kept)
