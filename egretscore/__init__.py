@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
+    from egretscore.records.adding import add_records
     from egretscore.records.keeping import keep_records
     from egretscore.scoring.bundle import Model
     from egretscore.scoring.estimator import ScoreTableClassifier
@@ -60,6 +61,7 @@ _HOMES = {
     "ScoreTableClassifier": "scoring.estimator",
     "Status": "status",
     "TrainingError": "errors",
+    "add_records": "records.adding",
     "keep_records": "records.keeping",
     "load_engine": "engine",
     "read_policy": "policy",
@@ -89,6 +91,7 @@ __all__ = [
     "Status",
     "TrainingError",
     "__version__",
+    "add_records",
     "keep_records",
     "load_engine",
     "read_policy",

@@ -89,6 +89,9 @@ def _score(options: argparse.Namespace) -> int:
     if options.engine == "spark":
         from egretscore.on_spark import score_on_spark
 
+        if options.since is not None or options.previous is not None:
+            raise ArgumentError("Spark scores everyone", remedy="Leave out --since and --previous, or --engine spark.")
+
         with _working("Scoring on Spark"):
             outcome = score_on_spark(
                 engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
@@ -100,7 +103,15 @@ def _score(options: argparse.Namespace) -> int:
 
         with _parts_done("Scoring", "people") as progress:
             outcome = score_everyone(
-                engine, options.records, options.as_of, options.out, progress=progress, **columns, **machine
+                engine,
+                options.records,
+                options.as_of,
+                options.out,
+                since=options.since,
+                previous=options.previous,
+                progress=progress,
+                **columns,
+                **machine,
             )
     if outcome.set_aside:
         _mention(outcome.set_aside)
@@ -134,10 +145,7 @@ def _validate(options: argparse.Namespace) -> int:
     with _working("Reading and checking the records"):
         records = read_records(options.records, policy=policy)
     problems = records.problems
-    for problem in problems[:_MOST_PROBLEMS_SHOWN]:
-        print(f"{problem}\n")
-    if len(problems) > _MOST_PROBLEMS_SHOWN:
-        print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
+    _print_first(problems)
     if options.quarantine is not None:
         for file in records.write_quarantine(options.quarantine):
             _say(f"Written: {file}")
@@ -166,6 +174,24 @@ def _keep(options: argparse.Namespace) -> int:
     if kept.set_aside:
         _mention(kept.set_aside)
     _say(f"{kept.rows:,} rows kept: {options.out}")
+    return DONE
+
+
+def _add(options: argparse.Namespace) -> int:
+    from egretscore.records.adding import add_records
+
+    with _parts_done("Adding", "rows") as progress:
+        added = add_records(
+            options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
+        )
+    _print_first([*added.problems, *added.contradictions])
+    if options.quarantine is not None:
+        for file in added.write_quarantine(options.quarantine):
+            _say(f"Written: {file}")
+    if added.set_aside:
+        hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
+        _say(f"egretscore: {added.set_aside:,} rows are set aside{hint}")
+    _say(f"{added.new:,} rows new, {added.completed:,} completed, {added.known:,} known before: {options.kept}")
     return DONE
 
 
@@ -212,6 +238,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"egretscore {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
+    for add_command in (
+        _explain_options,
+        _score_options,
+        _train_options,
+        _validate_options,
+        _keep_options,
+        _add_options,
+        _erase_options,
+        _simulate_options,
+        _publish_options,
+    ):
+        add_command(commands)
+    return parser
+
+
+def _explain_options(commands: Any) -> None:
     explain = _command(
         commands,
         "explain",
@@ -240,6 +282,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
 
+
+def _score_options(commands: Any) -> None:
     score = _command(
         commands,
         "score",
@@ -252,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
           egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
           egretscore score --records records --model model --as-of 2026-10-31 --out scores --benefits --memory 4GB
           egretscore score --records kept --model model --as-of 2026-10-31 --out scores --engine spark
+          egretscore score --records kept --model model --as-of 2026-11-01 --out scores --reasons \\
+            --since 2026-10-31 --previous scores
         """,
         _score,
     )
@@ -265,6 +311,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="a file to write, if its name ends in .parquet, else a folder of 64 parts",
     )
+    score.add_argument(
+        "--previous",
+        type=Path,
+        metavar="DIR",
+        help="scores of the same kept records on an earlier day: only who changed since is scored again",
+    )
+    score.add_argument("--since", type=_day, metavar="DATE", help="the day of the previous scores")
     score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
     score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
@@ -277,6 +330,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--master", metavar="URL", help="the Spark cluster (default: this machine)")
 
+
+def _train_options(commands: Any) -> None:
     train = _command(
         commands,
         "train",
@@ -305,6 +360,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)")
 
+
+def _validate_options(commands: Any) -> None:
     validate = _command(
         commands,
         "validate",
@@ -320,6 +377,8 @@ def _parser() -> argparse.ArgumentParser:
     _policy_option(validate)
     validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
 
+
+def _keep_options(commands: Any) -> None:
     keep = _command(
         commands,
         "keep",
@@ -339,6 +398,32 @@ def _parser() -> argparse.ArgumentParser:
     _policy_option(keep)
     _machine_options(keep)
 
+
+def _add_options(commands: Any) -> None:
+    add = _command(
+        commands,
+        "add",
+        "add new records to kept ones",
+        """
+        Give the rows that are new, and those of which more is known now, such as a commitment
+        that was kept: a row that fills empty cells stands in place of the one that is kept. What
+        contradicts a kept row is set aside, and the record is in doubt from that day. Like score,
+        what was stopped is finished by adding again.
+
+        examples:
+          egretscore add --records 2026-10-31 --kept kept
+          egretscore score --records kept --model model --as-of 2026-10-31 --out scores \\
+            --since 2026-10-30 --previous scores
+        """,
+        _add,
+    )
+    add.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
+    add.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    add.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+    _machine_options(add)
+
+
+def _erase_options(commands: Any) -> None:
     erase = _command(
         commands,
         "erase",
@@ -355,6 +440,8 @@ def _parser() -> argparse.ArgumentParser:
     erase.add_argument("subject", metavar="SUBJECT", help="whom")
     erase.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
 
+
+def _simulate_options(commands: Any) -> None:
     simulate = _command(
         commands,
         "simulate",
@@ -374,6 +461,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument("--format", choices=("csv", "parquet"), default="csv", help="the kind of files")
 
+
+def _publish_options(commands: Any) -> None:
     publish = _command(
         commands,
         "publish",
@@ -385,7 +474,6 @@ def _parser() -> argparse.ArgumentParser:
         _publish,
     )
     publish.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
-    return parser
 
 
 def _command(commands: Any, name: str, summary: str, more: str, run: Any) -> argparse.ArgumentParser:
@@ -463,6 +551,13 @@ def _complain(what: object, status: int) -> int:
 
 def _say(what: str) -> None:
     print(what, file=sys.stderr)
+
+
+def _print_first(problems: Sequence[object]) -> None:
+    for problem in problems[:_MOST_PROBLEMS_SHOWN]:
+        print(f"{problem}\n")
+    if len(problems) > _MOST_PROBLEMS_SHOWN:
+        print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
 
 
 def _mention_quarantine(records: Records) -> None:

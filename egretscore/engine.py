@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cached_property
@@ -86,6 +87,11 @@ class Engine:
     def sha256(self) -> str:
         """The hash that identifies the model: that of its manifest."""
         return self.model.sha256
+
+    @cached_property
+    def query_sha256(self) -> str:
+        """The hash of the query for everyone's vectors."""
+        return hashlib.sha256(self._everyone_sql.encode()).hexdigest()
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ import duckdb
 
 from egretscore import __version__
 from egretscore.dates import as_day
+from egretscore.day_by_day import ABOUT, ORIGIN, Origin, Previous, read_previous
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
@@ -41,14 +42,13 @@ from egretscore.records.partwise import (
     state_of_files,
     take_the_place,
 )
-from egretscore.records.store import Records, read_parts
-from egretscore.scored import METADATA, ColumnsAsked, PartScorer
-from egretscore.writing import check_no_folder, check_replaceable, whole_file
+from egretscore.records.store import KeptRecords, Records, invented_mark, read_parts
+from egretscore.scored import METADATA, ColumnsAsked, PartScorer, write_scores
+from egretscore.writing import check_no_folder, check_replaceable, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = "scores.json"
 _ROWS_AT_ONCE: Final = 65_536
 
 
@@ -88,6 +88,8 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     vectors: bool = False,
     reasons: bool = False,
     benefits: bool = False,
+    since: date | str | None = None,
+    previous: str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -106,6 +108,12 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         which says of whom and by what they were made. A folder of earlier scores is replaced.
     vectors, reasons, benefits : bool
         Which columns to add; see :meth:`Engine.score_columns`.
+    since : date or str, optional
+        With ``previous``: the date of the previous scores. The records of those alone are
+        read who changed since; the bytes are those of scoring everyone.
+    previous : path, optional
+        A folder of scores that this function wrote from the same kept records, which may have
+        been added to since (:func:`egretscore.add_records`). It may be ``out`` itself.
     threads : int, optional
         How many threads the database uses; all cores when not given.
     memory : int, optional
@@ -131,45 +139,82 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     check_place(out, folder)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
-    asked = question(engine, folder, day, columns)
-    with parts_beside(out, asked, part_file) as (parts, missing):
+    scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
+    before = _previous(since, previous, engine, folder, scorer.column_names, day)
+
+    def question_now() -> str:
+        return question(engine, folder, day, columns, before)
+
+    asked = question_now()
+    with parts_beside(out, asked, part_file) as (parts, unfinished):
+        known = [part for part in unfinished if before is not None and before.knows(folder, part)]
+        unknown = [part for part in unfinished if part not in known]
+        missing = [*known, *unknown]
         taken_up, left_out, written = PARTS - len(missing), 0, 0
         at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
 
         def read(group: Sequence[int]) -> tuple[Records, Iterator[pa.Table]]:
             share = int(memory * SHARE_OF_THE_DATABASE / at_once)
             found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=parts / SPILL)
-            return found, engine.people_by_part(found, day, group)
+            if before is None or group[0] in unknown or not isinstance(found, KeptRecords):
+                return found, map(scorer.table, engine.people_by_part(found, day, group))
+            changed = before.narrow(found, folder, engine, day, group)
+            scores = map(scorer.table, engine.people_by_part(found, day, group))
+            return found, map(before.with_changes, group, map(changed.__getitem__, group), scores)
 
-        groups = as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read)
+        at_most = parts_at_once(folder, memory)
+        groups = as_memory_allows([*groups_of(known, at_most), *groups_of(unknown, at_most)], read)
         with closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
             for group, (found, by_part) in found_groups:
-                if question(engine, folder, day, columns) != asked:
+                if question_now() != asked:
                     raise RecordsError(
                         "the records changed while they were being scored", file=folder, remedy="Score them again."
                     )
                 left_out += set_aside(found, every_table=group[-1] == missing[-1])
-                scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
-                for part, people in zip(group, by_part, strict=True):
-                    scorer.write(people, parts / part_file(part))
-                    written += len(people)
-                    done, known = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
-                    progress(Progress(done, known, taken_up, written))
-        return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), threads, memory)
+                for part, scores in zip(group, by_part, strict=True):
+                    write_scores(scores, parts / part_file(part))
+                    written += len(scores)
+                    done, read_so_far = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
+                    progress(Progress(done, read_so_far, taken_up, written))
+        return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), asked, threads, memory)
 
 
-def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked) -> str:
+def _previous(
+    since: date | str | None,
+    previous: str | Path | None,
+    engine: Engine,
+    records: Path,
+    columns: Sequence[str],
+    day: date,
+) -> Previous | None:
+    """Return the previous scores to go on from, if there are to be any."""
+    if since is None and previous is None:
+        return None
+    if since is None or previous is None:
+        raise ArgumentError("--since and --previous go together", expected="the previous scores, and their date")
+    if not is_kept(records):
+        raise RecordsError(
+            "who changed since a date is known of kept records alone",
+            file=records,
+            expected="a folder that egretscore keep wrote, and egretscore add added to",
+        )
+    return read_previous(Path(previous), as_day(since), engine, columns, day)
+
+
+def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, before: Previous | None = None) -> str:
     """Return what is asked, and of which records: parts that answer another question are not taken up."""
     asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
-    return json.dumps({**asked, "files": state_of_files(folder)})
+    origin = {ORIGIN: asdict(Origin.of(engine, folder))} if is_kept(folder) else {}
+    gone_on_from = {} if before is None else {"previous": asdict(before)}
+    return json.dumps({**asked, **origin, **gone_on_from, "files": state_of_files(folder)}, default=str)
 
 
-def finish(parts: Path, out: Path, outcome: Outcome, threads: int | None, memory: int) -> Outcome:
+def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | None, memory: int) -> Outcome:
     """Make the finished parts the file or the folder that was to be written."""
     if _is_one_file(out):
         _write_in_one(parts, out, threads, memory)
     else:
-        _write_about(parts, outcome)
+        _write_about(parts, outcome, asked)
         take_the_place(parts, out)
     return outcome
 
@@ -239,9 +284,10 @@ def _of_one_size(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterat
         yield waiting.combine_chunks()
 
 
-def _write_about(parts: Path, outcome: Outcome) -> None:
+def _write_about(parts: Path, outcome: Outcome, asked: str) -> None:
     from pyarrow import parquet
 
+    origin = json.loads(asked).get(ORIGIN)
     of_every_part = json.loads(parquet.read_schema(parts / part_file(0)).metadata[METADATA])
     about = {
         **of_every_part,
@@ -249,6 +295,8 @@ def _write_about(parts: Path, outcome: Outcome) -> None:
         "scored": outcome.scored,
         "parts": PARTS,
         "part": WHICH_PART,
+        "sha256": {part_file(part): sha256_of(parts / part_file(part)) for part in range(PARTS)},
+        **({} if origin is None else {ORIGIN: origin}),
     }
     with whole_file(parts / ABOUT) as scratch:
         scratch.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -32,9 +32,9 @@ from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.partwise import memory_to_use, parts_beside
-from egretscore.records.schema import CHECKED_COLUMNS
+from egretscore.records.schema import READY_COLUMNS
 from egretscore.records.store import KeptRecords, check_words
-from egretscore.scored import ColumnsAsked, PartScorer
+from egretscore.scored import ColumnsAsked, PartScorer, write_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,7 +116,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 raise RecordsError(
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
-        return finish(parts, out, Outcome.of(parts, 0), threads, memory)
+        return finish(parts, out, Outcome.of(parts, 0), asked, threads, memory)
 
 
 def _score(session: SparkSession, people: str, day: date, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
@@ -126,7 +126,7 @@ def _score(session: SparkSession, people: str, day: date, missing: Sequence[int]
         import pyarrow as pa
 
         for part, of_part in by_part(batches):
-            scorer.write(of_part, to / part_file(part))
+            write_scores(scorer.table(of_part), to / part_file(part))
             yield pa.RecordBatch.from_pydict({"part": [part]})
 
     found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})", args={"as_of": day})
@@ -134,7 +134,7 @@ def _score(session: SparkSession, people: str, day: date, missing: Sequence[int]
     written = {row.part for row in dealt.mapInArrow(write, "part long").collect()}
     nobody = found.limit(0).toArrow().drop_columns("part")
     for part in set(missing) - written:
-        scorer.write(nobody, to / part_file(part))
+        write_scores(scorer.table(nobody), to / part_file(part))
 
 
 def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> None:
@@ -157,7 +157,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     damaged = session.sparkContext.parallelize(hashes).map(damage).filter(bool).collect()
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
-    for table, columns in CHECKED_COLUMNS.items():
+    for table, columns in READY_COLUMNS.items():
         named = [files[part][table].as_uri() for part in parts]
         types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())

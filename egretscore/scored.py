@@ -129,12 +129,22 @@ class PartScorer:
         said = {METADATA: json.dumps(dict(self.about), ensure_ascii=False)}
         return pa.table({name: column(values) for name, values in columns.items()}, metadata=said)
 
-    def write(self, people: pa.Table, file: Path) -> None:
-        """Write the scores of people, who are in the order of subject_id, into a file, whole or not at all."""
-        from pyarrow import parquet
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns that are written."""
+        import pyarrow as pa
 
-        with whole_file(file) as scratch:
-            parquet.write_table(self.table(people), scratch, compression="zstd")
+        nobody = dict.fromkeys(("subject_id", "status"), pa.array([], pa.string()))
+        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), pa.array([], pa.int32()))
+        return list(self.table(pa.table({**nobody, **no_vectors})).column_names)
+
+
+def write_scores(scores: pa.Table, file: Path) -> None:
+    """Write scores, in the order of subject_id, into a file, whole or not at all."""
+    from pyarrow import parquet
+
+    with whole_file(file) as scratch:
+        parquet.write_table(scores, scratch, compression="zstd")
 
 
 def _grades(scores: NDArray[np.int64], policy: Policy) -> NDArray[np.object_]:

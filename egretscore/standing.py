@@ -23,7 +23,6 @@ from sqlglot import exp
 from sqlglot.expressions import Select, case, column, condition, select
 
 from egretscore.policy import Policy
-from egretscore.records.schema import COMES_ON_FILE
 from egretscore.status import Settlement, Status
 
 
@@ -64,8 +63,7 @@ def everyone_on_file() -> Select:
 
     Columns: subject_id.
     """
-    named = [select("subject_id").from_(table).where(f"{days[0]} <= :as_of") for table, days in COMES_ON_FILE.items()]
-    return select("subject_id").from_(exp.union(*named).subquery("named"))
+    return select("subject_id").from_("people").where("since <= :as_of")
 
 
 def standing_civic_points() -> Select:
@@ -117,10 +115,9 @@ def settled_commitments(policy: Policy) -> Select:
     Columns: subject_id, kind, due_on, outcome_on, settlement, settled_on.
     """
     grace = policy.commitments.grace_days
-    kept_in_time = f"outcome = 'fulfilled' AND DATEDIFF(outcome_on, due_on) <= {grace}"
     settlement = (
         case()
-        .when(kept_in_time, _text(Settlement.KEPT))
+        .when(kept_in_time(policy), _text(Settlement.KEPT))
         .when(f"DATEDIFF(:as_of, due_on) <= {grace} OR disputed", exp.null())
         .when("outcome = 'fulfilled'", _text(Settlement.LATE))
         .when("outcome = 'partly'", _text(Settlement.PARTLY))
@@ -138,9 +135,14 @@ def settled_commitments(policy: Policy) -> Select:
     )
     return (
         select("subject_id", "kind", "due_on", "outcome_on", settlement.as_("settlement"))
-        .select(case().when(kept_in_time, "outcome_on").else_("due_on").as_("settled_on"))
+        .select(case().when(kept_in_time(policy), "outcome_on").else_("due_on").as_("settled_on"))
         .from_(known.subquery("known"))
     )
+
+
+def kept_in_time(policy: Policy) -> str:
+    """Return the condition that a commitment with a known outcome was kept, by the policy's days of grace."""
+    return f"outcome = 'fulfilled' AND DATEDIFF(outcome_on, due_on) <= {policy.commitments.grace_days}"
 
 
 def standing_commitments(policy: Policy) -> Select:

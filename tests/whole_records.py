@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 import egretscore as es
 from egretscore.features import declare_features
-from egretscore.records.schema import TABLES
+from egretscore.records.schema import COMES_ON_FILE, TABLES
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -64,6 +64,40 @@ class Person:
         rows = list(getattr(self, table))
         del rows[number]
         return replace(self, **{table: tuple(rows)})
+
+
+def as_known(town: list[Person], day: date) -> list[Person]:
+    """Return several people's rows as they were on a day: those on file by then, with what was known by then."""
+    return [
+        Person(
+            person.subject_id,
+            **{
+                name: tuple(
+                    _row_as_known(name, row, day) for row in getattr(person, name) if row[COMES_ON_FILE[name][0]] <= day
+                )
+                for name in TABLES
+            },
+        )
+        for person in town
+    ]
+
+
+def _row_as_known(table: str, row: Row, day: date) -> Row:
+    known = dict(row)
+    for name in TABLES[table].later_columns:
+        if isinstance(row[name], date) and row[name] > day:
+            known[name] = None
+            if name in {"outcome_on", "resolved_on"}:
+                known["outcome"] = None
+    return known
+
+
+def write(town: list[Person], folder: Path) -> Path:
+    """Write several people's rows into Parquet files."""
+    folder.mkdir()
+    for name, table in frames(town).items():
+        parquet.write_table(table, folder / f"{name}.parquet")
+    return folder
 
 
 def days_ago(least: int, most: int) -> st.SearchStrategy[date]:

@@ -52,11 +52,11 @@ def vectors_query(features: Sequence[Feature], policy: Policy) -> Select:
     Columns: subject_id and one for each feature, 0 where a person has no standing record.
     Parameter: ``:as_of``.
     """
-    scored = (
-        select("subject_id")
-        .from_(status_by_consent(policy).subquery("people"))
-        .where(column("status").eq(Status.SCORED.value))
-    )
+    return _vectors_of(status_by_consent(policy).subquery("statuses"), features, policy)
+
+
+def _vectors_of(statuses: exp.Subquery | str, features: Sequence[Feature], policy: Policy) -> Select:
+    scored = select("subject_id").from_(statuses).where(column("status").eq(Status.SCORED.value))
     sources = [source for source in SOURCES if any(f.source == source for f in features)]
     query = select("scored.subject_id").from_("scored").order_by("scored.subject_id").with_("scored", as_=scored)
     for source in sources:
@@ -73,12 +73,16 @@ def everyone_query(features: Sequence[Feature], policy: Policy) -> Select:
     Columns: subject_id, status and one for each feature, 0 for who is not scored.
     Parameter: ``:as_of``.
     """
-    status = exp.func("COALESCE", column("status", table="people"), exp.Literal.string(Status.NOT_CONSENTED.value))
-    query = select("everyone.subject_id", status.as_("status")).from_(everyone_on_file().subquery("everyone"))
-    for of, made in (("people", status_by_consent(policy)), ("vectors", vectors_query(features, policy))):
-        made.set("order", None)
-        same_person = f"everyone.subject_id = {of}.subject_id"
-        query = query.join(made.subquery(of, copy=False), on=same_person, join_type="left", copy=False)
+    status = exp.func("COALESCE", column("status", table="statuses"), exp.Literal.string(Status.NOT_CONSENTED.value))
+    vectors = _vectors_of("statuses", features, policy)
+    vectors.set("order", None)
+    query = (
+        select("everyone.subject_id", status.as_("status"))
+        .from_(everyone_on_file().subquery("everyone"))
+        .join("statuses", on="everyone.subject_id = statuses.subject_id", join_type="left")
+        .join(vectors.subquery("vectors", copy=False), on="everyone.subject_id = vectors.subject_id", join_type="left")
+        .with_("statuses", as_=status_by_consent(policy))
+    )
     return query.select(*(exp.func("COALESCE", column(f.name, table="vectors"), ZERO).as_(f.name) for f in features))
 
 

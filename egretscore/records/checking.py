@@ -28,6 +28,7 @@ from egretscore.records.schema import (
     TABLES,
     Column,
     Table,
+    people_sql,
     text_of,
 )
 from egretscore.records.sources import keeps_text
@@ -92,6 +93,7 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered
 
 def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
+    connection.execute(f"CREATE VIEW people AS {people_sql()}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("staged", "typed", "parsed", "moved", "problems", "unsound", "twice", "later_versions", "repeated"):

@@ -83,16 +83,22 @@ def create_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapp
     connection.execute(f'CREATE TABLE "{name}" ({declared})')
 
 
-def create_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
-    """Let a database see Parquet files as one table, in place of one of this name."""
+def create_view(
+    connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], where: str | None = None
+) -> None:
+    """Let a database see Parquet files, or those of their rows that a condition holds for, as one table.
+
+    It takes the place of a table of this name.
+    """
+    only = "" if where is None else f" WHERE {where}"
     if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would look for other names
         from pyarrow import dataset
 
         connection.register("files", dataset.dataset([str(file) for file in files], format="parquet"))
-        connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM files')
+        connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM files{only}')
         connection.unregister("files")
         return
-    rows = f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false)"
+    rows = f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false){only}"
     connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {rows}')
 
 

@@ -13,7 +13,7 @@ from egretscore.records.schema import TABLES
 SUFFIXES = (".csv", ".parquet")
 
 
-def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
+def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mapping[str, tuple[Path, ...]]:
     """Find the record files of a folder.
 
     A table is ``TABLE.csv`` or ``TABLE.parquet``, any number of parts whose names go on
@@ -24,6 +24,8 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
     Parameters
     ----------
     folder : path of a folder
+    consents_needed : bool
+        Whether consents must be there, as they must wherever people are scored.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def files_by_table(folder: str | Path) -> Mapping[str, tuple[Path, ...]]:
                 expected=f"a name that ends in {' or '.join(SUFFIXES)}",
                 remedy="Rename it, or move it elsewhere; a table is never passed over in silence.",
             )
-    if not found["consents"]:
+    if consents_needed and not found["consents"]:
         raise RecordsError(
             "there is no file of consents",
             file=folder,

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
@@ -30,8 +30,11 @@ from egretscore.records.partwise import (
     state_of_files,
     take_the_place,
 )
-from egretscore.records.schema import CHECKED_COLUMNS, TABLES
+from egretscore.records.schema import CONSENTS, READY_COLUMNS, TABLES
 from egretscore.records.store import Records, invented_mark, read_parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROWS_AT_ONCE: Final = 65_536
 
@@ -109,14 +112,15 @@ def keep_records(
             share = int(memory * SHARE_OF_THE_DATABASE)
             found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
-            written = {table: _write_table(found, table, halves) for table in CHECKED_COLUMNS}
+            written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
             set_aside = _set_aside_by_part(found)
-            return {
-                part: kept.write_about_part(
-                    halves[part], {table: of[part] for table, of in written.items()}, set_aside.get(part, 0)
-                )
-                for part in group
-            }
+            unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
+            made = {}
+            for part in group:
+                blank = kept.AboutPart({}, {}, set_aside.get(part, 0), unclear)
+                made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
+                kept.write_about_part(halves[part], made[part])
+            return made
 
         for group, made in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
             if question() != asked:
@@ -158,11 +162,7 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
 
     Returns how many rows of each part there are, and the hash of their file.
     """
-    identity = TABLES[table].identity if table in TABLES else tuple(CHECKED_COLUMNS[table])
-    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", "subject_id", *identity)))
-    part, theirs = sql_part_of("subject_id"), "subject_id IS NOT NULL AND chosen(subject_id)"
-    found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
-    batches = found.to_arrow_reader(_ROWS_AT_ONCE)
+    batches = rows_in_order(records, table)
     nobody = batches.schema.empty_table().drop_columns("part")
     written: dict[int, Future[tuple[int, str]]] = {}
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
@@ -172,6 +172,14 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
                 folders[number].mkdir(exist_ok=True)
                 written[number] = writer.submit(kept.write_table, rows, folders[number], table)
     return {number: of_part.result() for number, of_part in written.items()}
+
+
+def rows_in_order(records: Records, table: str) -> pa.RecordBatchReader:
+    """Return a table's rows in the order in which they are kept, with the part of each."""
+    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *kept.order_of(table))))
+    part, theirs = sql_part_of("subject_id"), "subject_id IS NOT NULL AND chosen(subject_id)"
+    found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
+    return found.to_arrow_reader(_ROWS_AT_ONCE)
 
 
 def _check_place(out: Path, records: Path) -> None:

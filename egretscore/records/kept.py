@@ -8,7 +8,10 @@ those first. Nothing stands there that the checks set aside; what they put in do
 
 Who writes a part again writes new files beside the old ones, then ``part.json`` in one step,
 then removes what it names no more: killed at any moment, a part is the old one or the new
-one, and the next who erases removes what was left. Only one at a time may change a folder.
+one, and the next who changes it removes what was left. Only one at a time may change a folder.
+
+A part that was added to remembers whose rows the last additions touched (``touched``), and
+what it was before each, so that who knew it then can tell who changed since.
 """
 
 from __future__ import annotations
@@ -18,17 +21,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
 from egretscore.records.database import GLOB_SIGNS
-from egretscore.records.schema import CHECKED_COLUMNS, TABLES
-from egretscore.writing import alone_in, earlier_of, whole_file
+from egretscore.records.schema import DISPUTABLE, READY_COLUMNS, TABLES
+from egretscore.writing import alone_in, earlier_of, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +41,7 @@ ABOUT: Final = "kept.json"
 """The file by which a folder says that its records are kept ones, and what they are."""
 
 POLICY: Final = "policy.toml"
-FORMAT: Final = 1
+FORMAT: Final = 2
 AGAIN: Final = "Keep the records again, from those they came from."
 """What to do about kept records that are damaged."""
 
@@ -48,8 +52,12 @@ _ABOUT_PART: Final = "part.json"
 # Measured: one person's rows of a table are read in under a millisecond, everyone's as fast as from larger groups.
 _ROWS_OF_A_GROUP: Final = 4_096
 _COMPRESSION: Final = "lz4"
+# Hardly two alike, so a dictionary of them would only take place and time.
+_NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISPUTABLE)
 _DIGITS_IN_NAME: Final = 16
-_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*CHECKED_COLUMNS, 'part'])})[-.].*")
+_TOUCHED: Final = "touched"
+_MOST_ADDITIONS: Final = 31
+_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY_COLUMNS, _TOUCHED, 'part'])})[-.].*")
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,31 @@ class AboutPart:
     sha256 : mapping of table to the hash of its file
     set_aside : int
         How many rows that may name its people were set aside when it was kept.
+    unclear_consents : int
+        How many rows of consents were set aside then, of whomever.
+    added_to : tuple of str
+        The states in which the part was before each of the last additions, the earliest first.
+    touched : str, optional
+        The hash of the file that names whom these touched.
     """
 
     rows: Mapping[str, int]
     sha256: Mapping[str, str]
     set_aside: int
+    unclear_consents: int
+    added_to: tuple[str, ...] = ()
+    touched: str | None = None
+
+    @property
+    def state(self) -> str:
+        """What the part's records are known by: the same for the same records, however they came in."""
+        return hashlib.sha256("".join(self.sha256[table] for table in READY_COLUMNS).encode()).hexdigest()
+
+    def with_tables(self, written: Mapping[str, tuple[int, str]]) -> AboutPart:
+        """Return the part with some tables written again: how many rows of each, and the hash."""
+        rows = {table: rows for table, (rows, _) in written.items()}
+        sha256 = {table: sha256 for table, (_, sha256) in written.items()}
+        return replace(self, rows={**self.rows, **rows}, sha256={**self.sha256, **sha256})
 
 
 def part_folder(part: int) -> str:
@@ -109,6 +137,12 @@ def _files(folder: Path, about: AboutPart) -> dict[str, Path]:
     return {table: folder / _name(table, sha256) for table, sha256 in about.sha256.items()}
 
 
+def _hashed(folder: Path, about: AboutPart) -> dict[Path, str]:
+    """Return every file that a part names, and its hash."""
+    named = {**about.sha256, **({} if about.touched is None else {_TOUCHED: about.touched})}
+    return {folder / _name(table, sha256): sha256 for table, sha256 in named.items()}
+
+
 def _name(table: str, sha256: str) -> str:
     return f"{table}-{sha256[:_DIGITS_IN_NAME]}.parquet"
 
@@ -116,33 +150,86 @@ def _name(table: str, sha256: str) -> str:
 # ------------------------------------------------------------------------------- writing
 
 
+def identity_of(table: str) -> tuple[str, ...]:
+    """Return the columns that identify a row of a table."""
+    return TABLES[table].identity if table in TABLES else tuple(READY_COLUMNS[table])
+
+
+def order_of(table: str) -> tuple[str, ...]:
+    """Return the columns in whose order the rows of a table are kept."""
+    return tuple(dict.fromkeys(("subject_id", *identity_of(table))))
+
+
 def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
     """Write a table of a part, its rows in the order of subject_id, and return how many they are, and the hash."""
     from pyarrow import parquet
 
     with whole_file(folder / f"{table}.parquet") as scratch:
-        parquet.write_table(rows, scratch, compression=_COMPRESSION, row_group_size=_ROWS_OF_A_GROUP)
-    sha256 = _sha256(folder / f"{table}.parquet")
+        parquet.write_table(
+            rows,
+            scratch,
+            compression=_COMPRESSION,
+            row_group_size=_ROWS_OF_A_GROUP,
+            use_dictionary=[name for name in rows.column_names if name not in _NAMES_OF_RECORDS],
+        )
+    sha256 = sha256_of(folder / f"{table}.parquet")
     (folder / f"{table}.parquet").replace(folder / _name(table, sha256))
     return len(rows), sha256
 
 
-def write_about_part(folder: Path, written: Mapping[str, tuple[int, str]], set_aside: int) -> AboutPart:
+def write_about_part(folder: Path, about: AboutPart) -> None:
     """Make the tables that :func:`write_table` wrote into a folder those of the part, and remove all others."""
-    rows = {table: written[table][0] for table in CHECKED_COLUMNS}
-    sha256 = {table: written[table][1] for table in CHECKED_COLUMNS}
-    about = AboutPart(rows, sha256, set_aside)
     with whole_file(folder / _ABOUT_PART) as scratch:
         scratch.write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
     _remove_all_others(folder, about)
-    return about
 
 
 def _remove_all_others(folder: Path, about: AboutPart) -> None:
-    own = {_ABOUT_PART, *(file.name for file in _files(folder, about).values())}
+    """Remove from a part's folder what who was stopped while writing it again left there."""
+    own = {_ABOUT_PART, *(file.name for file in _hashed(folder, about))}
     for entry in folder.iterdir():
         if entry.name not in own:
             entry.unlink()
+
+
+def write_addition(
+    folder: Path, part: int, about: AboutPart, changed: Mapping[str, pa.Table], touched: pa.Array
+) -> None:
+    """Write tables of a part again, to which rows were added, and remember whom that touched.
+
+    Parameters
+    ----------
+    folder : Path
+    part : int
+    about : AboutPart
+        The part as it was.
+    changed : mapping of table to all its rows
+    touched : array of subject_id
+    """
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    own = folder / part_folder(part)
+    written = {table: write_table(rows, own, table) for table, rows in changed.items()}
+    known = about.added_to[-(_MOST_ADDITIONS - 1) :]
+    number = pa.array([len(known)] * len(touched), pa.int32())
+    noted = pa.table({"subject_id": touched, "addition": number})
+    if about.touched is not None:
+        before = parquet.read_table(own / _name(_TOUCHED, about.touched))
+        forgotten = len(about.added_to) - len(known)
+        numbers = compute.subtract(before["addition"], pa.scalar(forgotten, pa.int32()))
+        before = before.set_column(1, "addition", numbers).filter(compute.greater_equal(numbers, 0))
+        noted = pa.concat_tables([before, noted])
+    _, sha256 = write_table(noted, own, _TOUCHED)
+    write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=sha256))
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Let nobody else change kept records, and finish what who was stopped while keeping them again began."""
+    with alone_in(folder, wait=True):
+        shutil.rmtree(earlier_of(folder.resolve()), ignore_errors=True)
+        yield
 
 
 def write_about(folder: Path, about: AboutKept, version: str) -> None:
@@ -171,27 +258,20 @@ def erase(folder: Path, subject_id: str) -> int:
     RecordsError
         If the part is damaged.
     """
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
     part = part_of(subject_id)
-    with alone_in(folder, wait=True):
-        shutil.rmtree(earlier_of(folder.resolve()), ignore_errors=True)
-        about = about_part(folder, part)
-        verify(folder, [part])
-        _remove_all_others(folder / part_folder(part), about)
-        before = {table: parquet.read_table(file) for table, file in files_of_part(folder, part).items()}
+    own = folder / part_folder(part)
+    with changing(folder):
+        about, before = read_part(folder, part)
         after = {
             name: table.filter(compute.not_equal(table["subject_id"], subject_id)) for name, table in before.items()
         }
         if any(len(after[table]) < len(before[table]) for table in before):
-            written = {table: write_table(rows, folder / part_folder(part), table) for table, rows in after.items()}
-            write_about_part(folder / part_folder(part), written, about.set_aside)
+            written = {table: write_table(rows, own, table) for table, rows in after.items()}
+            # Whom additions touched is forgotten, for it may name the person.
+            write_about_part(own, replace(about.with_tables(written), added_to=(), touched=None))
     return sum(len(before[table]) - len(after[table]) for table in TABLES)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 # ------------------------------------------------------------------------------- reading
@@ -276,14 +356,44 @@ def verify(folder: Path, parts: Collection[int]) -> None:
 
 
 def _verify_part(folder: Path, part: int) -> None:
-    about = about_part(folder, part)
-    for table, file in _files(folder / part_folder(part), about).items():
+    for file, sha256 in _hashed(folder / part_folder(part), about_part(folder, part)).items():
         try:
-            found = _sha256(file)
+            found = sha256_of(file)
         except OSError as error:
             raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
-        if found != about.sha256[table]:
+        if found != sha256:
             raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
+
+
+def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
+    """Return what a part says of itself and its tables, to be changed; what was left of a stopped change is removed.
+
+    Raises
+    ------
+    RecordsError
+        If the part is damaged.
+    """
+    from pyarrow import parquet
+
+    about = about_part(folder, part)
+    _verify_part(folder, part)
+    _remove_all_others(folder / part_folder(part), about)
+    return about, {table: parquet.read_table(file) for table, file in files_of_part(folder, part).items()}
+
+
+def touched_since(folder: Path, part: int, state: str) -> pa.Array | None:
+    """Return the ids of those whom additions to a part touched since it was in a state, if that is known."""
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    about = about_part(folder, part)
+    if state == about.state:
+        return pa.array([], pa.string())
+    if about.touched is None or state not in about.added_to:
+        return None
+    touched = parquet.read_table(folder / part_folder(part) / _name(_TOUCHED, about.touched))
+    since = compute.greater_equal(touched["addition"], about.added_to.index(state))
+    return compute.unique(touched.filter(since)["subject_id"])
 
 
 def about_part(folder: Path, part: int) -> AboutPart:
@@ -297,8 +407,10 @@ def about_part(folder: Path, part: int) -> AboutPart:
     file = folder / part_folder(part) / _ABOUT_PART
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-        rows = {table: int(raw["rows"][table]) for table in CHECKED_COLUMNS}
-        sha256 = {table: str(raw["sha256"][table]) for table in CHECKED_COLUMNS}
-        return AboutPart(rows, sha256, int(raw["set_aside"]))
+        rows = {table: int(raw["rows"][table]) for table in READY_COLUMNS}
+        sha256 = {table: str(raw["sha256"][table]) for table in READY_COLUMNS}
+        touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
+        added_to = tuple(map(str, raw["added_to"]))
+        return AboutPart(rows, sha256, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

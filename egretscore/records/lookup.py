@@ -51,7 +51,8 @@ class RowsOfPart:
     """
 
     def __init__(self, folder: Path, part: int) -> None:
-        self._files = {table: _SortedFile.of(file) for table, file in files_of_part(folder, part).items()}
+        files = files_of_part(folder, part)
+        self._files = {table: _SortedFile.of(files[table]) for table in CHECKED_COLUMNS}
 
     def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
         """Return a person's rows, with the columns of these names."""

@@ -155,12 +155,16 @@ FIXED_WORDS: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; ``optional`` cells may be empty, the column may not be missing."""
+    """A column of a table; ``optional`` cells may be empty, the column may not be missing.
+
+    A ``later`` cell says what became of the record: empty at first, it may be filled once the row is on file.
+    """
 
     name: str
     type: ColumnType
     meaning: str
     optional: bool = False
+    later: bool = False
 
     @property
     def text(self) -> str:
@@ -224,6 +228,11 @@ class Table:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def later_columns(self) -> tuple[str, ...]:
+        """The names of the columns that may be filled once a row is on file."""
+        return tuple(column.name for column in self.columns if column.later)
+
 
 def _not_before(later: str, *earlier: str) -> tuple[Rule, ...]:
     return tuple(Rule(later, first, f'"{later}" >= "{first}"', f"no earlier than {first}") for first in earlier)
@@ -244,7 +253,7 @@ CONSENTS: Final = Table(
         Column("letter_version", word("letter_version"), "the letter they consented to; the policy lists its purposes"),
         Column("adult_confirmed", FLAG, "whether they were confirmed to be 18 or older"),
         Column("granted_on", DATE, "the first day of consent"),
-        Column("withdrawn_on", DATE, "the first day without it", optional=True),
+        Column("withdrawn_on", DATE, "the first day without it", optional=True, later=True),
     ),
     _not_before("withdrawn_on", "granted_on"),
     identity=("subject_id", "letter_version", "granted_on"),
@@ -259,7 +268,7 @@ CIVIC_POINTS: Final = Table(
         Column("points", POINTS, "points earned"),
         Column("earned_on", DATE, "the day they were earned"),
         Column("recorded_on", DATE, "the day the record came on file"),
-        Column("excluded_on", DATE, "the day its holder excluded it", optional=True),
+        Column("excluded_on", DATE, "the day its holder excluded it", optional=True, later=True),
     ),
     (*_not_before("recorded_on", "earned_on"), *_not_before("excluded_on", "earned_on")),
     identity=("record_id", "subject_id"),
@@ -272,9 +281,9 @@ PENALTIES: Final = Table(
         Column("category", word("category"), "the kind of penalty, one of the policy's"),
         Column("fine_yuan", YUAN, "the fine, in yuan", optional=True),
         Column("decided_on", DATE, "the day of the decision"),
-        Column("effective_on", DATE, "the day it took final effect; empty while it has not", optional=True),
-        Column("revoked_on", DATE, "the day it was revoked", optional=True),
-        Column("repaired_on", DATE, "the day the repair (信用修复) was granted", optional=True),
+        Column("effective_on", DATE, "the day it took final effect; empty while it has not", optional=True, later=True),
+        Column("revoked_on", DATE, "the day it was revoked", optional=True, later=True),
+        Column("repaired_on", DATE, "the day the repair (信用修复) was granted", optional=True, later=True),
         Column("authority", AUTHORITY, "the authority that decided"),
         Column("authority_code", AUTHORITY_CODE, "its unified social credit code"),
         Column("recorded_on", DATE, "the day the record came on file"),
@@ -296,8 +305,8 @@ COMMITMENTS: Final = Table(
         Column("kind", word("kind"), "the kind of commitment, one of the policy's"),
         Column("made_on", DATE, "the day it was made"),
         Column("due_on", DATE, "the last day to keep it"),
-        Column("outcome", word("commitment_outcome"), "how it ended; empty while open", optional=True),
-        Column("outcome_on", DATE, "the day from which the outcome is known", optional=True),
+        Column("outcome", word("commitment_outcome"), "how it ended; empty while open", optional=True, later=True),
+        Column("outcome_on", DATE, "the day from which the outcome is known", optional=True, later=True),
         Column("amount_yuan", YUAN, "what it was about, in yuan", optional=True),
         Column("recorded_on", DATE, "the day the record came on file"),
     ),
@@ -316,8 +325,8 @@ OBJECTIONS: Final = Table(
         Column("record_id", RECORD_ID, "the record objected to"),
         Column("subject_id", SUBJECT_ID, "who objects: the person the record is about"),
         Column("filed_on", DATE, "the day the objection was filed"),
-        Column("resolved_on", DATE, "the day it was decided; empty while open", optional=True),
-        Column("outcome", word("objection_outcome"), "how it was decided", optional=True),
+        Column("resolved_on", DATE, "the day it was decided; empty while open", optional=True, later=True),
+        Column("outcome", word("objection_outcome"), "how it was decided", optional=True, later=True),
     ),
     (*_not_before("resolved_on", "filed_on"), *_together("outcome", "resolved_on")),
     identity=("record_id", "table", "subject_id", "filed_on"),
@@ -347,3 +356,18 @@ CHECKED_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
 
 Beside the five tables, ``doubts``: the records that other rows put in doubt, and since when.
 """
+
+READY_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    **CHECKED_COLUMNS,
+    "people": {"subject_id": "VARCHAR", "since": "DATE"},
+}
+"""The columns of all that questions about everyone are asked of.
+
+Beside all that is on file, ``people``: everyone named in a row of the five tables, and since when.
+"""
+
+
+def people_sql() -> str:
+    """Return the query for ``people``."""
+    days = (f'SELECT subject_id, "{days[0]}" AS day FROM "{table}"' for table, days in COMES_ON_FILE.items())
+    return f"SELECT subject_id, min(day) AS since FROM ({' UNION ALL '.join(days)}) GROUP BY subject_id"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
-from egretscore.parts import PARTS, macro_chosen, part_of
+from egretscore.parts import PARTS, by_part, macro_chosen, part_of, sql_part_of
 from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
@@ -24,16 +24,18 @@ from egretscore.records.database import create_view, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, TABLES, Table
+from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, READY_COLUMNS, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 EVERY_COLUMN: Final = frozenset(column for columns in CHECKED_COLUMNS.values() for column in columns)
 """The names of all columns."""
 
 _MOST_TRIES: Final = 50
+_NARROWED_TO: Final = "narrowed_to"
 
 INVENTED_MARK: Final = "invented.json"
 """The file by which a folder of records says that they are invented."""
@@ -204,6 +206,7 @@ class KeptRecords(Records):
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
+        self._seen_of: str | None = None
         connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
         create_accounts(connection)
         super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
@@ -226,10 +229,32 @@ class KeptRecords(Records):
             if states != self._seen:
                 kept.verify(self._folder, [part for part in self._parts if self._seen.get(part) != states[part]])
                 files = [kept.files_of_part(self._folder, part) for part in self._parts]
-                for table in CHECKED_COLUMNS:
-                    create_view(self._connection, table, [of_part[table].absolute() for of_part in files])
+                for table in READY_COLUMNS:
+                    create_view(
+                        self._connection, table, [of_part[table].absolute() for of_part in files], self._seen_of
+                    )
                 self._seen = states
         return self._connection.cursor()
+
+    def narrow(self, subjects: pa.ChunkedArray) -> Mapping[int, pa.Array]:
+        """See the rows of some people alone from now on.
+
+        Returns
+        -------
+        mapping of part to the ids of its people, each once
+        """
+        import pyarrow as pa
+        from pyarrow import compute
+
+        connection = self.connect()
+        connection.register("subjects", pa.table({"subject_id": compute.unique(subjects)}))
+        connection.execute(f"CREATE TABLE {_NARROWED_TO} AS SELECT * FROM subjects")
+        connection.unregister("subjects")
+        self._seen_of, self._seen = f"subject_id IN (SELECT subject_id FROM {_NARROWED_TO})", {}
+        part = sql_part_of("subject_id")
+        found = connection.sql(f"SELECT subject_id, {part} AS part FROM {_NARROWED_TO} ORDER BY part")
+        theirs = {part: rows["subject_id"].combine_chunks() for part, rows in by_part(found.to_arrow_reader())}
+        return {part: theirs.get(part, pa.array([], pa.string())) for part in self._parts}
 
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.
@@ -355,6 +380,7 @@ def read_parts(
     threads: int | None = None,
     memory: int | None = None,
     spill: Path | None = None,
+    consents_needed: bool = True,
 ) -> Records:
     """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
 
@@ -368,10 +394,20 @@ def read_parts(
     policy : Policy
     threads, memory, spill
         As :func:`egretscore.records.database.open_locked` has them.
+    consents_needed : bool
+        Whether consents must be there.
     """
     if kept.is_kept(folder):
         return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
-    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, memory, spill)
+    return _read(
+        files_by_table(folder, consents_needed=consents_needed),
+        policy,
+        threads,
+        invented_mark(folder),
+        parts,
+        memory,
+        spill,
+    )
 
 
 def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
@@ -462,7 +498,9 @@ def _listed(frames: Mapping[str, Any], name: str) -> tuple[Any, ...]:
 
 
 def invented_mark(folder: Path) -> Mapping[str, Any] | None:
-    """Return what a folder of records says of itself when they are invented, else None."""
+    """Return what a folder of records, or of kept ones, says of itself when they are invented, else None."""
+    if kept.is_kept(folder):
+        return kept.read_about(folder).invented
     mark = folder / INVENTED_MARK
     if not mark.is_file():
         return None

@@ -1,0 +1,195 @@
+"""Scoring again only whom the days since the scores of an earlier date changed.
+
+Whose records changed, kept records tell: what was added to them since, and to whom
+(``egretscore.records.kept``). Whose standing changes by date alone, a query tells
+(``egretscore.features.turning``). All others have the score they had. A part of which it is not
+known what it was when the earlier scores were made, as after someone was erased from it, is
+scored anew, everyone in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from egretscore.engine import Engine
+from egretscore.errors import ArgumentError, RecordsError
+from egretscore.features.turning import turned_query
+from egretscore.parts import PARTS, part_file
+from egretscore.records import kept
+from egretscore.records.store import KeptRecords
+from egretscore.sorted_rows import people_replaced
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ABOUT: Final = "scores.json"
+"""The file that says of whom and by what the scores of a folder were made."""
+
+ORIGIN: Final = "kept"
+"""Where it says of which kept records."""
+
+_EVERYONE: Final = "Score everyone, without --since and --previous."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of which kept records, and by which query, scores were made.
+
+    Attributes
+    ----------
+    query_sha256 : str
+        The hash of the query for everyone's vectors.
+    states : tuple of str
+        The state of each part of the records.
+    """
+
+    query_sha256: str
+    states: tuple[str, ...]
+
+    @classmethod
+    def of(cls, engine: Engine, folder: Path) -> Origin:
+        """Return what scores made now of a folder of kept records are made of."""
+        return cls(engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS)))
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The scores of an earlier date.
+
+    Attributes
+    ----------
+    folder : Path
+    as_of : date
+    states : tuple of str
+        The state of each part of the kept records then.
+    sha256 : mapping of file to the hash of these scores
+    """
+
+    folder: Path
+    as_of: date
+    states: tuple[str, ...]
+    sha256: Mapping[str, str]
+
+    def knows(self, records: Path, part: int) -> bool:
+        """Return whether it can be told who of a part changed since."""
+        return kept.touched_since(records, part, self.states[part]) is not None
+
+    def narrow(
+        self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]
+    ) -> Mapping[int, pa.Array]:
+        """See the records of those alone who changed by a date, and return their ids, by part.
+
+        Parameters
+        ----------
+        found : KeptRecords
+            Of the people of these parts.
+        records : Path
+            Their folder.
+        engine : Engine
+        day : date
+        parts : numbers from 0 to 63
+            Of which it can be told who changed.
+        """
+        import pyarrow as pa
+
+        turned = turned_query(engine.model.scorecard.features, engine.policy, self.as_of, day).sql("duckdb")
+        changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
+        changed += [kept.touched_since(records, part, self.states[part]) for part in parts]
+        return found.narrow(pa.chunked_array(changed, pa.string()))
+
+    def with_changes(self, part: int, changed: pa.Array, scores: pa.Table) -> pa.Table:
+        """Return the scores of a part: the earlier ones, but of those who changed.
+
+        Raises
+        ------
+        RecordsError
+            If the earlier scores are not as they were written.
+        """
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        file = self.folder / part_file(part)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise RecordsError(
+                f"the previous scores cannot be read ({error.strerror})", file=file, remedy=_EVERYONE
+            ) from error
+        if sha256(content).hexdigest() != self.sha256[file.name]:
+            raise RecordsError("the previous scores are not as they were written", file=file, remedy=_EVERYONE)
+        merged = people_replaced(parquet.read_table(pa.BufferReader(content)), changed, scores)
+        return merged.replace_schema_metadata(scores.schema.metadata)
+
+
+def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str], day: date) -> Previous:
+    """Return the scores of an earlier date, from which those of a later one can be made.
+
+    Parameters
+    ----------
+    folder : Path
+        Of scores, in parts, made of kept records.
+    since : date
+        As of when they are.
+    engine : Engine
+    columns : names of columns
+        What is to be written now.
+    day : date
+        As of when the scores are to be.
+
+    Raises
+    ------
+    ArgumentError
+        If they are no such scores, or of another date, model or question.
+    """
+    from pyarrow import parquet
+
+    about = _said(folder)
+    first = folder / part_file(0)
+    differences = (
+        ("as_of", about.get("as_of"), since.isoformat(), "--since names another date than that of the previous scores"),
+        ("model_sha256", about.get("model_sha256"), engine.sha256, "the previous scores are of another model"),
+        (
+            ORIGIN,
+            about[ORIGIN].get("query_sha256"),
+            engine.query_sha256,
+            "the previous scores were made by another version of this library",
+        ),
+    )
+    for column, was, expected, problem in differences:
+        if was != expected:
+            raise ArgumentError(
+                problem, file=folder / ABOUT, column=column, value=was, expected=expected, remedy=_EVERYONE
+            )
+    if day < since:
+        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=day.isoformat())
+    if first.is_file() and (were := parquet.read_schema(first).names) != list(columns):
+        raise ArgumentError(
+            "the previous scores have other columns",
+            file=first,
+            expected=f"--vectors, --reasons and --benefits as then ({len(were)} columns, not {len(columns)})",
+        )
+    return Previous(folder, since, tuple(about[ORIGIN]["states"]), about["sha256"])
+
+
+def _said(folder: Path) -> Mapping[str, Any]:
+    """Return what scores say of themselves, if they were made of kept records, in parts."""
+    file = folder / ABOUT
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        complete = len(about[ORIGIN]["states"]) == PARTS and set(about["sha256"]) == set(map(part_file, range(PARTS)))
+    except (OSError, ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise ArgumentError(
+            "these are no scores to go on from",
+            file=folder,
+            expected="a folder of 64 parts, which egretscore score wrote from kept records",
+            remedy=_EVERYONE,
+        )
+    return dict(about)

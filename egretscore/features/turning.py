@@ -1,0 +1,94 @@
+"""Whom a passing day may change: everyone with a record that comes on file, ends, or reaches an age that counts.
+
+Status and vector depend on the date in two ways: by what is on file, and by the ages at which
+records weigh differently or no longer stand. So who has no record that turns between two dates
+has the same status and the same vector on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+from sqlglot import exp
+from sqlglot.expressions import case, column, select
+
+from egretscore.features.declaration import Feature
+from egretscore.policy import Policy
+from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, TABLES
+from egretscore.standing import kept_in_time
+from egretscore.status import Settlement
+
+
+def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Query:
+    """Return the query for everyone with a record that turns after one date and by another.
+
+    Columns: subject_id, each once.
+    """
+    turning = {
+        "civic_points": _between("earned_on", _ages(features, "civic_points"), since, as_of),
+        "penalties": _penalty_turns(features, policy, since, as_of),
+        "commitments": _commitment_turns(features, policy, since, as_of),
+    }
+    found = []
+    for table in CHECKED_COLUMNS:
+        on_file, *later = _days_of(table)
+        turns = [_between(day, {0}, since, as_of) for day in (on_file, *later)]
+        turns += [turning[table]] if table in turning else []
+        known = column(on_file) <= _literal(as_of)
+        found.append(select("subject_id").from_(table).where(known, exp.or_(*turns)))
+    return exp.union(*found)
+
+
+def _days_of(table: str) -> tuple[str, ...]:
+    """Return the columns with the day on which a row came on file, and with those of what became of it."""
+    if table not in TABLES:
+        return ("since",)
+    types = CHECKED_COLUMNS[table]
+    return COMES_ON_FILE[table][0], *(name for name in TABLES[table].later_columns if types[name] == "DATE")
+
+
+def _penalty_turns(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Expr:
+    retention = {level.retention_days for level in policy.severities if level.retention_days}
+    return _between("decided_on", retention | _ages(features, "penalties"), since, as_of)
+
+
+def _commitment_turns(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Expr:
+    """Return the condition that a commitment falls past due or reaches an age that counts.
+
+    One kept is as old as the day it was kept, a breach as its due date (``standing_commitments``).
+    """
+    rules = policy.commitments
+    kept = (Settlement.KEPT.value,)
+    of_kept = [f for f in features if Settlement.KEPT.value in f.where.get("settlement", kept)]
+    of_breaches = [f for f in features if f.where.get("settlement") != kept or f.prior is not None]
+    past_due = rules.grace_days + 1
+    retention = {rules.late_retention_days, rules.partly_retention_days, rules.unkept_retention_days}
+    known = exp.and_(kept_in_time(policy), column("outcome_on") <= _literal(since))
+    return (
+        case()
+        .when(known, _between("outcome_on", _ages(of_kept, "commitments"), since, as_of))
+        .else_(_between("due_on", {past_due} | retention | _ages(of_breaches, "commitments"), since, as_of))
+    )
+
+
+def _ages(features: Iterable[Feature], source: str) -> set[int]:
+    """Return the ages, in days, at which a source's records come to count another weight."""
+    of_source = [feature for feature in features if feature.source == source]
+    steps = [steps for f in of_source for steps in (f.weights, () if f.prior is None else f.prior.against)]
+    return {days for of_feature in steps for days, _ in of_feature}
+
+
+def _between(day: str, ages: Iterable[int], since: date, as_of: date) -> exp.Expr:
+    """Return the condition that a day reaches one of these ages after one date and by another."""
+    tomorrow = since + timedelta(days=1)
+    return exp.or_(
+        *(
+            column(day).between(_literal(tomorrow - timedelta(days=age)), _literal(as_of - timedelta(days=age)))
+            for age in sorted(ages)
+        )
+    )
+
+
+def _literal(day: date) -> exp.Cast:
+    return exp.cast(exp.Literal.string(day.isoformat()), "DATE")

@@ -1,0 +1,319 @@
+"""What is kept after an addition is what would be kept of all records, and no addition is half done for good."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from stopping import run
+from whole_records import (
+    AS_OF,
+    Person,
+    as_known,
+    consents,
+    frame,
+    plain_consent,
+    settled_commitment,
+    shipped_engine,
+    standing_penalty,
+    towns,
+    write,
+)
+
+import egretscore as es
+from egretscore.cli import main
+from egretscore.parts import PARTS, part_of
+from egretscore.records import kept
+from egretscore.records.schema import TABLES
+
+
+def states(folder: Path) -> list[str]:
+    return [kept.about_part(folder, part).state for part in range(PARTS)]
+
+
+def news(before: list[Person], after: list[Person]) -> list[Person]:
+    """Return the rows that people have after and did not have before."""
+    return [
+        Person(
+            now.subject_id, **{t: tuple(row for row in getattr(now, t) if row not in getattr(was, t)) for t in TABLES}
+        )
+        for was, now in zip(before, after, strict=True)
+    ]
+
+
+@given(towns(consented=False), st.integers(0, 300), st.data())
+@settings(max_examples=12)
+def test_what_is_kept_then_is_what_would_be_kept_of_all(town, days, data):
+    """The same bytes: with rows that come late, rows that fill cells, and rows delivered again."""
+    after = as_known(town, AS_OF)
+    before = [
+        Person(p.subject_id, **{t: tuple(row for row in getattr(p, t) if data.draw(st.integers(0, 5))) for t in TABLES})
+        for p in as_known(town, AS_OF - timedelta(days=days))
+    ]
+    new = news(before, after)
+    again = data.draw(st.sampled_from(after))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        es.keep_records(write(before, folder / "before"), folder / "kept", threads=1)
+        es.keep_records(write(after, folder / "after"), folder / "all", threads=1)
+        added = es.add_records(write([*new, again], folder / "new"), folder / "kept", threads=2)
+        assert (added.problems, added.contradictions) == ((), ())
+        assert states(folder / "kept") == states(folder / "all")
+        repeated = es.add_records(folder / "new", folder / "kept", threads=1)
+        assert (repeated.new, repeated.completed) == (0, 0)
+        assert repeated.known == added.new + added.completed + added.known
+        assert states(folder / "kept") == states(folder / "all")
+
+
+# ------------------------------------------------------------------------------- one row
+
+P0 = Person("p0", consents=(plain_consent("p0"),))
+OLD = settled_commitment("p0", "voluntary", AS_OF - timedelta(days=50), None, None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    town = P0.with_row("commitments", OLD).with_row(
+        "penalties", standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    )
+    es.keep_records(write([town], tmp_path / "records"), tmp_path / "kept")
+    return tmp_path
+
+
+def add(folder: Path, *rows: tuple[str, dict]) -> object:
+    new = folder / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for table in {table for table, _ in rows}:
+        parquet.write_table(frame(table, [row for of, row in rows if of == table]), new / f"{table}.parquet")
+    return es.add_records(new, folder / "kept")
+
+
+def value(folder: Path, name: str) -> int:
+    engine = shipped_engine()
+    explanation = engine.explain(es.read_records(folder / "kept"), "p0", AS_OF)
+    return explanation.vector[engine.feature_names.index(name)]
+
+
+def test_an_outcome_is_filled_in(folder):
+    assert value(folder, "unkept") == 2
+    kept_late = {**OLD, "outcome": "fulfilled", "outcome_on": AS_OF - timedelta(days=1)}
+    added = add(folder, ("commitments", kept_late))
+    assert (added.new, added.completed, added.known) == (0, 1, 0)
+    assert (value(folder, "unkept"), value(folder, "late_or_worse_public")) == (0, 2)
+    added = add(folder, ("commitments", OLD))
+    assert (added.new, added.completed, added.known) == (0, 0, 1), "an earlier state of a row says nothing new"
+
+
+def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, capsys):
+    """The kept row stays, in doubt from the day the other came on file; adding again changes nothing."""
+    other = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=200), 100)
+    later = {**other, "category": "licence_revoked", "fine_yuan": 9_000, "recorded_on": AS_OF - timedelta(days=3)}
+    assert value(folder, "penalties_serious") == 3
+    added = add(folder, ("penalties", later))
+    assert added.new == added.completed == 0
+    assert str(added.contradictions[0]).startswith("penalties, record 'pn-p0-new' of 'p0': what is kept says something")
+    assert added.contradictions[0].since == AS_OF - timedelta(days=3)
+    assert value(folder, "penalties_serious") == 0
+    day_before = shipped_engine().explain(es.read_records(folder / "kept"), "p0", AS_OF - timedelta(days=4))
+    assert day_before.vector[shipped_engine().feature_names.index("penalties_serious")] == 3
+    before = states(folder / "kept")
+    arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
+    assert main([*arguments, "--quarantine", str(tmp_path / "aside")]) == 0
+    said = capsys.readouterr()
+    assert "what is kept says something else; it stays, in doubt from 2026-10-28" in said.out
+    assert "1 rows are set aside" in said.err
+    assert "0 rows new, 0 completed, 0 known before" in said.err
+    assert (tmp_path / "aside" / "contradictions.csv").read_text(encoding="utf-8").splitlines() == [
+        "table,record_id,subject_id,since",
+        "penalties,pn-p0-new,p0,2026-10-28",
+    ]
+    assert states(folder / "kept") == before
+
+
+def test_an_objection_decided_twice_is_read_as_open(folder):
+    filed = AS_OF - timedelta(days=20)
+    objection = {"table": "penalties", "record_id": "pn-p0-new", "subject_id": "p0", "filed_on": filed}
+    open_one = {**objection, "resolved_on": None, "outcome": None}
+    rejected = {**objection, "resolved_on": AS_OF - timedelta(days=9), "outcome": "rejected"}
+    assert add(folder, ("objections", open_one)).new == 1
+    assert value(folder, "penalties_serious") == 0
+    assert add(folder, ("objections", rejected)).completed == 1
+    assert value(folder, "penalties_serious") == 3
+    added = add(folder, ("objections", {**rejected, "outcome": "upheld"}))
+    assert [(one.table, one.record_id, one.since) for one in added.contradictions] == [
+        ("penalties", "pn-p0-new", filed)
+    ]
+    assert value(folder, "penalties_serious") == 0
+
+
+def test_a_withdrawal_comes_in(folder):
+    withdrawn = {**P0.consents[0], "withdrawn_on": AS_OF}
+    assert add(folder, ("consents", withdrawn)).completed == 1
+    assert shipped_engine().explain(es.read_records(folder / "kept"), "p0", AS_OF).status == es.Status.WITHDRAWN
+
+
+# ------------------------------------------------------------------------------- what is refused
+
+
+def refused(folder: Path, says: str) -> None:
+    before = states(folder / "kept")
+    with pytest.raises(es.EgretError, match=says):
+        es.add_records(folder / "new", folder / "kept")
+    assert states(folder / "kept") == before
+
+
+def test_consents_that_cannot_be_used_stop_an_addition(folder):
+    """They may be a withdrawal: then to go on with the others would score someone who withdrew."""
+    new = folder / "new"
+    new.mkdir()
+    (new / "commitments.csv").write_text(
+        "commitment_id,subject_id,kind,made_on,due_on,outcome,outcome_on,amount_yuan,recorded_on\n"
+        "x,p0,voluntary,2026-01-01,2026-02-01,,,,2026-01-01\n",
+        encoding="utf-8",
+    )
+    head = "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"
+    (new / "consents.csv").write_text(f"{head}p0,2023-B,true,2022-06-14,2026-13-01\n", encoding="utf-8")
+    refused(folder, r"consents.csv, row 1, column 'withdrawn_on', value '2026-13-01'.*nothing was added")
+    granted = P0.consents[0]["granted_on"]
+    (new / "consents.csv").write_text(f"{head}p0,2023-B,false,{granted},2026-10-01\n", encoding="utf-8")
+    refused(folder, "'p0' says something else than the one that is kept, so nothing was added")
+
+
+def test_nothing_is_added_where_consents_were_set_aside(folder):
+    """A row that was set aside may be a withdrawal by someone who consents again in the rows that are added."""
+    bad = folder / "records" / "consents-2.csv"
+    head = "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"
+    bad.write_text(f"{head}p7,2023-B,true,2022-06-14,yesterday\n", encoding="utf-8")
+    es.keep_records(folder / "records", folder / "kept")
+    shutil.copytree(folder / "records", folder / "new")
+    (folder / "new" / "consents-2.csv").unlink()
+    refused(folder, "1 rows of consents were set aside when these records were kept")
+
+
+def test_invented_records_and_others_are_not_mixed(folder):
+    new = write([P0], folder / "new")
+    (new / "invented.json").write_text("{}", encoding="utf-8")
+    refused(folder, "say that they are invented, and the kept ones do not")
+
+
+def test_other_places_are_refused(folder, capsys):
+    arguments = ["add", "--records", str(folder / "records"), "--kept", str(folder / "records")]
+    assert main(arguments) == 2
+    assert "these are no kept records" in capsys.readouterr().err
+    assert main(["add", "--records", str(folder / "kept"), "--kept", str(folder / "kept")]) == 2
+    assert "kept already" in capsys.readouterr().err
+    assert main(["add", "--records", str(folder / "nowhere"), "--kept", str(folder / "kept")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_damaged_part_is_refused(folder):
+    write([P0.with_row("commitments", {**OLD, "commitment_id": "another"})], folder / "new")
+    file = kept.files_of_part(folder / "kept", part_of("p0"))["penalties"]
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(es.RecordsError, match="not as it was kept") as raised:
+        es.add_records(folder / "new", folder / "kept")
+    assert raised.value.file == str(file)
+
+
+# ------------------------------------------------------------------------------- stopped, and seen
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records of a town before some days, those of the days, and what is kept of both."""
+    town, folder = es.sample_records(), tmp_path_factory.mktemp("days")
+    for name in ("before", "new"):
+        (folder / name).mkdir()
+        shutil.copy(town / "invented.json", folder / name)
+    for table in TABLES:
+        head, *lines = (town / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+        for name, rows in (("before", lines[: len(lines) * 9 // 10]), ("new", lines[len(lines) * 9 // 10 :])):
+            (folder / name / f"{table}.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    es.keep_records(folder / "before", folder / "kept")
+    es.keep_records(town, folder / "all")
+    return folder
+
+
+def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
+    shutil.copytree(days / "kept", tmp_path / "kept")
+    arguments = ["add", "--records", str(days / "new"), "--kept", str(tmp_path / "kept")]
+    for death in (
+        "die_at(kept, 'write_table', 1, True)",
+        "die_at(kept, 'write_about_part', 1, False)",
+        "die_at(kept, 'write_table', 9, False)",
+        "die_at(kept, 'write_about_part', 5, True)",
+        "die_at(kept, '_remove_all_others', 40, False)",
+    ):
+        assert run(arguments, death).returncode == -signal.SIGKILL
+        es.read_records(tmp_path / "kept").connect()  # every part is whole, as it was or as it is to be
+    finished = run(arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert "64 of 64 parts" in finished.stderr
+    assert states(tmp_path / "kept") == states(days / "all")
+    named = {file.name for part in range(PARTS) for file in kept.kept_files(tmp_path / "kept", [part])}
+    left = {file.name for file in (tmp_path / "kept").rglob("*.parquet")} - named
+    assert all(name.startswith("touched-") for name in left)
+
+
+def test_who_has_the_folder_open_sees_the_new_rows(days, tmp_path):
+    shutil.copytree(days / "kept", tmp_path / "kept")
+    records = es.read_records(tmp_path / "kept")
+    engine = shipped_engine()
+    before = engine.score(records, "2026-10-31")
+    es.add_records(days / "new", tmp_path / "kept")
+    after = engine.score(records, "2026-10-31")
+    assert len(after) > len(before)
+    everyone = engine.score(es.read_records(days / "all"), "2026-10-31")
+    assert after.equals(everyone)
+
+
+def test_who_was_touched_is_remembered_for_some_additions_and_not_once_someone_is_erased(folder):
+    part = part_of("p0")
+    seen = [kept.about_part(folder / "kept", part).state]
+    for number in range(34):
+        add(folder, ("commitments", {**OLD, "commitment_id": f"cm-{number}"}))
+        seen.append(kept.about_part(folder / "kept", part).state)
+    known = [kept.touched_since(folder / "kept", part, state) for state in seen]
+    assert [ids is None for ids in known] == [True] * 3 + [False] * 32
+    assert [ids.to_pylist() for ids in known[3:]] == [["p0"]] * 31 + [[]]
+    other = next(f"q{n}" for n in range(10_000) if part_of(f"q{n}") == part)
+    add(folder, ("consents", plain_consent(other)))
+    assert kept.touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other]
+    assert kept.touched_since(folder / "kept", part, seen[-2]).to_pylist() == ["p0", other]
+    kept.erase(folder / "kept", other)
+    assert all(kept.touched_since(folder / "kept", part, state) is None for state in seen[:-1])
+    assert not list((folder / "kept").rglob("touched-*"))
+    about = json.loads((folder / "kept" / kept.part_folder(part) / "part.json").read_text(encoding="utf-8"))
+    assert about["added_to"] == []
+
+
+@given(consents("p0"), st.data())
+@settings(max_examples=8)
+def test_consents_that_contradict_never_let_anyone_be_scored(consent, data):
+    """Whatever the two rows say: either the addition is refused, or the consent is what the rows say together."""
+    other = {**consent, "adult_confirmed": data.draw(st.booleans())}
+    other["withdrawn_on"] = data.draw(st.sampled_from([consent["withdrawn_on"], None, date(2199, 1, 1)]))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        es.keep_records(write([Person("p0", consents=(consent,))], folder / "records"), folder / "kept", threads=1)
+        write([Person("p0", consents=(other,))], folder / "new")
+        before = states(folder / "kept")
+        try:
+            es.add_records(folder / "new", folder / "kept", threads=1)
+        except es.RecordsError:
+            assert states(folder / "kept") == before
+            return
+        assert other["adult_confirmed"] == consent["adult_confirmed"]
+        after = es.read_records(folder / "kept")
+        withdrawn = {row["withdrawn_on"] for row in (consent, other)} - {None}
+        (found,) = after.connect().execute("SELECT withdrawn_on FROM consents").fetchall()
+        assert set(found) - {None} == withdrawn

@@ -1,0 +1,228 @@
+"""Day by day: those alone are scored again who changed, and the bytes are those of scoring everyone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stopping import run
+from whole_records import AS_OF, Person, as_known, engines, shipped_engine, towns, write
+
+import egretscore as es
+from egretscore import day_by_day, everyone
+from egretscore.cli import main
+from egretscore.parts import PARTS, part_file, part_of
+from egretscore.records import kept
+from egretscore.records.schema import TABLES
+from egretscore.shipped import shipped_model
+
+EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
+SINCE, DAY = "2025-12-28", "2026-01-01"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@given(towns(consented=False), engines(), st.integers(0, 400), st.data())
+@settings(max_examples=10)
+def test_the_bytes_are_those_of_scoring_everyone(town, engine, days, data):
+    """With rows that come late, rows that fill cells, birthdays of records, and someone erased in between."""
+    since = AS_OF - timedelta(days=days)
+    before = [
+        Person(p.subject_id, **{t: tuple(row for row in getattr(p, t) if data.draw(st.integers(0, 5))) for t in TABLES})
+        for p in as_known(town, since)
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        es.keep_records(write(before, folder / "before"), folder / "kept", threads=1)
+        es.score_everyone(engine, folder / "kept", since, folder / "scores", threads=1, **EVERY_COLUMN)
+        if data.draw(st.booleans()):
+            es.add_records(write(as_known(town, AS_OF), folder / "new"), folder / "kept", threads=1)
+        for person in town:
+            if data.draw(st.integers(0, 4)) == 0:
+                kept.erase(folder / "kept", person.subject_id)
+        gone_on = {"since": since, "previous": folder / "scores"}
+        es.score_everyone(engine, folder / "kept", AS_OF, folder / "day", threads=1, **gone_on, **EVERY_COLUMN)
+        es.score_everyone(engine, folder / "kept", AS_OF, folder / "all", threads=1, **EVERY_COLUMN)
+        assert contents(folder / "day") == contents(folder / "all")
+
+
+# ------------------------------------------------------------------------------- a town
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kept records, their scores on one day, and everyone's on a later one, when a few rows had come in."""
+    folder = tmp_path_factory.mktemp("town")
+    records = es.simulate_town(600, folder / "records", seed=5)
+    new = folder / "new"
+    new.mkdir()
+    shutil.copy(records / "invented.json", new)
+    for table in ("civic_points", "commitments"):
+        head, *lines = (records / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+        for out, rows in ((records, lines[9:]), (new, lines[:9])):
+            (out / f"{table}.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    es.keep_records(records, folder / "kept")
+    es.score_everyone(shipped_engine(), folder / "kept", SINCE, folder / "scores", **EVERY_COLUMN)
+    es.add_records(new, folder / "kept")
+    es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / "all", **EVERY_COLUMN)
+    return folder
+
+
+@pytest.fixture
+def here(town: Path, tmp_path: Path) -> Path:
+    for name in ("kept", "scores"):
+        shutil.copytree(town / name, tmp_path / name)
+    return tmp_path
+
+
+def go_on(folder: Path, out: str = "day", **options: Any) -> None:
+    options = {"since": SINCE, "previous": folder / "scores", **EVERY_COLUMN, **options}
+    es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / out, **options)
+
+
+def arguments(folder: Path) -> list[str]:
+    return [
+        *("score", "--records", str(folder / "kept"), "--model", str(shipped_model()), "--as-of", DAY),
+        *("--out", str(folder / "day"), "--vectors", "--reasons", "--benefits"),
+        *("--since", SINCE, "--previous", str(folder / "scores")),
+    ]
+
+
+def test_those_alone_are_read_who_changed(town, here, monkeypatch):
+    read: list[int] = []
+    table = everyone.PartScorer.table
+
+    def counted(self: Any, people: Any) -> Any:
+        read.append(len(people))
+        return table(self, people)
+
+    monkeypatch.setattr(everyone.PartScorer, "table", counted)
+    go_on(here)
+    about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
+    assert 0 < sum(read) < about["people"] / 2
+    assert contents(here / "day") == contents(town / "all")
+
+
+def test_the_earlier_scores_may_be_replaced_in_place(town, here):
+    go_on(here, out="scores")
+    assert contents(here / "scores") == contents(town / "all")
+    assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
+
+
+def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
+    erased = next(
+        subject
+        for subject in es.read_records(here / "kept").connect().execute("SELECT subject_id FROM consents").fetchall()
+    )[0]
+    kept.erase(here / "kept", erased)
+    anew: list[int] = []
+    knows = day_by_day.Previous.knows
+
+    def noted(self: Any, records: Path, part: int) -> bool:
+        if not knows(self, records, part):
+            anew.append(part)
+        return part not in anew
+
+    monkeypatch.setattr(day_by_day.Previous, "knows", noted)
+    go_on(here)
+    assert anew == [part_of(erased)]
+    es.score_everyone(shipped_engine(), here / "kept", DAY, here / "all", **EVERY_COLUMN)
+    assert contents(here / "day") == contents(here / "all")
+    assert contents(here / "day") != contents(town / "all")
+
+
+def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
+    for death in (
+        "die_at(everyone, 'write_scores', 3, False)",
+        "die_at(everyone, 'write_scores', 20, True)",
+        "die_at(everyone, 'take_the_place', 1, False)",
+    ):
+        assert run(arguments(here), death).returncode == -signal.SIGKILL
+        assert not (here / "day").exists()
+    finished = run(arguments(here))
+    assert "people scored as of 2026-01-01" in finished.stderr
+    assert contents(here / "day") == contents(town / "all")
+
+
+def test_one_file_can_be_written_from_parts(here):
+    go_on(here, out="day.parquet")
+    es.score_everyone(shipped_engine(), here / "kept", DAY, here / "all.parquet", **EVERY_COLUMN)
+    assert (here / "day.parquet").read_bytes() == (here / "all.parquet").read_bytes()
+
+
+# ------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"--since": "2025-12-27"}, "another date than that of the previous scores"),
+        ({"--as-of": "2025-12-27"}, "an earlier date than the previous ones"),
+        ({"--previous": "kept"}, "no scores to go on from"),
+        ({"--previous": "nowhere"}, "no scores to go on from"),
+        ({"--records": "records"}, "known of kept records alone"),
+        ({"--reasons": None}, "have other columns"),
+        ({"--since": None}, "go together"),
+        ({"--previous": None}, "go together"),
+        ({"--engine": "spark"}, "Spark scores everyone"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_refused_in_a_line(town, here, change, says, capsys):
+    shutil.copytree(town / "records", here / "records")
+    given = arguments(here)
+    for option, to in change.items():
+        if option == "--reasons":
+            given.remove(option)
+        elif option not in given:
+            given += [option, to]
+        elif to is None:
+            del given[given.index(option) : given.index(option) + 2]
+        else:
+            given[given.index(option) + 1] = to if option in {"--since", "--as-of"} else str(here / to)
+    assert main(given) in {1, 2}
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (here / "day").exists()
+
+
+def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, here):
+    es.score_everyone(shipped_engine(), town / "records", SINCE, here / "raw", **EVERY_COLUMN)
+    with pytest.raises(es.ArgumentError, match="no scores to go on from"):
+        go_on(here, previous=here / "raw")
+    about = here / "scores" / day_by_day.ABOUT
+    said = json.loads(about.read_text(encoding="utf-8"))
+    for change, says in (
+        ({"model_sha256": "0" * 64}, "of another model"),
+        ({"kept": {**said["kept"], "query_sha256": "0" * 64}}, "another version of this library"),
+        ({"sha256": {}}, "no scores to go on from"),
+        ({"kept": {**said["kept"], "states": []}}, "no scores to go on from"),
+    ):
+        about.write_text(json.dumps({**said, **change}), encoding="utf-8")
+        with pytest.raises(es.ArgumentError, match=says):
+            go_on(here)
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"PAR1"), Path.unlink])
+def test_previous_scores_that_are_not_as_they_were_written_are_refused(here, damage):
+    damage(here / "scores" / part_file(9))
+    with pytest.raises(es.RecordsError, match="previous scores") as raised:
+        go_on(here)
+    assert raised.value.file == str(here / "scores" / part_file(9))
+    assert not (here / "day").exists()
+
+
+def test_scores_say_of_which_kept_records_they_are(town):
+    about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
+    states = [kept.about_part(town / "kept", part).state for part in range(PARTS)]
+    assert about["kept"] == {"query_sha256": shipped_engine().query_sha256, "states": states}
