@@ -31,16 +31,11 @@ from __future__ import annotations
 import argparse
 import filecmp
 import json
-import resource
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +44,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import peers
+from measuring import HEAD, Measured, Stages, alone, line, towns
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -66,22 +62,6 @@ from egretscore.shipped import shipped_model
 
 AS_OF = date(2026, 1, 1)
 SEED = 3
-
-
-HEAD = f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a process took to do its work."""
-
-    what: str
-    residents: int
-    rows: int
-    wall_seconds: float
-    cpu_seconds: float
-    peak_mib: float
-    stages: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,22 +87,6 @@ class Task:
     memory: int | None
     plain: Path
     explained: int
-
-
-class Stages(dict[str, float]):
-    """The seconds of each stage of a run."""
-
-    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function, its seconds added up under the name of a stage."""
-
-        def run(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self[stage] = self.get(stage, 0.0) + time.perf_counter() - start
-
-        return run
 
 
 def bare_aggregation(task: Task) -> Stages:
@@ -244,30 +208,6 @@ WAYS: dict[str, Callable[[Task], Stages]] = {
 PEERS = ("pandas", "polars", "pandas, plain")
 
 
-def measure(what: str, residents: int, rows: int, task: Task) -> Measured:
-    """Do the work in this process, which has done nothing before."""
-    start, cpu = time.perf_counter(), time.process_time()
-    stages = WAYS[what](task)
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    wall += sum(seconds for stage, seconds in stages.items() if stage.startswith("~"))
-    rounded = {stage: round(seconds, 2) for stage, seconds in stages.items()}
-    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(_peak_mib()), rounded)
-
-
-def _peak_mib() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux's rusage begins with the peak of the process that started this one
-        fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
-        return int(fields["VmHWM"].split()[0]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def alone(*arguments: Any) -> Measured:
-    """Measure in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure, *arguments).result()
-
-
 def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
     """Hold a peer's vectors, and what the model's own trees say of them, against ours."""
     with np.load(task.out / "peer.npz") as peer:
@@ -306,25 +246,6 @@ def plain_lightgbm(town: Path, file: Path) -> str:
     return f"AUC on a later date of this invented town: plain LightGBM {plain:.4f}, ours in whole points {ours:.4f}"
 
 
-@contextmanager
-def towns(folder: Path | None) -> Iterator[Path]:
-    """Give the folder that keeps the towns, or one that is gone afterwards."""
-    if folder is not None:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="egretscore-city-") as scratch:
-        yield Path(scratch)
-
-
-def line(result: Measured) -> str:
-    """Return a result as a line of the table."""
-    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.stages.items())
-    return (
-        f"{result.residents:>10,}{result.rows:>13,}  {result.what:18}{result.wall_seconds:>9.1f}"
-        f"{result.cpu_seconds:>9.1f}{result.peak_mib:>10,.0f}  {stages}"
-    )
-
-
 def compared(of: dict[str, Measured]) -> Iterator[str]:
     """Yield how the ways compare."""
     ours = of["score kept"]
@@ -349,10 +270,10 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
     task = Task(town, out / "kept", out, options.memory, plain, options.explained)
     of: dict[str, Measured] = {}
     vectors = None
-    for what in WAYS:
+    for what, work in WAYS.items():
         if what in PEERS and residents > options.peers_up_to:
             continue
-        of[what] = alone(what, residents, rows, task)
+        of[what] = alone(what, work, task, residents, rows)
         print(line(of[what]), flush=True)
         if what in PEERS:
             vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
@@ -385,9 +306,7 @@ def main() -> None:
             if not results:
                 if residents <= options.peers_up_to:
                     print(plain_lightgbm(town, plain), flush=True)
-                print(
-                    f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
-                )
+                print(HEAD)
             results += measure_town(residents, town, plain, Path(scratch), options)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")

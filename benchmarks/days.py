@@ -1,0 +1,203 @@
+"""Going on from yesterday's scores: what a day's new records cost, beside keeping and scoring everything again.
+
+    python benchmarks/days.py [--residents 43000 430000] [--days 1 2] [--memory 12GB] [--town DIR] [--json FILE]
+
+For each size a town is invented (or taken from DIR/N), and cut in two: its records as they were on file
+some days before 2025-12-31, and what came on file, or became of a record, in those days. The former are kept
+and scored. Then processes of their own measure themselves, one after the other, on all cores:
+
+- ``keep all``, ``score all``: every record kept again, and everyone scored as of 2025-12-31.
+- ``add``: the new records added to the kept ones. What is kept then is held against ``keep all``.
+- ``score since``: those alone scored again whom the days changed; the bytes are held against ``score all``.
+
+It is printed how many rows are new, and how many people are scored again: those with a new record, and
+those with one that reached an age at which it counts otherwise. The town is invented: the figures are
+of speed and of nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+from measuring import HEAD, Measured, Stages, alone, line, towns
+
+from egretscore import add_records, day_by_day, everyone, keep_records, load_engine, simulate_town
+from egretscore.cli import memory_size
+from egretscore.engine import Engine
+from egretscore.features.turning import turned_query
+from egretscore.parts import PARTS
+from egretscore.records import adding, kept
+from egretscore.records.folder import files_by_table
+from egretscore.records.schema import COMES_ON_FILE, TABLES, Table
+from egretscore.records.store import INVENTED_MARK, KeptRecords, read_parts
+from egretscore.scored import PartScorer, write_scores
+
+AS_OF = date(2025, 12, 31)
+SEED = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process works on: a folder of ``before``, ``new`` and ``all`` records, and how many days lie between."""
+
+    folder: Path
+    days: int
+    memory: int | None
+
+    @property
+    def since(self) -> date:
+        """The day of the earlier scores."""
+        return AS_OF - timedelta(days=self.days)
+
+
+def keep_all(task: Task) -> Stages:
+    """Keep every record again."""
+    keep_records(task.folder / "all", task.folder / "all kept", memory=task.memory)
+    return Stages()
+
+
+def score_all(task: Task) -> Stages:
+    """Score everyone."""
+    return _score(task, task.folder / "all kept", task.folder / "all scores", AS_OF)
+
+
+def score_before(task: Task) -> Stages:
+    """Score everyone as of the earlier day."""
+    return _score(task, task.folder / "kept", task.folder / "scores", task.since)
+
+
+def add(task: Task) -> Stages:
+    """Add the new records."""
+    stages = Stages()
+    vars(adding)["read_parts"] = stages.timed("read and check", read_parts)
+    add_records(task.folder / "new", task.folder / "kept", memory=task.memory)
+    return stages
+
+
+def score_since(task: Task) -> Stages:
+    """Score those whom the days changed."""
+    out = task.folder / "since scores"
+    return _score(task, task.folder / "kept", out, AS_OF, since=task.since, previous=task.folder / "scores")
+
+
+def _score(task: Task, records: Path, out: Path, day: date, **gone_on_from: date | Path) -> Stages:
+    stages = Stages()
+    previous = day_by_day.Previous
+    previous.narrow = stages.timed("who changed", previous.narrow)  # type: ignore[method-assign]
+    previous.with_changes = stages.timed("put in place", previous.with_changes)  # type: ignore[method-assign]
+    Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
+    PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
+    vars(everyone)["write_scores"] = stages.timed("write", write_scores)
+    options = {"reasons": True, "benefits": True, "memory": task.memory, **gone_on_from}
+    everyone.score_everyone(load_engine(), records, day, out, **options)  # type: ignore[arg-type]
+    return stages
+
+
+def cut(town: Path, task: Task) -> tuple[int, int]:
+    """Cut a town into the records of before, those of the days and all of both; return how many are new, and all."""
+    new_rows = rows = 0
+    for name in ("before", "new", "all"):
+        (task.folder / name).mkdir()
+        shutil.copy(town / INVENTED_MARK, task.folder / name)
+    for name, files in files_by_table(town).items():
+        table, came = TABLES[name], COMES_ON_FILE[name][0]
+        rows_of = duckdb.read_parquet([str(file) for file in files])
+        days = [came, *(column for column in table.later_columns if column.endswith("_on"))]
+        came_or_became = " OR ".join(f"\"{day}\" BETWEEN DATE '{task.since}' + 1 AND DATE '{AS_OF}'" for day in days)
+        now = rows_of.filter(f"{came} <= DATE '{AS_OF}'")
+        for folder, found in (
+            ("before", rows_of.filter(f"{came} <= DATE '{task.since}'").project(_known(table, task.since))),
+            ("new", now.project(_known(table, AS_OF)).filter(came_or_became)),
+            ("all", now.project(_known(table, AS_OF))),
+        ):
+            found.write_parquet(str(task.folder / folder / f"{name}.parquet"))
+        counted = (duckdb.read_parquet(str(task.folder / of / f"{name}.parquet")) for of in ("new", "all"))
+        new, every = (of.count("*").fetchall()[0][0] for of in counted)
+        new_rows, rows = new_rows + new, rows + every
+    return new_rows, rows
+
+
+def _known(table: Table, day: date) -> str:
+    """Return the columns of a table as they were known on a day."""
+
+    def cell(name: str) -> str:
+        if name not in table.later_columns:
+            return f'"{name}"'
+        on = name if name.endswith("_on") else next(other for other in table.later_columns if other.endswith("_on"))
+        return f'CASE WHEN "{on}" <= DATE \'{day}\' THEN "{name}" END AS "{name}"'
+
+    return ", ".join(map(cell, table.column_names))
+
+
+def people_changed(task: Task) -> int:
+    """Return how many people ``score since`` scores again."""
+    engine = load_engine()
+    turned = turned_query(engine.model.scorecard.features, engine.policy, task.since, AS_OF).sql("duckdb")
+    records = KeptRecords(task.folder / "kept")
+    changed = {subject for (subject,) in records.connect().execute(turned).fetchall()}
+    about = json.loads((task.folder / "scores" / day_by_day.ABOUT).read_text(encoding="utf-8"))
+    for part, state in enumerate(about[day_by_day.ORIGIN]["states"]):
+        touched = kept.touched_since(task.folder / "kept", part, state)
+        changed |= set() if touched is None else set(touched.to_pylist())
+    return len(changed)
+
+
+def measure_days(residents: int, town: Path, task: Task) -> Iterator[Measured]:
+    """Measure keeping and scoring everything, and going on, and hold what they give against one another."""
+    new, rows = cut(town, task)
+    keep_records(task.folder / "before", task.folder / "kept", memory=task.memory)
+    alone("", score_before, task, residents, rows)
+    print(f"{task.days} days: {new:,} of {rows:,} rows are new, {new / rows:.2%}")
+    for what, work in (("keep all", keep_all), ("score all", score_all), ("add", add), ("score since", score_since)):
+        measured = alone(what, work, task, residents, rows)
+        print(line(measured), flush=True)
+        yield measured
+    folders = (task.folder / "kept", task.folder / "all kept")
+    if any(len({kept.about_part(folder, part).state for folder in folders}) > 1 for part in range(PARTS)):
+        raise SystemExit("what was kept and added to is not what is kept of all")
+    everyones, gone_on = task.folder / "all scores", task.folder / "since scores"
+    files = sorted(file.name for file in everyones.iterdir())
+    if filecmp.cmpfiles(everyones, gone_on, files, shallow=False)[0] != files:
+        raise SystemExit("the scores that were gone on to are not those of everyone")
+    people = json.loads((everyones / day_by_day.ABOUT).read_text(encoding="utf-8"))["people"]
+    changed = people_changed(task)
+    print(f"{'':25}{changed:,} of {people:,} people scored again, {changed / people:.1%}; the same bytes", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--residents", nargs="+", type=int, default=[43_000, 430_000], metavar="N")
+    parser.add_argument(
+        "--days", nargs="+", type=int, default=[1, 2], metavar="N", help="how many days come in at once"
+    )
+    parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="(default: half of the machine's)")
+    parser.add_argument("--town", type=Path, metavar="DIR", help="keep the towns there, or take them from there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
+    options = parser.parse_args()
+    results = []
+    print(HEAD)
+    with towns(options.town) as folder:
+        for residents in options.residents:
+            town = folder / str(residents)
+            if not town.is_dir():
+                simulate_town(residents, town, seed=SEED, file_format="parquet")
+            for days in options.days:
+                with tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
+                    found = measure_days(residents, town, Task(Path(scratch), days, options.memory))
+                    results += [{**asdict(of), "days": days} for of in found]
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

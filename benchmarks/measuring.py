@@ -1,0 +1,87 @@
+"""What a piece of work takes in a process of its own, which has done nothing before."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+HEAD = f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a process took to do its work."""
+
+    what: str
+    residents: int
+    rows: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+class Stages(dict[str, float]):
+    """The seconds of each stage of a run; of one marked ``~``, reckoned and not measured."""
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, its seconds added up under the name of a stage."""
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self[stage] = self.get(stage, 0.0) + time.perf_counter() - start
+
+        return run
+
+
+def alone(what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int) -> Measured:
+    """Measure some work on a task in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_measure, what, work, task, residents, rows).result()
+
+
+def _measure(what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int) -> Measured:
+    start, cpu = time.perf_counter(), time.process_time()
+    stages = work(task)
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    wall += sum(seconds for stage, seconds in stages.items() if stage.startswith("~"))
+    rounded = {stage: round(seconds, 2) for stage, seconds in stages.items()}
+    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(_peak_mib()), rounded)
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux's rusage begins with the peak of the process that started this one
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines())
+        return int(fields["VmHWM"].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@contextmanager
+def towns(folder: Path | None) -> Iterator[Path]:
+    """Give the folder that keeps invented towns, or one that is gone afterwards."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="egretscore-towns-") as scratch:
+        yield Path(scratch)
+
+
+def line(result: Measured) -> str:
+    """Return a result as a line of the table that ``HEAD`` begins."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.stages.items())
+    return (
+        f"{result.residents:>10,}{result.rows:>13,}  {result.what:18}{result.wall_seconds:>9.1f}"
+        f"{result.cpu_seconds:>9.1f}{result.peak_mib:>10,.0f}  {stages}"
+    )
