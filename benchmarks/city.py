@@ -52,6 +52,7 @@ from egretscore import everyone, keep_records, load_engine, read_records, simula
 from egretscore.cli import memory_size
 from egretscore.engine import Engine
 from egretscore.features.query import vectors_query
+from egretscore.parts import PARTS, part_file
 from egretscore.records import keeping
 from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
@@ -278,7 +279,7 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
         if what in PEERS:
             vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
             check_peer(task, vectors, same_model=what != "pandas, plain")
-    files = sorted(file.name for file in (out / "scores").iterdir())
+    files = [part_file(part) for part in range(PARTS)]
     if filecmp.cmpfiles(out / "scores", out / "scores of kept", files, shallow=False)[0] != files:
         raise SystemExit("the scores of the records and of the kept ones differ")
     for said in compared(of):
