@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from egretscore.scoring.boosting import Growth, Rows, Settings, best_rounds, boost, boost_until_no_better, choose_pairs
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
-from egretscore.scoring.forest import compile_forests
+from egretscore.scoring.forest import compile_forests, read_forest
 from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import ScoreTables
 
@@ -211,7 +211,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 if smallest_leaf > len(numbers):
                     raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
                 smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
-        forests = [b.dump_model(num_iteration=n) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)]
+        forests = [
+            read_forest(b.model_to_string(num_iteration=n)) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)
+        ]
         self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
         return self
 

@@ -11,7 +11,7 @@ from whole_records import shipped_engine
 
 from egretscore.scoring.columns import columns_of, input_features
 from egretscore.scoring.estimator import ScoreTableClassifier
-from egretscore.scoring.forest import compile_forests
+from egretscore.scoring.forest import compile_forests, read_forest
 from egretscore.scoring.pairs import best_pairs, gains_of_pairs, stages
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
 
@@ -116,7 +116,7 @@ def test_a_forest_beyond_pairs_is_refused():
     free = lgb.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, lgb.Dataset(X, y), 10)
     features = input_features(["a", "b", "c"], list(X.T), {}, frozenset())
     with pytest.raises(ValueError, match="more than 2 features"):
-        compile_forests([free.dump_model()], features, columns_of(features), np.zeros(3))
+        compile_forests([read_forest(free.model_to_string())], features, columns_of(features), np.zeros(3))
 
 
 @given(
