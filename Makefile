@@ -54,6 +54,7 @@ bench: $(VENV)/installed-bench ## measure on real data: make bench DATA=folder-o
 	@$(BIN)/python benchmarks/heloc.py --data "$(DATA)"
 	@$(BIN)/python benchmarks/explain_speed.py --json "$(OUT)/explain_speed.json"
 	@$(BIN)/python benchmarks/city.py --json "$(OUT)/city.json"
+	@$(BIN)/python benchmarks/days.py --json "$(OUT)/days.json"
 	@$(BIN)/python benchmarks/online.py --json "$(OUT)/online.json"
 	@$(BIN)/python benchmarks/accuracy.py --data "$(DATA)" --json "$(OUT)/accuracy.json"
 

@@ -8,7 +8,7 @@ has the same status and the same vector on both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from datetime import date
 
 from sqlglot import exp
 from sqlglot.expressions import case, column, select
@@ -81,13 +81,13 @@ def _ages(features: Iterable[Feature], source: str) -> set[int]:
 
 def _between(day: str, ages: Iterable[int], since: date, as_of: date) -> exp.Expr:
     """Return the condition that a day reaches one of these ages after one date and by another."""
-    tomorrow = since + timedelta(days=1)
-    return exp.or_(
-        *(
-            column(day).between(_literal(tomorrow - timedelta(days=age)), _literal(as_of - timedelta(days=age)))
-            for age in sorted(ages)
-        )
-    )
+    reached = ((_earlier(since, age - 1), _earlier(as_of, age)) for age in sorted(ages))
+    return exp.or_(*(column(day).between(_literal(first), _literal(last)) for first, last in reached))
+
+
+def _earlier(day: date, days: int) -> date:
+    """Return the day so many days earlier, or the first or last there is."""
+    return date.fromordinal(min(max(day.toordinal() - days, date.min.toordinal()), date.max.toordinal()))
 
 
 def _literal(day: date) -> exp.Cast:

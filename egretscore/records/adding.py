@@ -25,11 +25,17 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part
-from egretscore.policy import parse_policy
+from egretscore.policy import Policy, parse_policy
 from egretscore.records import kept
 from egretscore.records.database import open_locked
 from egretscore.records.keeping import rows_in_order
-from egretscore.records.partwise import SHARE_OF_THE_DATABASE, Progress, check_not_among, memory_to_use
+from egretscore.records.partwise import (
+    SHARE_OF_THE_DATABASE,
+    Progress,
+    check_not_among,
+    lacks_memory,
+    memory_to_use,
+)
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, CONSENTS, OBJECTIONS, TABLES, people_sql
 from egretscore.records.store import Records, invented_mark, read_parts
@@ -158,17 +164,8 @@ def add_records(
         _check_invented(folder, kept_invented=about.invented is not None)
         _check_kept_consents(to)
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-adding-") as spill:
-            found = read_parts(
-                folder,
-                range(PARTS),
-                policy=parse_policy(about.policy, origin=str(to / kept.POLICY)),
-                threads=threads,
-                memory=int(memory * SHARE_OF_THE_DATABASE),
-                spill=Path(spill),
-                consents_needed=False,
-            )
-            _check_new_consents(found)
-            new = _by_part(found)
+            policy = parse_policy(about.policy, origin=str(to / kept.POLICY))
+            found, new = _read_new(folder, policy, threads, memory, Path(spill))
         database = open_locked(threads=1)  # each part's rows are few, and several parts are worked on at once
         for part, tables in new.items():
             if CONSENTS.name in tables:
@@ -187,6 +184,32 @@ def add_records(
         problems=found.problems,
         contradictions=tuple(one for of_table in merged for one in of_table.contradictions),
     )
+
+
+def _read_new(
+    folder: Path, policy: Policy, threads: int | None, memory: int, spill: Path
+) -> tuple[Records, Mapping[int, Mapping[str, pa.Table]]]:
+    """Return the new records, whose consents are clear, and the rows of each part that has any, by table."""
+    try:
+        found = read_parts(
+            folder,
+            range(PARTS),
+            policy=policy,
+            threads=threads,
+            memory=int(memory * SHARE_OF_THE_DATABASE),
+            spill=spill,
+            consents_needed=False,
+        )
+        _check_new_consents(found)
+        return found, _by_part(found)
+    except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        raise ArgumentError(
+            "the memory does not suffice for what is to be added",
+            file=folder,
+            remedy="Give more with --memory, or add it in several folders.",
+        ) from error
 
 
 def _by_part(found: Records) -> Mapping[int, Mapping[str, pa.Table]]:

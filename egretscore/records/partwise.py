@@ -131,7 +131,7 @@ def as_memory_allows(
         try:
             found = read(group)
         except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
-            if not _lacks_memory(error):
+            if not lacks_memory(error):
                 raise
             if len(group) == 1:
                 raise ArgumentError(
@@ -152,7 +152,8 @@ def one_ahead(items: Iterator[_Read]) -> Generator[_Read, None, None]:
             yield item
 
 
-def _lacks_memory(error: BaseException | None) -> bool:
+def lacks_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came from, says that the memory does not suffice."""
     while error is not None:
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             return True
