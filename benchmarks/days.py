@@ -38,7 +38,7 @@ from egretscore.parts import PARTS
 from egretscore.records import adding, kept
 from egretscore.records.folder import files_by_table
 from egretscore.records.schema import COMES_ON_FILE, TABLES, Table
-from egretscore.records.store import INVENTED_MARK, KeptRecords, read_parts
+from egretscore.records.store import INVENTED_MARK, KeptRecords, read_addition
 from egretscore.scored import PartScorer, write_scores
 
 AS_OF = date(2025, 12, 31)
@@ -78,7 +78,7 @@ def score_before(task: Task) -> Stages:
 def add(task: Task) -> Stages:
     """Add the new records."""
     stages = Stages()
-    vars(adding)["read_parts"] = stages.timed("read and check", read_parts)
+    vars(adding)["read_addition"] = stages.timed("read and check", read_addition)
     add_records(task.folder / "new", task.folder / "kept", memory=task.memory)
     return stages
 
@@ -146,8 +146,7 @@ def people_changed(task: Task) -> int:
     changed = {subject for (subject,) in records.connect().execute(turned).fetchall()}
     about = json.loads((task.folder / "scores" / day_by_day.ABOUT).read_text(encoding="utf-8"))
     for part, state in enumerate(about[day_by_day.ORIGIN]["states"]):
-        touched = kept.touched_since(task.folder / "kept", part, state)
-        changed |= set() if touched is None else set(touched.to_pylist())
+        changed |= set(kept.touched_since(task.folder / "kept", part, state).to_pylist())
     return len(changed)
 
 

@@ -180,10 +180,13 @@ def _keep(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from egretscore.records.adding import add_records
 
-    with _parts_done("Adding", "rows") as progress:
-        added = add_records(
-            options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
-        )
+    try:
+        with _parts_done("Adding", "rows") as progress:
+            added = add_records(
+                options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
+            )
+    except KeyboardInterrupt:
+        return _complain("interrupted; some parts may have been added to: add again to finish", INTERRUPTED)
     _print_first([*added.problems, *added.contradictions])
     if options.quarantine is not None:
         for file in added.write_quarantine(options.quarantine):
@@ -203,7 +206,7 @@ def _erase(options: argparse.Namespace) -> int:
             "these are no kept records", file=options.kept, expected="a folder that egretscore keep wrote"
         )
     rows = kept.erase(options.kept, options.subject)
-    _say(f"{rows:,} rows erased: {options.kept}; the records that were kept from are as they were")
+    _say(f"{rows:,} rows erased: {options.kept}; the records that were kept from or added are as they were")
     return DONE
 
 
@@ -407,8 +410,8 @@ def _add_options(commands: Any) -> None:
         """
         Give the rows that are new, and those of which more is known now, such as a commitment
         that was kept: a row that fills empty cells stands in place of the one that is kept. What
-        contradicts a kept row is set aside, and the record is in doubt from that day. Like score,
-        what was stopped is finished by adding again.
+        contradicts a kept row is set aside, and the record is in doubt from that day. What was
+        stopped is finished by adding again.
 
         examples:
           egretscore add --records 2026-10-31 --kept kept
@@ -430,7 +433,8 @@ def _erase_options(commands: Any) -> None:
         "erase a person from kept records",
         """
         What was stopped while erasing is finished by erasing again. The records that were kept
-        from, and scores written earlier, are yours to erase.
+        from or added, and scores written earlier, are yours to erase: who is still in records
+        that are added once more comes back with them.
 
         example:
           egretscore erase r0123456789 --kept kept

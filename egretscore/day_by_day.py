@@ -17,13 +17,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from egretscore import __version__
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS, part_file
 from egretscore.records import kept
+from egretscore.records.database import asking
 from egretscore.records.store import KeptRecords
 from egretscore.sorted_rows import people_replaced
+from egretscore.writing import earlier_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,23 +42,28 @@ _EVERYONE: Final = "Score everyone, without --since and --previous."
 
 @dataclass(frozen=True)
 class Origin:
-    """Of which kept records, and by which query, scores were made.
+    """Of which kept records, and by what, scores were made.
 
     Attributes
     ----------
+    version : str
+        That of this library.
     query_sha256 : str
         The hash of the query for everyone's vectors.
     states : tuple of str
         The state of each part of the records.
     """
 
+    version: str
     query_sha256: str
     states: tuple[str, ...]
 
     @classmethod
     def of(cls, engine: Engine, folder: Path) -> Origin:
         """Return what scores made now of a folder of kept records are made of."""
-        return cls(engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS)))
+        return cls(
+            __version__, engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS))
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Previous:
 
     def knows(self, records: Path, part: int) -> bool:
         """Return whether it can be told who of a part changed since."""
-        return kept.touched_since(records, part, self.states[part]) is not None
+        return kept.knows_since(records, part, self.states[part])
 
     def narrow(
         self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]
@@ -99,17 +107,18 @@ class Previous:
         import pyarrow as pa
 
         turned = turned_query(engine.model.scorecard.features, engine.policy, self.as_of, day).sql("duckdb")
-        changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
-        changed += [kept.touched_since(records, part, self.states[part]) for part in parts]
-        return found.narrow(pa.chunked_array(changed, pa.string()))
+        with asking():
+            changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
+            changed += [kept.touched_since(records, part, self.states[part]) for part in parts]
+            return found.narrow(pa.chunked_array(changed, pa.string()))
 
-    def with_changes(self, part: int, changed: pa.Array, scores: pa.Table) -> pa.Table:
-        """Return the scores of a part: the earlier ones, but of those who changed.
+    def scores_of(self, part: int) -> pa.Table:
+        """Return the earlier scores of a part.
 
         Raises
         ------
         RecordsError
-            If the earlier scores are not as they were written.
+            If they are not as they were written.
         """
         import pyarrow as pa
         from pyarrow import parquet
@@ -123,12 +132,18 @@ class Previous:
             ) from error
         if sha256(content).hexdigest() != self.sha256[file.name]:
             raise RecordsError("the previous scores are not as they were written", file=file, remedy=_EVERYONE)
-        merged = people_replaced(parquet.read_table(pa.BufferReader(content)), changed, scores)
+        return parquet.read_table(pa.BufferReader(content))
+
+    def with_changes(self, part: int, changed: pa.Array, scores: pa.Table) -> pa.Table:
+        """Return the scores of a part: the earlier ones, but of those who changed."""
+        merged = people_replaced(self.scores_of(part), changed, scores)
         return merged.replace_schema_metadata(scores.schema.metadata)
 
 
 def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str], day: date) -> Previous:
     """Return the scores of an earlier date, from which those of a later one can be made.
+
+    Where a run that was to replace them was stopped at its very end, they lie where it put them aside.
 
     Parameters
     ----------
@@ -146,35 +161,42 @@ def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[s
     ------
     ArgumentError
         If they are no such scores, or of another date, model or question.
+    RecordsError
+        If they are damaged.
     """
-    from pyarrow import parquet
+    if day < since:
+        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=day.isoformat())
+    aside = earlier_of(folder.resolve())
+    try:
+        return _read_previous(folder, since, engine, columns)
+    except ArgumentError:
+        if not aside.is_dir():
+            raise
+        return _read_previous(aside, since, engine, columns)
 
+
+def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
     about = _said(folder)
-    first = folder / part_file(0)
-    differences = (
+    other_version = "the previous scores were made by another version of this library"
+    for column, was, expected, problem in (
         ("as_of", about.get("as_of"), since.isoformat(), "--since names another date than that of the previous scores"),
         ("model_sha256", about.get("model_sha256"), engine.sha256, "the previous scores are of another model"),
-        (
-            ORIGIN,
-            about[ORIGIN].get("query_sha256"),
-            engine.query_sha256,
-            "the previous scores were made by another version of this library",
-        ),
-    )
-    for column, was, expected, problem in differences:
+        (ORIGIN, about[ORIGIN].get("version"), __version__, other_version),
+        (ORIGIN, about[ORIGIN].get("query_sha256"), engine.query_sha256, other_version),
+    ):
         if was != expected:
             raise ArgumentError(
                 problem, file=folder / ABOUT, column=column, value=was, expected=expected, remedy=_EVERYONE
             )
-    if day < since:
-        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=day.isoformat())
-    if first.is_file() and (were := parquet.read_schema(first).names) != list(columns):
+    previous = Previous(folder, since, tuple(about[ORIGIN]["states"]), about["sha256"])
+    were = previous.scores_of(0).column_names
+    if were != list(columns):
         raise ArgumentError(
             "the previous scores have other columns",
-            file=first,
+            file=folder,
             expected=f"--vectors, --reasons and --benefits as then ({len(were)} columns, not {len(columns)})",
         )
-    return Previous(folder, since, tuple(about[ORIGIN]["states"]), about["sha256"])
+    return previous
 
 
 def _said(folder: Path) -> Mapping[str, Any]:
@@ -182,8 +204,10 @@ def _said(folder: Path) -> Mapping[str, Any]:
     file = folder / ABOUT
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-        complete = len(about[ORIGIN]["states"]) == PARTS and set(about["sha256"]) == set(map(part_file, range(PARTS)))
-    except (OSError, ValueError, KeyError, TypeError):
+        states, hashes = about[ORIGIN]["states"], about["sha256"]
+        complete = len(states) == PARTS and set(hashes) == set(map(part_file, range(PARTS)))
+        complete = complete and all(isinstance(text, str) for text in (*states, *hashes.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         complete = False
     if not complete:
         raise ArgumentError(

@@ -10,19 +10,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 from sqlglot.expressions import Select
 
 from egretscore.benefits import decide
 from egretscore.dates import as_day
-from egretscore.errors import ArgumentError, RecordsError
+from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
 from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records import Records
+from egretscore.records.database import asking
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
 from egretscore.scored import ColumnsAsked, scored_columns
@@ -198,12 +198,8 @@ class Engine:
 
     def _ask(self, records: Records, sql: str, as_of: date | str) -> pa.Table:
         self._check_records(records)
-        try:
+        with asking():
             return records.connect().sql(sql, params={"as_of": as_day(as_of)}).to_arrow_table()
-        except duckdb.IOException as error:
-            raise RecordsError(
-                f"the records changed while they were being read ({str(error).splitlines()[0]})", remedy="Ask again."
-            ) from error
 
     def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:
         """Explain one person's score on a date, to the last point.

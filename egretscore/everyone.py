@@ -140,7 +140,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
     scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
-    before = _previous(since, previous, engine, folder, scorer.column_names, day)
+    before = _previous(since, previous, engine=engine, records=folder, columns=scorer.column_names, day=day, out=out)
 
     def question_now() -> str:
         return question(engine, folder, day, columns, before)
@@ -182,10 +182,12 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
 def _previous(
     since: date | str | None,
     previous: str | Path | None,
+    *,
     engine: Engine,
     records: Path,
     columns: Sequence[str],
     day: date,
+    out: Path,
 ) -> Previous | None:
     """Return the previous scores to go on from, if there are to be any."""
     if since is None and previous is None:
@@ -198,6 +200,10 @@ def _previous(
             file=records,
             expected="a folder that egretscore keep wrote, and egretscore add added to",
         )
+    if Path(previous).resolve() in out.parents:
+        raise ArgumentError(
+            "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
+        )
     return read_previous(Path(previous), as_day(since), engine, columns, day)
 
 
@@ -205,8 +211,9 @@ def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, bef
     """Return what is asked, and of which records: parts that answer another question are not taken up."""
     asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
     origin = {ORIGIN: asdict(Origin.of(engine, folder))} if is_kept(folder) else {}
-    gone_on_from = {} if before is None else {"previous": asdict(before)}
-    return json.dumps({**asked, **origin, **gone_on_from, "files": state_of_files(folder)}, default=str)
+    # By what they are, not where: a run stopped at its very end may have put them aside.
+    gone_on_from = {} if before is None else {"since": before.as_of.isoformat(), "previous": dict(before.sha256)}
+    return json.dumps({**asked, **origin, **gone_on_from, "files": state_of_files(folder)})
 
 
 def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | None, memory: int) -> Outcome:

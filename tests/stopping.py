@@ -7,7 +7,7 @@ import sys
 
 STOPPED_AT = """
 import os, signal, sys
-from egretscore import everyone
+from egretscore import everyone, writing
 from egretscore.records import adding, kept, keeping, partwise
 from egretscore.cli import main
 

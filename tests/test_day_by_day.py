@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stopping import run
-from whole_records import AS_OF, Person, as_known, engines, shipped_engine, towns, write
+from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipped_engine, towns, write
 
 import egretscore as es
 from egretscore import day_by_day, everyone
@@ -154,6 +154,24 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     assert contents(here / "day") == contents(town / "all")
 
 
+@pytest.mark.parametrize(
+    "death",
+    [
+        "die_at(everyone, 'take_the_place', 1, False)",
+        "die_at(writing.shutil, 'move', 1, False)",
+        "die_at(writing.shutil, 'move', 1, True)",
+    ],
+)
+def test_killed_as_it_replaces_the_previous_scores_it_still_goes_on(town, here, death):
+    """Also where the earlier scores lie aside, and where the later ones stand in their place already."""
+    again = [str(here / "scores") if argument == str(here / "day") else argument for argument in arguments(here)]
+    assert run(again, death).returncode == -signal.SIGKILL
+    finished = run(again)
+    assert finished.returncode == 0, finished.stderr
+    assert contents(here / "scores") == contents(town / "all")
+    assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
+
+
 def test_one_file_can_be_written_from_parts(here):
     go_on(here, out="day.parquet")
     es.score_everyone(shipped_engine(), here / "kept", DAY, here / "all.parquet", **EVERY_COLUMN)
@@ -205,7 +223,9 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
     for change, says in (
         ({"model_sha256": "0" * 64}, "of another model"),
         ({"kept": {**said["kept"], "query_sha256": "0" * 64}}, "another version of this library"),
+        ({"kept": {**said["kept"], "version": "0.0.1"}}, "another version of this library"),
         ({"sha256": {}}, "no scores to go on from"),
+        ({"sha256": sorted(said["sha256"])}, "no scores to go on from"),
         ({"kept": {**said["kept"], "states": []}}, "no scores to go on from"),
     ):
         about.write_text(json.dumps({**said, **change}), encoding="utf-8")
@@ -214,15 +234,57 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
 
 
 @pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"PAR1"), Path.unlink])
-def test_previous_scores_that_are_not_as_they_were_written_are_refused(here, damage):
-    damage(here / "scores" / part_file(9))
+@pytest.mark.parametrize("part", [0, 9])
+def test_previous_scores_that_are_not_as_they_were_written_are_refused(here, damage, part):
+    damage(here / "scores" / part_file(part))
     with pytest.raises(es.RecordsError, match="previous scores") as raised:
         go_on(here)
-    assert raised.value.file == str(here / "scores" / part_file(9))
+    assert raised.value.file == str(here / "scores" / part_file(part))
+    assert not (here / "day").exists()
+
+
+def test_damage_to_what_a_part_remembers_is_found(here):
+    file = next((here / "kept").rglob("touched-*.parquet"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(es.RecordsError, match="not as it was kept"):
+        go_on(here)
+
+
+@pytest.mark.parametrize("place", ["scores/day", "scores/part-00.parquet"])
+def test_nothing_is_written_into_the_previous_scores(here, place):
+    before = contents(here / "scores")
+    with pytest.raises(es.ArgumentError, match="in the previous scores"):
+        go_on(here, out=place)
+    assert contents(here / "scores") == before
+
+
+@pytest.mark.parametrize("asked", ["knows", "narrow"])
+@pytest.mark.parametrize("change", ["erase", "add"])
+def test_who_changes_the_records_meanwhile_is_noticed(here, monkeypatch, asked, change):
+    """Whatever happens between two steps of a run, it ends as it should or says that the records changed."""
+    step = getattr(day_by_day.Previous, asked)
+    changed: list[int] = []
+
+    def then_change(*arguments: Any) -> Any:
+        found = step(*arguments)
+        if not changed:
+            changed.append(1)
+            if change == "erase":
+                someone = es.read_records(here / "kept").connect().execute("SELECT subject_id FROM consents").fetchone()
+                kept.erase(here / "kept", someone[0])
+            else:
+                es.add_records(write([Person("p0", consents=(plain_consent("p0"),))], here / "more"), here / "kept")
+        return found
+
+    monkeypatch.setattr(day_by_day.Previous, asked, then_change)
+    monkeypatch.setattr("egretscore.records.adding._check_invented", lambda *_, **__: None)
+    with pytest.raises(es.RecordsError, match="changed while"):
+        go_on(here)
     assert not (here / "day").exists()
 
 
 def test_scores_say_of_which_kept_records_they_are(town):
     about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
     states = [kept.about_part(town / "kept", part).state for part in range(PARTS)]
-    assert about["kept"] == {"query_sha256": shipped_engine().query_sha256, "states": states}
+    query = shipped_engine().query_sha256
+    assert about["kept"] == {"version": es.__version__, "query_sha256": query, "states": states}

@@ -13,32 +13,36 @@ from __future__ import annotations
 
 import csv
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part
-from egretscore.policy import Policy, parse_policy
+from egretscore.policy import parse_policy
 from egretscore.records import kept
 from egretscore.records.database import open_locked
+from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     Progress,
+    as_memory_allows,
     check_not_among,
-    lacks_memory,
+    groups_of,
     memory_to_use,
+    parts_at_once,
 )
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, CONSENTS, OBJECTIONS, TABLES, people_sql
-from egretscore.records.store import Records, invented_mark, read_parts
+from egretscore.records.store import Records, invented_mark, read_addition
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import whole_file
 
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 
 DOUBTS: Final = "doubts"
 PEOPLE: Final = "people"
+_BYTES_OF_A_MERGED_ROW: Final = 400  # as it was read, and as it is written again
+_ByPart = Mapping[int, Mapping[str, "pa.Table"]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Added:
     completed : int
         How many took the place of a row that they complete.
     known : int
-        How many say nothing that was not kept.
+        How many say nothing that was not kept, or that another of them does not say.
     problems : tuple of Problem
         What is wrong with the rows set aside by themselves.
     contradictions : tuple of Contradiction
@@ -131,7 +137,7 @@ def add_records(
     """Add new records to kept ones.
 
     What is kept afterwards is what :func:`egretscore.keep_records` would keep of all records, where
-    nothing contradicts another. An addition that was stopped, however, is finished by adding again.
+    nothing contradicts another. An addition that was stopped is finished by adding again.
 
     Parameters
     ----------
@@ -158,61 +164,73 @@ def add_records(
         If ``to`` holds no kept records, or the memory does not suffice.
     """
     folder, to, memory = Path(records), Path(to).resolve(), memory_to_use(memory)
+    threads = threads or os.cpu_count() or 1
     _check_places(folder, to)
+    files_by_table(folder, consents_needed=False)
     with kept.changing(to):
         about = kept.read_about(to)
         _check_invented(folder, kept_invented=about.invented is not None)
         _check_kept_consents(to)
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}-adding-") as spill:
-            policy = parse_policy(about.policy, origin=str(to / kept.POLICY))
-            found, new = _read_new(folder, policy, threads, memory, Path(spill))
-        database = open_locked(threads=1)  # each part's rows are few, and several parts are worked on at once
-        for part, tables in new.items():
-            if CONSENTS.name in tables:
-                _check_consents_agree(database, to, part, tables[CONSENTS.name])
-        rows, merged = 0, list[_Merged]()
-        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            of_parts = pool.map(lambda part: _add_to_part(database, to, part, new.get(part, {})), range(PARTS))
-            for done, of_part in enumerate(of_parts, start=1):
-                merged += of_part
-                rows += sum(of_table.new + of_table.completed for of_table in of_part)
-                progress(Progress(done, done, 0, rows))
-    return Added(
-        new=sum(of_table.new for of_table in merged),
-        completed=sum(of_table.completed for of_table in merged),
-        known=sum(of_table.known for of_table in merged) + sum(count.repeated for count in found.counts),
-        problems=found.problems,
-        contradictions=tuple(one for of_table in merged for one in of_table.contradictions),
-    )
+        policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
+
+        def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> tuple[Records, _ByPart]:
+            share = int(memory * SHARE_OF_THE_DATABASE)
+            options: dict[str, Any] = {"policy": policy, "threads": threads, "memory": share, "spill": spill / "new"}
+            found = read_addition(folder, group, tables, **options)
+            return found, _by_part(found)
+
+        try:
+            # Each part's rows are few, and several parts are worked on at once.
+            left = int(memory * (1 - SHARE_OF_THE_DATABASE))
+            database = open_locked(threads=1, memory=left, spill=spill / "merged")
+            _check_consents(database, to, *read(range(PARTS), [CONSENTS.name]))
+            groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
+            with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:
+                return _add(database, to, groups, pool, progress)
+        except (duckdb.OutOfMemoryException, MemoryError) as error:
+            raise ArgumentError(
+                "the memory does not suffice for a part of the kept records",
+                file=to,
+                remedy="Give more with --memory, or fewer --threads; then add again to finish.",
+            ) from error
 
 
-def _read_new(
-    folder: Path, policy: Policy, threads: int | None, memory: int, spill: Path
-) -> tuple[Records, Mapping[int, Mapping[str, pa.Table]]]:
-    """Return the new records, whose consents are clear, and the rows of each part that has any, by table."""
-    try:
-        found = read_parts(
-            folder,
-            range(PARTS),
-            policy=policy,
-            threads=threads,
-            memory=int(memory * SHARE_OF_THE_DATABASE),
-            spill=spill,
-            consents_needed=False,
+def _add(
+    database: duckdb.DuckDBPyConnection,
+    to: Path,
+    groups: Iterable[tuple[Sequence[int], tuple[Records, _ByPart]]],
+    pool: ThreadPoolExecutor,
+    progress: Callable[[Progress], None],
+) -> Added:
+    """Add the new rows of each group of parts."""
+    done = Added(0, 0, 0)
+    for group, (found, new) in groups:
+        every_table = group[-1] == PARTS - 1  # some tables every group reads whole, and counts
+        counted = [table.name for table in TABLES.values() if every_table or not table.reaches_others]
+        done = replace(
+            done,
+            known=done.known + sum(count.repeated for count in found.counts if count.table in counted),
+            problems=(*done.problems, *(problem for problem in found.problems if problem.table in counted)),
         )
-        _check_new_consents(found)
-        return found, _by_part(found)
-    except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        raise ArgumentError(
-            "the memory does not suffice for what is to be added",
-            file=folder,
-            remedy="Give more with --memory, or add it in several folders.",
-        ) from error
+        for part, merged in zip(group, pool.map(partial(_add_to_part, database, to, new), group), strict=True):
+            done = Added(
+                done.new + sum(of_table.new for of_table in merged),
+                done.completed + sum(of_table.completed for of_table in merged),
+                done.known + sum(of_table.known for of_table in merged),
+                done.problems,
+                (*done.contradictions, *(one for of_table in merged for one in of_table.contradictions)),
+            )
+            progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
+    return done
 
 
-def _by_part(found: Records) -> Mapping[int, Mapping[str, pa.Table]]:
+def _parts_in_memory(to: Path, threads: int, memory: int) -> int:
+    """Return how many parts of the kept records are worked on at once."""
+    largest = max(sum(kept.about_part(to, part).rows.values()) for part in range(PARTS))
+    return max(1, min(threads, memory // max(1, largest * _BYTES_OF_A_MERGED_ROW)))
+
+
+def _by_part(found: Records) -> _ByPart:
     """Return the new rows of each part that has any, by table."""
     tables: dict[int, dict[str, pa.Table]] = {}
     for table in CHECKED_COLUMNS:
@@ -253,33 +271,28 @@ def _check_kept_consents(to: Path) -> None:
         )
 
 
-def _check_new_consents(found: Records) -> None:
-    of_consents = [problem for problem in found.problems if problem.table == CONSENTS.name]
-    if of_consents:
-        first = of_consents[0]
+def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, found: Records, new: _ByPart) -> None:
+    """Raise if the new consents are unclear by themselves, or contradict those that are kept."""
+    for problem in found.problems:
         raise RecordsError(
             "the row may be a withdrawal and cannot be used, so nothing was added",
-            file=first.file,
-            row=first.row,
-            column=first.column,
-            value=first.value,
-            expected=first.expected,
+            file=problem.file,
+            row=problem.row,
+            column=problem.column,
+            value=problem.value,
+            expected=problem.expected,
             remedy="Mend it, and add again.",
         )
-
-
-def _check_consents_agree(database: duckdb.DuckDBPyConnection, to: Path, part: int, rows: pa.Table) -> None:
-    from pyarrow import parquet
-
-    before = parquet.read_table(kept.files_of_part(to, part)[CONSENTS.name])
-    for one in _merge(database, CONSENTS.name, before, rows).contradictions:
-        raise RecordsError(
-            f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
-            "so nothing was added",
-            column=CONSENTS.identity[1],
-            value=one.record_id,
-            remedy="Mend it; if the kept one is wrong, keep all records again.",
-        )
+    for part, tables in new.items():
+        before = kept.read_table(to, part, CONSENTS.name)
+        for one in _merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
+            raise RecordsError(
+                f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
+                "so nothing was added",
+                column=CONSENTS.identity[1],
+                value=one.record_id,
+                remedy="Mend it; if the kept one is wrong, keep all records again.",
+            )
 
 
 # ------------------------------------------------------------------------------- a part
@@ -298,12 +311,11 @@ class _Merged:
     contradictions: tuple[Contradiction, ...] = ()
 
 
-def _add_to_part(
-    database: duckdb.DuckDBPyConnection, to: Path, part: int, new: Mapping[str, pa.Table]
-) -> list[_Merged]:
-    """Add rows to a part, and write it again if they say anything new."""
+def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart, part: int) -> list[_Merged]:
+    """Add rows to a part, write it again if they say anything new, and return what came of them, without the rows."""
     import pyarrow as pa
 
+    new = by_part.get(part, {})
     if not new:
         return []
     about, before = kept.read_part(to, part)
@@ -318,7 +330,7 @@ def _add_to_part(
         touched = pa.concat_arrays(all_touched).unique().sort()
         changed[PEOPLE] = _people(database, before, changed, touched)
         kept.write_addition(to, part, about, changed, touched)
-    return [of_table for of_table in merged if of_table.table != DOUBTS]
+    return [replace(of_table, rows=None, touched=None) for of_table in merged if of_table.table != DOUBTS]
 
 
 def _people(

@@ -219,7 +219,11 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
 
 
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Set aside all rows under one id that do not say the same."""
+    """Set aside all rows under one id that do not say the same, and doubt the record.
+
+    Else one of them could count against its holder once it is delivered again, to be added to kept records, or
+    what they contradict there would.
+    """
     identity, whole_row = _quoted(table.identity), _quoted(table.column_names)
     complete = "" if table.completed_by is None else f'WHERE "{table.completed_by}" IS NOT NULL'
     connection.execute(
@@ -233,6 +237,16 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
         """,
         [table.identity[0], f"one row for each {', '.join(table.identity)}; another row says something else"],
     )
+    if table.name in DISPUTABLE:
+        connection.execute(
+            f"""
+            INSERT INTO doubts
+            SELECT DISTINCT ?, "{table.identity[0]}", subject_id, recorded_on FROM compared JOIN (
+                SELECT id FROM problems EXCEPT SELECT id FROM unsound
+            ) USING (id)
+            """,
+            [table.name],
+        )
     _rest_are_sound(connection)
 
 

@@ -7,15 +7,15 @@ is opened; the configuration is then locked, so that no query can undo it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import duckdb
 from sqlglot import exp
 
-from egretscore.errors import ArgumentError
+from egretscore.errors import ArgumentError, RecordsError
 
 MOST_THREADS: Final = 256
 
@@ -75,6 +75,17 @@ def open_locked(
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Say of files that vanish while a database reads them that the records changed."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise RecordsError(
+            f"the records changed while they were being read ({str(error).splitlines()[0]})", remedy="Ask again."
+        ) from error
 
 
 def create_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> None:

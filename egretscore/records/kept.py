@@ -228,8 +228,17 @@ def write_addition(
 def changing(folder: Path) -> Iterator[None]:
     """Let nobody else change kept records, and finish what who was stopped while keeping them again began."""
     with alone_in(folder, wait=True):
-        shutil.rmtree(earlier_of(folder.resolve()), ignore_errors=True)
-        yield
+        for left in (earlier_of(folder.resolve()), spill_of(folder)):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(spill_of(folder), ignore_errors=True)
+
+
+def spill_of(folder: Path) -> Path:
+    """Return where lies, while a folder is changed, what does not fit into memory."""
+    return folder.resolve().with_name(f".{folder.resolve().name}.changing")
 
 
 def write_about(folder: Path, about: AboutKept, version: str) -> None:
@@ -357,12 +366,16 @@ def verify(folder: Path, parts: Collection[int]) -> None:
 
 def _verify_part(folder: Path, part: int) -> None:
     for file, sha256 in _hashed(folder / part_folder(part), about_part(folder, part)).items():
-        try:
-            found = sha256_of(file)
-        except OSError as error:
-            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
-        if found != sha256:
-            raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
+        _verify_file(file, sha256)
+
+
+def _verify_file(file: Path, sha256: str) -> None:
+    try:
+        found = sha256_of(file)
+    except OSError as error:
+        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
+    if found != sha256:
+        raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
 
 
 def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
@@ -381,8 +394,36 @@ def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
     return about, {table: parquet.read_table(file) for table, file in files_of_part(folder, part).items()}
 
 
-def touched_since(folder: Path, part: int, state: str) -> pa.Array | None:
-    """Return the ids of those whom additions to a part touched since it was in a state, if that is known."""
+def read_table(folder: Path, part: int, table: str) -> pa.Table:
+    """Return one table of a part, held against its hash.
+
+    Raises
+    ------
+    RecordsError
+        If it is damaged.
+    """
+    from pyarrow import parquet
+
+    sha256 = about_part(folder, part).sha256[table]
+    file = folder / part_folder(part) / _name(table, sha256)
+    _verify_file(file, sha256)
+    return parquet.read_table(file)
+
+
+def knows_since(folder: Path, part: int, state: str) -> bool:
+    """Return whether a part remembers whom additions touched since it was in a state."""
+    about = about_part(folder, part)
+    return state == about.state or state in about.added_to
+
+
+def touched_since(folder: Path, part: int, state: str) -> pa.Array:
+    """Return the ids of those whom additions to a part touched since it was in a state.
+
+    Raises
+    ------
+    RecordsError
+        If that is not known, or what the part remembers is damaged.
+    """
     import pyarrow as pa
     from pyarrow import compute, parquet
 
@@ -390,8 +431,12 @@ def touched_since(folder: Path, part: int, state: str) -> pa.Array | None:
     if state == about.state:
         return pa.array([], pa.string())
     if about.touched is None or state not in about.added_to:
-        return None
-    touched = parquet.read_table(folder / part_folder(part) / _name(_TOUCHED, about.touched))
+        raise RecordsError(
+            "the records changed while they were being read", file=folder / part_folder(part), remedy="Ask again."
+        )
+    file = folder / part_folder(part) / _name(_TOUCHED, about.touched)
+    _verify_file(file, about.touched)
+    touched = parquet.read_table(file)
     since = compute.greater_equal(touched["addition"], about.added_to.index(state))
     return compute.unique(touched.filter(since)["subject_id"])
 

@@ -92,7 +92,7 @@ def parts_at_once(folder: Path, memory: int) -> int:
         at_once = min(_MOST_KEPT_ROWS, memory // _BYTES_OF_KEPT_ROW)
         return min(PARTS, max(1, PARTS * at_once // max(rows, 1)))
     taken = 0
-    for files in files_by_table(folder).values():
+    for files in files_by_table(folder, consents_needed=False).values():
         for file in files:
             of_a_row = _BYTES_OF_TEXT_ROW if file.suffix.lower() == ".csv" else _BYTES_OF_TYPED_ROW
             taken += _rows(file) * of_a_row
@@ -131,7 +131,7 @@ def as_memory_allows(
         try:
             found = read(group)
         except (RecordsError, duckdb.OutOfMemoryException, MemoryError) as error:
-            if not lacks_memory(error):
+            if not _lacks_memory(error):
                 raise
             if len(group) == 1:
                 raise ArgumentError(
@@ -152,8 +152,7 @@ def one_ahead(items: Iterator[_Read]) -> Generator[_Read, None, None]:
             yield item
 
 
-def lacks_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one that it came from, says that the memory does not suffice."""
+def _lacks_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, duckdb.OutOfMemoryException | MemoryError):
             return True

@@ -380,7 +380,6 @@ def read_parts(
     threads: int | None = None,
     memory: int | None = None,
     spill: Path | None = None,
-    consents_needed: bool = True,
 ) -> Records:
     """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
 
@@ -394,20 +393,26 @@ def read_parts(
     policy : Policy
     threads, memory, spill
         As :func:`egretscore.records.database.open_locked` has them.
-    consents_needed : bool
-        Whether consents must be there.
     """
     if kept.is_kept(folder):
         return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
-    return _read(
-        files_by_table(folder, consents_needed=consents_needed),
-        policy,
-        threads,
-        invented_mark(folder),
-        parts,
-        memory,
-        spill,
-    )
+    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, memory, spill)
+
+
+def read_addition(
+    folder: Path,
+    parts: Collection[int],
+    tables: Collection[str],
+    *,
+    policy: Policy,
+    threads: int | None,
+    memory: int,
+    spill: Path,
+) -> Records:
+    """Read and check some tables of records that may hold no consents; otherwise as :func:`read_parts`."""
+    every = files_by_table(folder, consents_needed=False)
+    files = {name: of_table if name in tables else () for name, of_table in every.items()}
+    return _read(files, policy, threads, invented_mark(folder), parts, memory, spill)
 
 
 def _read(  # noqa: PLR0917 - the one place where both ways of reading meet

@@ -139,6 +139,60 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     assert states(folder / "kept") == before
 
 
+def test_news_that_was_set_aside_leaves_the_record_in_doubt(folder):
+    """Two rows of the day say different things of a record that is kept: neither is used, nor what they are about."""
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    repaired = {**penalty, "repaired_on": AS_OF - timedelta(days=5)}
+    added = add(folder, ("penalties", penalty), ("penalties", repaired))
+    assert (added.new, added.completed, added.set_aside) == (0, 0, 2)
+    assert value(folder, "penalties_serious") == 0
+    kept_late = {**OLD, "outcome": "fulfilled", "outcome_on": AS_OF - timedelta(days=1)}
+    assert value(folder, "unkept") == 2
+    add(folder, ("commitments", OLD), ("commitments", kept_late))
+    assert value(folder, "unkept") == 0
+
+
+def test_a_record_once_set_aside_counts_against_nobody_when_it_comes_again(folder):
+    bad = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=90), 100)
+    more = folder / "records" / "penalties-2.parquet"
+    parquet.write_table(frame("penalties", [bad, {**bad, "fine_yuan": 7.0}]), more)
+    assert es.keep_records(folder / "records", folder / "kept").set_aside == 2
+    before = value(folder, "penalties_fines")
+    assert add(folder, ("penalties", bad)).new == 1
+    assert value(folder, "penalties_fines") == before
+
+
+def test_what_a_killed_addition_left_beside_is_removed_by_the_next_and_by_who_erases(folder):
+    write([P0], folder / "new")
+    for change in (lambda: es.add_records(folder / "new", folder / "kept"), lambda: kept.erase(folder / "kept", "x")):
+        left = kept.spill_of(folder / "kept")
+        (left / "new").mkdir(parents=True)
+        (left / "new" / "duckdb_temp_storage.tmp").write_bytes(b"rows of people")
+        change()
+        assert not left.exists()
+
+
+def test_whole_parts_do_not_pile_up_in_memory(folder):
+    import pyarrow as pa
+
+    town = [Person(f"q{n}", consents=(plain_consent(f"q{n}"),)) for n in range(400)]
+    write(town, folder / "new")
+    held: list[int] = []
+    es.add_records(
+        folder / "new", folder / "kept", threads=1, progress=lambda _: held.append(pa.total_allocated_bytes())
+    )
+    assert held[-1] - held[0] < 64 * 1024
+
+
+def test_more_than_fits_at_once_is_added_in_groups(days, tmp_path, monkeypatch):
+    shutil.copytree(days / "kept", tmp_path / "kept")
+    monkeypatch.setattr("egretscore.records.adding.parts_at_once", lambda *_: 10)
+    added = es.add_records(days / "new", tmp_path / "kept")
+    assert states(tmp_path / "kept") == states(days / "all")
+    again = es.add_records(days / "new", tmp_path / "kept")
+    assert (again.new, again.completed, again.known) == (0, 0, added.new + added.completed + added.known)
+
+
 def test_an_objection_decided_twice_is_read_as_open(folder):
     filed = AS_OF - timedelta(days=20)
     objection = {"table": "penalties", "record_id": "pn-p0-new", "subject_id": "p0", "filed_on": filed}
@@ -211,8 +265,30 @@ def test_other_places_are_refused(folder, capsys):
     assert "these are no kept records" in capsys.readouterr().err
     assert main(["add", "--records", str(folder / "kept"), "--kept", str(folder / "kept")]) == 2
     assert "kept already" in capsys.readouterr().err
-    assert main(["add", "--records", str(folder / "nowhere"), "--kept", str(folder / "kept")]) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    write([P0], folder / "town").joinpath("invented.json").write_text("{}", encoding="utf-8")
+    es.keep_records(folder / "town", folder / "invented")
+    for to in ("kept", "invented"):
+        assert main(["add", "--records", str(folder / "nowhere"), "--kept", str(folder / to)]) == 1
+        assert "cannot be read" in capsys.readouterr().err
+
+
+def test_damaged_consents_are_refused_before_they_are_looked_at(folder):
+    write([P0], folder / "new")
+    file = kept.files_of_part(folder / "kept", part_of("p0"))["consents"]
+    file.write_bytes(b"PAR1")
+    with pytest.raises(es.RecordsError, match="not as it was kept"):
+        es.add_records(folder / "new", folder / "kept")
+
+
+def test_who_interrupts_is_told_to_add_again(folder, monkeypatch, capsys):
+    write([P0], folder / "new")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("egretscore.records.adding.add_records", interrupted)
+    assert main(["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]) == 130
+    assert "add again to finish" in capsys.readouterr().err
 
 
 def test_a_damaged_part_is_refused(folder):
@@ -259,9 +335,12 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "64 of 64 parts" in finished.stderr
     assert states(tmp_path / "kept") == states(days / "all")
-    named = {file.name for part in range(PARTS) for file in kept.kept_files(tmp_path / "kept", [part])}
-    left = {file.name for file in (tmp_path / "kept").rglob("*.parquet")} - named
-    assert all(name.startswith("touched-") for name in left)
+    for part in range(PARTS):
+        own = tmp_path / "kept" / kept.part_folder(part)
+        about = kept.about_part(tmp_path / "kept", part)
+        touched = [] if about.touched is None else [own / f"touched-{about.touched[:16]}.parquet"]
+        assert {*own.iterdir()} == {own / "part.json", *kept.kept_files(tmp_path / "kept", [part]), *touched}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
 def test_who_has_the_folder_open_sees_the_new_rows(days, tmp_path):
@@ -282,15 +361,15 @@ def test_who_was_touched_is_remembered_for_some_additions_and_not_once_someone_i
     for number in range(34):
         add(folder, ("commitments", {**OLD, "commitment_id": f"cm-{number}"}))
         seen.append(kept.about_part(folder / "kept", part).state)
-    known = [kept.touched_since(folder / "kept", part, state) for state in seen]
-    assert [ids is None for ids in known] == [True] * 3 + [False] * 32
-    assert [ids.to_pylist() for ids in known[3:]] == [["p0"]] * 31 + [[]]
+    assert [kept.knows_since(folder / "kept", part, state) for state in seen] == [False] * 3 + [True] * 32
+    touched = [kept.touched_since(folder / "kept", part, state).to_pylist() for state in seen[3:]]
+    assert touched == [["p0"]] * 31 + [[]]
     other = next(f"q{n}" for n in range(10_000) if part_of(f"q{n}") == part)
     add(folder, ("consents", plain_consent(other)))
     assert kept.touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other]
     assert kept.touched_since(folder / "kept", part, seen[-2]).to_pylist() == ["p0", other]
     kept.erase(folder / "kept", other)
-    assert all(kept.touched_since(folder / "kept", part, state) is None for state in seen[:-1])
+    assert not any(kept.knows_since(folder / "kept", part, state) for state in seen[:-1])
     assert not list((folder / "kept").rglob("touched-*"))
     about = json.loads((folder / "kept" / kept.part_folder(part) / "part.json").read_text(encoding="utf-8"))
     assert about["added_to"] == []
