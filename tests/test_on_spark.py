@@ -186,7 +186,7 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
     program = (
         "import pickle, sys; from pathlib import Path; "
-        "scorer, people = pickle.loads(Path('sent').read_bytes()); scorer.write(people, Path('part.parquet')); "
+        "scorer, people = pickle.loads(Path('sent').read_bytes()); from egretscore.scored import write_scores; write_scores(scorer.table(people), Path('part.parquet')); "
         "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
