@@ -57,7 +57,8 @@ def _records() -> Iterator[str]:
         "Every column must be there; a cell marked optional may be empty. Any other column is an error. "
         "What becomes of a record is written into its own row, which keeps its `recorded_on`. Of rows under one id "
         "that say different things the one recorded first stands, in doubt from the day of the next; recorded on one "
-        "day, none stands. An objection may be given again when it is decided."
+        "day, none stands, and the record is in doubt. An objection may be given again when it is decided. "
+        "How new rows are added to kept records is told in [city.md](city.md#day-by-day)."
     )
     for table in TABLES.values():
         yield ""
