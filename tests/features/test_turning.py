@@ -38,14 +38,25 @@ def standing(records: es.Records, day: date) -> dict[str, tuple]:
     return dict(zip(columns["subject_id"], zip(*(columns[name].tolist() for name in names), strict=True), strict=True))
 
 
+TURNING = (
+    *(("commitments", "due_on", age) for age in (4, 120, 365, 730)),
+    *(("commitments", "outcome_on", age) for age in (120, 365, 730)),
+    *(("civic_points", "earned_on", age) for age in (90, 365, 730)),
+    *(("penalties", "decided_on", age) for age in (365, 730, 1095)),
+    *((table, column.name, 0) for table in TABLES for column in TABLES[table].columns if column.type.sql == "DATE"),
+)
+"""The days of a row, and the ages at which it may turn."""
+
+
 @st.composite
 def people_who_may_turn(draw, name: str) -> Person:
     """Draw someone's records, and move all their days so that a record may turn on ``AS_OF``: else one seldom does."""
-    person = draw(people(name, consented=draw(st.booleans())))
-    days = sorted({day for t in TABLES for row in getattr(person, t) for day in row.values() if type(day) is date})
+    person = draw(people(name, consented=draw(st.sampled_from([True, True, True, False]))))
+    table, column, age = draw(st.sampled_from(TURNING))
+    days = sorted({row[column] for row in getattr(person, table) if row[column]})
     if not days:
         return person
-    by = AS_OF - draw(st.sampled_from(days)) - timedelta(days=draw(st.sampled_from([0, *AGES])))
+    by = AS_OF - draw(st.sampled_from(days)) - timedelta(days=age)
     moved = {
         table: tuple(
             {name: cell + by if type(cell) is date else cell for name, cell in row.items()}
