@@ -41,7 +41,16 @@ from egretscore.records.partwise import (
     parts_at_once,
 )
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, CONSENTS, OBJECTIONS, TABLES, people_sql
+from egretscore.records.schema import (
+    CHECKED_COLUMNS,
+    COMES_ON_FILE,
+    CONSENTS,
+    DOUBTS,
+    OBJECTIONS,
+    PEOPLE,
+    TABLES,
+    people_sql,
+)
 from egretscore.records.store import Records, invented_mark, read_addition
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import whole_file
@@ -49,8 +58,6 @@ from egretscore.writing import whole_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DOUBTS: Final = "doubts"
-PEOPLE: Final = "people"
 _BYTES_OF_A_MERGED_ROW: Final = 400  # as it was read, and as it is written again
 _ByPart = Mapping[int, Mapping[str, "pa.Table"]]
 

@@ -20,9 +20,11 @@ from egretscore.records.schema import (
     CHECKED_COLUMNS,
     CONSENTS,
     DISPUTABLE,
+    DOUBTS,
     EARLIEST,
     FIXED_WORDS,
     OBJECTIONS,
+    PEOPLE,
     RECORD_ID,
     SUBJECT_ID,
     TABLES,
@@ -47,7 +49,7 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for of in {column.type for table in TABLES.values() for column in table.columns}:
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
     create_accounts(connection)
-    create_table(connection, "doubts", CHECKED_COLUMNS["doubts"])
+    create_table(connection, DOUBTS, CHECKED_COLUMNS[DOUBTS])
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
         "CREATE MACRO words_in(text) AS "
@@ -93,7 +95,7 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered
 
 def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
-    connection.execute(f"CREATE VIEW people AS {people_sql()}")
+    connection.execute(f"CREATE VIEW {PEOPLE} AS {people_sql()}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("staged", "typed", "parsed", "moved", "problems", "unsound", "twice", "later_versions", "repeated"):

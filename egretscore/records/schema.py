@@ -348,9 +348,11 @@ TABLES: Final[Mapping[str, Table]] = {
 }
 """The five tables by name."""
 
+DOUBTS, PEOPLE = "doubts", "people"
+
 CHECKED_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     **{table.name: {column.name: column.type.sql for column in table.columns} for table in TABLES.values()},
-    "doubts": {"table": "VARCHAR", "record_id": "VARCHAR", "subject_id": "VARCHAR", "since": "DATE"},
+    DOUBTS: {"table": "VARCHAR", "record_id": "VARCHAR", "subject_id": "VARCHAR", "since": "DATE"},
 }
 """The columns of all that is on file once records are checked, and their DuckDB types.
 
@@ -359,7 +361,7 @@ Beside the five tables, ``doubts``: the records that other rows put in doubt, an
 
 READY_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     **CHECKED_COLUMNS,
-    "people": {"subject_id": "VARCHAR", "since": "DATE"},
+    PEOPLE: {"subject_id": "VARCHAR", "since": "DATE"},
 }
 """The columns of all that questions about everyone are asked of.
 

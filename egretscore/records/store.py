@@ -24,7 +24,7 @@ from egretscore.records.database import create_view, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, READY_COLUMNS, TABLES, Table
+from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, DOUBTS, READY_COLUMNS, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Records:
                 (count,) = connection.execute(
                     f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
                 ).fetchall()[0]
-                removed += int(count) * (table != "doubts")
+                removed += int(count) * (table != DOUBTS)
             self._rows = None
         return removed
 
