@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -166,13 +167,12 @@ def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[s
     """
     if day < since:
         raise ArgumentError("the scores would be of an earlier date than the previous ones", value=day.isoformat())
-    aside = earlier_of(folder.resolve())
     try:
         return _read_previous(folder, since, engine, columns)
     except ArgumentError:
-        if not aside.is_dir():
-            raise
-        return _read_previous(aside, since, engine, columns)
+        with suppress(ArgumentError):
+            return _read_previous(earlier_of(folder.resolve()), since, engine, columns)
+        raise  # of the folder that was named
 
 
 def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:

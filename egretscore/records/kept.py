@@ -322,7 +322,7 @@ def read_about(folder: Path) -> AboutKept:
         raise RecordsError(
             "this lies among kept records and is none of them",
             file=entry,
-            remedy="Move it elsewhere; to keep more records, keep all of them again.",
+            remedy="Move it elsewhere; `egretscore add` takes more records in.",
         )
     return AboutKept(policy.decode("utf-8"), about["invented"])
 
