@@ -115,6 +115,8 @@ def _score(options: argparse.Namespace) -> int:
             )
     if outcome.set_aside:
         _mention(outcome.set_aside)
+    if outcome.read_again is not None:
+        _say(f"egretscore: {outcome.read_again:,} people's records were read again; all others have the score they had")
     _say(f"{outcome.scored:,} of {outcome.people:,} people scored as of {options.as_of}: {options.out}")
     return DONE
 

@@ -63,20 +63,24 @@ class Outcome:
     set_aside : int or None
         How many rows were set aside; None when parts of an earlier run were taken up, whose
         rows were not read again.
+    read_again : int or None
+        Going on from previous scores: of how many people the records were read. None when
+        everyone's were, or parts of an earlier run were taken up.
     """
 
     people: int
     scored: int
     set_aside: int | None
+    read_again: int | None = None
 
     @classmethod
-    def of(cls, parts: Path, set_aside: int | None) -> Outcome:
+    def of(cls, parts: Path, set_aside: int | None, read_again: int | None = None) -> Outcome:
         """Return what came of the run that wrote these parts."""
         from pyarrow import parquet
 
         scores = [parquet.read_table(parts / part_file(part), columns=["score"])["score"] for part in range(PARTS)]
         people = sum(map(len, scores))
-        return cls(people, people - sum(of_part.null_count for of_part in scores), set_aside)
+        return cls(people, people - sum(of_part.null_count for of_part in scores), set_aside, read_again)
 
 
 def score_everyone(  # noqa: PLR0913 - the options of one command
@@ -151,6 +155,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         unknown = [part for part in unfinished if part not in known]
         missing = [*known, *unknown]
         taken_up, left_out, written = PARTS - len(missing), 0, 0
+        read_again = dict[int, int]()
         at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
 
         def read(group: Sequence[int]) -> tuple[Records, Iterator[pa.Table]]:
@@ -159,6 +164,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
             if before is None or group[0] in unknown or not isinstance(found, KeptRecords):
                 return found, map(scorer.table, engine.people_by_part(found, day, group))
             changed = before.narrow(found, folder, engine, day, group)
+            read_again.update((part, len(changed[part])) for part in group)
             scores = map(scorer.table, engine.people_by_part(found, day, group))
             return found, map(before.with_changes, group, map(changed.__getitem__, group), scores)
 
@@ -174,9 +180,12 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                 for part, scores in zip(group, by_part, strict=True):
                     write_scores(scores, parts / part_file(part))
                     written += len(scores)
+                    read_again.setdefault(part, len(scores))
                     done, read_so_far = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                     progress(Progress(done, read_so_far, taken_up, written))
-        return finish(parts, out, Outcome.of(parts, None if taken_up else left_out), asked, threads, memory)
+        again = None if taken_up or before is None else sum(read_again.values())
+        outcome = Outcome.of(parts, None if taken_up else left_out, again)
+        return finish(parts, out, outcome, asked, threads, memory)
 
 
 def _previous(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 from stopping import run
 from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipped_engine, towns, write
 
@@ -85,9 +86,9 @@ def here(town: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def go_on(folder: Path, out: str = "day", **options: Any) -> None:
+def go_on(folder: Path, out: str = "day", **options: Any) -> everyone.Outcome:
     options = {"since": SINCE, "previous": folder / "scores", **EVERY_COLUMN, **options}
-    es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / out, **options)
+    return es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / out, **options)
 
 
 def arguments(folder: Path) -> list[str]:
@@ -98,7 +99,7 @@ def arguments(folder: Path) -> list[str]:
     ]
 
 
-def test_those_alone_are_read_who_changed(town, here, monkeypatch):
+def test_those_alone_are_read_who_changed(town, here, monkeypatch, capsys):
     read: list[int] = []
     table = everyone.PartScorer.table
 
@@ -107,10 +108,13 @@ def test_those_alone_are_read_who_changed(town, here, monkeypatch):
         return table(self, people)
 
     monkeypatch.setattr(everyone.PartScorer, "table", counted)
-    go_on(here)
+    outcome = go_on(here)
     about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
     assert 0 < sum(read) < about["people"] / 2
+    assert outcome.read_again == sum(read)
     assert contents(here / "day") == contents(town / "all")
+    assert main(arguments(here)) == 0
+    assert f"egretscore: {sum(read):,} people's records were read again" in capsys.readouterr().err
 
 
 def test_the_earlier_scores_may_be_replaced_in_place(town, here):
@@ -134,8 +138,9 @@ def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
         return part not in anew
 
     monkeypatch.setattr(day_by_day.Previous, "knows", noted)
-    go_on(here)
+    outcome = go_on(here)
     assert anew == [part_of(erased)]
+    assert outcome.read_again >= len(parquet.read_table(here / "day" / part_file(part_of(erased))))
     es.score_everyone(shipped_engine(), here / "kept", DAY, here / "all", **EVERY_COLUMN)
     assert contents(here / "day") == contents(here / "all")
     assert contents(here / "day") != contents(town / "all")

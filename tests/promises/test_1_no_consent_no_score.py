@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, towns
+from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, towns, write
 
 import egretscore as es
 from egretscore.on_spark import score_on_spark
@@ -145,6 +145,22 @@ def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town
         assert [engine.explain(kept, subject, AS_OF) for subject in others] == before
         for file in (Path(scratch) / "kept").rglob("*.parquet"):
             assert erased not in parquet.read_table(file)["subject_id"].to_pylist()
+
+
+@given(towns(consented=False), st.integers(0, 900))
+@settings(max_examples=6)
+def test_an_addition_scores_nobody_whose_consent_is_not_in_force(town, days):
+    """A withdrawal ends the use when it comes in, and no older delivery that comes in after it undoes it."""
+    engine = es.load_engine()
+    earlier, now = as_known(town, AS_OF - timedelta(days=days)), as_known(town, AS_OF)
+    for kept_first, added in ((earlier, now), (now, earlier)):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            es.keep_records(write(kept_first, folder / "records"), folder / "kept", threads=1)
+            es.add_records(write(added, folder / "added"), folder / "kept", threads=1)
+            kept = es.read_records(folder / "kept", threads=1)
+            for person in town:
+                assert engine.explain(kept, person.subject_id, AS_OF).status.value == expected_status(person)
 
 
 def test_only_who_consented_to_training_is_learnt_from():

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole_records import AS_OF, POLICY, Person, compared, engines, plain_consent, read, scored, standing_penalty, towns
+from pyarrow import parquet
+from whole_records import (
+    AS_OF,
+    POLICY,
+    Person,
+    compared,
+    engines,
+    frame,
+    plain_consent,
+    read,
+    scored,
+    standing_penalty,
+    towns,
+    write,
+)
+
+import egretscore as es
 
 YESTERDAY = AS_OF - timedelta(days=1)
 SETTLED = st.sampled_from(
@@ -100,6 +118,30 @@ def test_a_disputed_record_counts_against_nobody(table, engine, town):
     disputed = [objected(person, table, record) for person in town]
     before, after = compared(engine, town, disputed)
     assert all(after.scores[subject] >= score for subject, score in before.scores.items())
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["two rows of a delivery", "a row of it and a kept one"])
+@pytest.mark.parametrize(
+    ("table", "record", "amount"),
+    [("penalties", "decision_no", "fine_yuan"), ("commitments", "commitment_id", "amount_yuan")],
+)
+@given(engines(), towns(most=3))
+@settings(max_examples=5)
+def test_a_record_that_an_addition_contradicts_counts_as_one_disputed(table, record, amount, both, engine, town):
+    """Whatever is not clear of a record counts against nobody, and takes from nobody what counts for them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        es.keep_records(write(town, folder / "records"), folder / "kept", threads=1)
+        (folder / "added").mkdir()
+        firsts = [getattr(person, table)[0] for person in town if getattr(person, table)]
+        others = [{**row, amount: (row[amount] or 0) + 1} for row in firsts]
+        added = frame(table, [*firsts, *others] if both else others)
+        parquet.write_table(added, folder / "added" / f"{table}.parquet")
+        es.add_records(folder / "added", folder / "kept", threads=1)
+        found = engine.score_columns(es.read_records(folder / "kept", threads=1), AS_OF, reasons=True)
+    expected = engine.score_columns(read([objected(p, table, record) for p in town]), AS_OF, reasons=True)
+    for name, values in expected.items():
+        assert found[name].tolist() == values.tolist(), name
 
 
 @pytest.mark.parametrize("table", ["civic_points", "penalties", "commitments"])
