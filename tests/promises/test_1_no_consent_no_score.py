@@ -147,11 +147,13 @@ def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town
             assert erased not in parquet.read_table(file)["subject_id"].to_pylist()
 
 
-@given(towns(consented=False), st.integers(0, 900))
+@given(towns(consented=False), st.integers(1, 900), st.data())
 @settings(max_examples=6)
-def test_an_addition_scores_nobody_whose_consent_is_not_in_force(town, days):
+def test_an_addition_scores_nobody_whose_consent_is_not_in_force(town, days, data):
     """A withdrawal ends the use when it comes in, and no older delivery that comes in after it undoes it."""
     engine = es.load_engine()
+    withdrawn_on = AS_OF - timedelta(days=data.draw(st.integers(0, days - 1)))
+    town = [*town, Person("p-withdrawn", ({**plain_consent("p-withdrawn"), "withdrawn_on": withdrawn_on},))]
     earlier, now = as_known(town, AS_OF - timedelta(days=days)), as_known(town, AS_OF)
     for kept_first, added in ((earlier, now), (now, earlier)):
         with tempfile.TemporaryDirectory() as scratch:

@@ -20,6 +20,7 @@ from whole_records import (
     plain_consent,
     read,
     scored,
+    settled_commitment,
     standing_penalty,
     towns,
     write,
@@ -35,6 +36,21 @@ SETTLED = st.sampled_from(
 
 def changed_first(person: Person, table: str, **cells) -> Person:
     return person.changed(table, 0, **cells) if getattr(person, table) else person
+
+
+def with_settled_facts(person: Person) -> Person:
+    """Give a person a penalty that counts and a broken commitment that counts, each their first record."""
+    penalty = standing_penalty(person.subject_id, "fine", AS_OF - timedelta(days=90), 900)
+    broken = settled_commitment(
+        person.subject_id, "library_loan", AS_OF - timedelta(days=200), "unfulfilled", AS_OF - timedelta(days=190)
+    )
+    return Person(
+        **{
+            **vars(person),
+            "penalties": (penalty, *person.penalties),
+            "commitments": (broken, *person.commitments),
+        }
+    )
 
 
 def objected(person: Person, table: str, record: str, **decision) -> Person:
@@ -129,11 +145,12 @@ def test_a_disputed_record_counts_against_nobody(table, engine, town):
 @settings(max_examples=5)
 def test_a_record_that_an_addition_contradicts_counts_as_one_disputed(table, record, amount, both, engine, town):
     """Whatever is not clear of a record counts against nobody, and takes from nobody what counts for them."""
+    town = [with_settled_facts(person) for person in town]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         es.keep_records(write(town, folder / "records"), folder / "kept", threads=1)
         (folder / "added").mkdir()
-        firsts = [getattr(person, table)[0] for person in town if getattr(person, table)]
+        firsts = [getattr(person, table)[0] for person in town]
         others = [{**row, amount: (row[amount] or 0) + 1} for row in firsts]
         added = frame(table, [*firsts, *others] if both else others)
         parquet.write_table(added, folder / "added" / f"{table}.parquet")
