@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from whole_records import (
 )
 
 import egretscore as es
+from egretscore.records.schema import OBJECTIONS
 
 YESTERDAY = AS_OF - timedelta(days=1)
 SETTLED = st.sampled_from(
@@ -44,17 +46,11 @@ def with_settled_facts(person: Person) -> Person:
     broken = settled_commitment(
         person.subject_id, "library_loan", AS_OF - timedelta(days=200), "unfulfilled", AS_OF - timedelta(days=190)
     )
-    return Person(
-        **{
-            **vars(person),
-            "penalties": (penalty, *person.penalties),
-            "commitments": (broken, *person.commitments),
-        }
-    )
+    return replace(person, penalties=(penalty, *person.penalties), commitments=(broken, *person.commitments))
 
 
 def objected(person: Person, table: str, record: str, **decision) -> Person:
-    """Let a person object to their first record of a table, having objected to none before."""
+    """Let a person object to their first record of a table, in place of what they filed against it that day."""
     rows = getattr(person, table)
     if not rows:
         return person
@@ -67,8 +63,8 @@ def objected(person: Person, table: str, record: str, **decision) -> Person:
         "outcome": None,
         **decision,
     }
-    others = tuple(o for o in person.objections if o["filed_on"] != row["filed_on"])
-    return Person(**{**vars(person), "objections": (*others, row)})
+    others = tuple(o for o in person.objections if any(o[name] != row[name] for name in OBJECTIONS.identity))
+    return replace(person, objections=(*others, row))
 
 
 @given(engines(), SETTLED, st.integers(0, 5000), st.integers(0, 300))
@@ -168,8 +164,7 @@ def test_winning_a_dispute_never_lowers_and_losing_one_changes_nothing(table, ou
     record = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}[table]
     decided = [objected(person, table, record, resolved_on=YESTERDAY, outcome=outcome) for person in town]
     without = [
-        Person(**{**vars(person), "objections": person.objections[:-1]}) if getattr(person, table) else person
-        for person in decided
+        replace(person, objections=person.objections[:-1]) if getattr(person, table) else person for person in decided
     ]
     before, after = compared(engine, without, decided)
     for subject, score in before.scores.items():
