@@ -35,10 +35,12 @@ from egretscore.records.partwise import (
     check_not_among,
     groups_of,
     memory_to_use,
+    note_set_aside,
+    noted_set_aside,
     one_ahead,
     parts_at_once,
     parts_beside,
-    set_aside,
+    set_aside_by_part,
     state_of_files,
     take_the_place,
 )
@@ -61,8 +63,8 @@ class Outcome:
     people, scored : int
         How many people are on file, and how many of them were scored.
     set_aside : int or None
-        How many rows were set aside; None when parts of an earlier run were taken up, whose
-        rows were not read again.
+        How many rows were set aside; None when an earlier run was stopped at its very end,
+        and this one had nothing left to read.
     read_again : int or None
         Going on from previous scores: of how many people the records were read. None when
         everyone's were, or parts of an earlier run were taken up.
@@ -154,7 +156,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         known = [part for part in unfinished if before is not None and before.knows(folder, part)]
         unknown = [part for part in unfinished if part not in known]
         missing = [*known, *unknown]
-        taken_up, left_out, written = PARTS - len(missing), 0, 0
+        taken_up, left_out, written = PARTS - len(missing), noted_set_aside(parts), 0
         read_again = dict[int, int]()
         at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
 
@@ -176,7 +178,9 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                     raise RecordsError(
                         "the records changed while they were being scored", file=folder, remedy="Score them again."
                     )
-                left_out += set_aside(found, every_table=group[-1] == missing[-1])
+                rows = set_aside_by_part(found)
+                left_out.update((part, rows.get(part, 0)) for part in group)
+                note_set_aside(parts, left_out)
                 for part, scores in zip(group, by_part, strict=True):
                     write_scores(scores, parts / part_file(part))
                     written += len(scores)
@@ -184,7 +188,8 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                     done, read_so_far = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                     progress(Progress(done, read_so_far, taken_up, written))
         again = None if taken_up or before is None else sum(read_again.values())
-        outcome = Outcome.of(parts, None if taken_up else left_out, again)
+        left_out_in_all = sum(left_out.values()) if len(left_out) == PARTS else None
+        outcome = Outcome.of(parts, left_out_in_all, again)
         return finish(parts, out, outcome, asked, threads, memory)
 
 

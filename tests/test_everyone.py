@@ -27,7 +27,7 @@ from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
-from egretscore.records.partwise import Progress, set_aside
+from egretscore.records.partwise import Progress, set_aside_by_part
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
 
@@ -78,7 +78,8 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         parts = [read_parts(folder, group, policy=engine.policy, threads=1) for group in groups]
         found = [row for records in parts for row in rows_of(scored(engine, records))]
         assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
-        in_all = sum(set_aside(records, every_table=records is parts[-1]) for records in parts)
+        left_out = [set_aside_by_part(records) for records in parts]
+        in_all = sum(rows.get(part, 0) for group, rows in zip(groups, left_out, strict=True) for part in group)
         assert in_all == sum(count.quarantined for count in whole.counts)
 
 
@@ -210,11 +211,31 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     assert len(before) == 10
     (unfinished / ".part-11.parquet-half").write_bytes(b"half of it")
     seen: list[Progress] = []
-    outcome = score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
     assert [done.parts for done in seen] == list(range(11, PARTS + 1))
-    assert outcome.set_aside is None
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
     assert contents(out) == contents(undisturbed)
+
+
+def test_a_run_that_goes_on_says_of_all_its_parts_how_many_rows_were_set_aside(tmp_path, monkeypatch):
+    """Of rows of consents, which every pass reads, as of those of a table of which each pass reads its own."""
+    in_passes_of(4, monkeypatch)
+    records, out = tmp_path / "records", tmp_path / "scores"
+    shutil.copytree(es.sample_records(), records)
+    for table in ("consents", "civic_points"):
+        with (records / f"{table}.csv").open("a", encoding="utf-8") as file:
+            file.writelines(f"broken-{number}{',never' * 3}\n" for number in range(30))
+
+    def stop(done: Progress) -> None:
+        if done.parts == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(shipped_engine(), records, TOWN_DAY, out, progress=stop)
+    going_on = score_everyone(shipped_engine(), records, TOWN_DAY, out)
+    undisturbed = score_everyone(shipped_engine(), records, TOWN_DAY, out)
+    assert going_on.set_aside == undisturbed.set_aside == 60
+    assert not any(file.name.startswith("set-aside") for file in out.iterdir())
 
 
 def test_parts_of_another_question_or_of_other_records_are_not(town, tmp_path, monkeypatch):
@@ -273,7 +294,8 @@ def test_a_disk_that_fills_up_is_a_message_and_the_run_can_go_on(town, undisturb
     assert "Traceback" not in done.stderr
     assert "too large" in done.stderr
     assert not out.exists()
-    assert all(file.name.startswith(("part-", "question")) for file in (tmp_path / ".scores.unfinished").iterdir())
+    left = [file.name for file in (tmp_path / ".scores.unfinished").iterdir()]
+    assert all(name.startswith(("part-", "question", "set-aside")) for name in left)
     subprocess.run(command(town, out), check=True, capture_output=True)
     assert contents(out) == contents(undisturbed)
 

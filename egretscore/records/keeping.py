@@ -27,6 +27,7 @@ from egretscore.records.partwise import (
     memory_to_use,
     parts_at_once,
     parts_beside,
+    set_aside_by_part,
     state_of_files,
     take_the_place,
 )
@@ -113,7 +114,7 @@ def keep_records(
             found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
-            set_aside = _set_aside_by_part(found)
+            set_aside = set_aside_by_part(found)
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
             for part in group:
@@ -146,15 +147,6 @@ def _damaged(folder: Path, parts: Collection[int]) -> Iterator[int]:
         except RecordsError:
             shutil.rmtree(folder / kept.part_folder(part))
             yield part
-
-
-def _set_aside_by_part(records: Records) -> Mapping[int, int]:
-    """Return how many rows that may name the people of each part were set aside."""
-    part = sql_part_of("coalesce(subject_id, '')")
-    found = records.connect().execute(
-        f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
-    )
-    return dict(found.fetchall())
 
 
 def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:

@@ -9,9 +9,10 @@ goes on with the others.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -21,10 +22,9 @@ from typing import Any, Final, TypeVar
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION
+from egretscore.parts import PARTS, QUESTION, sql_part_of
 from egretscore.records.folder import files_by_table
 from egretscore.records.kept import about_part, is_kept, kept_files
-from egretscore.records.schema import TABLES
 from egretscore.records.store import Records
 from egretscore.writing import alone_in, earlier_of, put_in_place, umask, whole_file
 
@@ -34,6 +34,7 @@ SHARE_OF_THE_DATABASE: Final = 0.7
 SPILL: Final = "spill"
 """The folder, among the parts of a run, for what does not fit into memory."""
 
+_SET_ASIDE: Final = "set-aside.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
 _BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
@@ -160,9 +161,27 @@ def _lacks_memory(error: BaseException | None) -> bool:
     return False
 
 
-def set_aside(records: Records, *, every_table: bool) -> int:
-    """Return how many rows of a group were set aside, those of tables that every group reads whole only once."""
-    return sum(c.quarantined for c in records.counts if every_table or not TABLES[c.table].reaches_others)
+def set_aside_by_part(records: Records) -> Mapping[int, int]:
+    """Return how many rows were set aside, by the part of the subject_id that each names, or of none."""
+    part = sql_part_of("coalesce(subject_id, '')")
+    found = records.connect().execute(
+        f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
+    )
+    return dict(found.fetchall())
+
+
+def note_set_aside(folder: Path, by_part: Mapping[int, int]) -> None:
+    """Note beside the parts of a run how many rows of each were set aside, for the run that may take them up."""
+    with whole_file(folder / _SET_ASIDE) as scratch:
+        scratch.write_text(json.dumps(by_part), encoding="utf-8")
+
+
+def noted_set_aside(folder: Path) -> dict[int, int]:
+    """Return what an earlier run noted of its parts."""
+    with suppress(OSError, ValueError):
+        noted = json.loads((folder / _SET_ASIDE).read_text(encoding="utf-8"))
+        return {int(part): int(rows) for part, rows in noted.items()}
+    return {}
 
 
 # ------------------------------------------------------------------------------- where it is written
@@ -209,7 +228,7 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
             with whole_file(asked) as scratch:
                 scratch.write_text(question, encoding="utf-8")
         else:
-            _clear(folder, keep=(QUESTION, *names))
+            _clear(folder, keep=(QUESTION, _SET_ASIDE, *names))
         try:
             yield folder, [part for part in range(PARTS) if not (folder / names[part]).exists()]
         finally:
@@ -234,6 +253,7 @@ def take_the_place(folder: Path, out: Path) -> None:
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     shutil.rmtree(folder / SPILL, ignore_errors=True)
+    (folder / _SET_ASIDE).unlink(missing_ok=True)
     folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
     earlier = earlier_of(out)
     shutil.rmtree(earlier, ignore_errors=True)
