@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot.expressions import Select
 
+from egretscore.arrays import numbers_of
 from egretscore.benefits import decide
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError
@@ -168,7 +169,7 @@ class Engine:
         asked = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
         people = self._people(records, as_of)
         columns = scored_columns(people, self.model.scorecard, self.policy, asked)
-        return {**columns, **{name: _texts(people[name]) for name in ("subject_id", "status")}}
+        return {**columns, **{name: _texts(columns[name]) for name in ("subject_id", "status", "grade")}}
 
     def people_by_part(self, records: Records, as_of: date | str, parts: Sequence[int]) -> Iterator[pa.Table]:
         """Return the people of some parts of everyone (see ``egretscore.parts``), one part after the other.
@@ -188,7 +189,7 @@ class Engine:
         found = self._ask(
             records, f"SELECT *, {part} AS part FROM ({self._everyone_sql}) ORDER BY part, subject_id", as_of
         )
-        ends = np.searchsorted(found["part"].to_numpy(), parts, side="right").tolist()
+        ends = np.searchsorted(numbers_of(found["part"]), parts, side="right").tolist()
         people = found.drop_columns("part")
         return (people[first:end] for first, end in pairwise([0, *ends]))
 

@@ -80,7 +80,9 @@ class Outcome:
         """Return what came of the run that wrote these parts."""
         from pyarrow import parquet
 
-        scores = [parquet.read_table(parts / part_file(part), columns=["score"])["score"] for part in range(PARTS)]
+        # Not read_table: it loads pandas.
+        files = (parquet.ParquetFile(parts / part_file(part)) for part in range(PARTS))
+        scores = [file.read(columns=["score"])["score"] for file in files]
         people = sum(map(len, scores))
         return cls(people, people - sum(of_part.null_count for of_part in scores), set_aside, read_again)
 
@@ -295,7 +297,7 @@ def _of_one_size(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterat
     """Cut rows into tables of one size, however the database dealt them out."""
     import pyarrow as pa
 
-    waiting = schema.empty_table()
+    waiting = pa.Table.from_batches([], schema)
     for batch in batches:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
         while len(waiting) >= _ROWS_AT_ONCE:

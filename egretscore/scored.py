@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.arrays import flags, flags_of, numbers, numbers_of, texts
 from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
@@ -61,25 +62,25 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
     Returns
     -------
     dict of columns
-        subject_id and status as they came; grade and benefits as numpy arrays; whole numbers
-        as masked arrays, masked for who is not scored.
+        subject_id and status as they came, and grade, as Arrow has texts; benefits as numpy arrays;
+        whole numbers as masked arrays, masked for who is not scored.
     """
-    import pyarrow.compute as pc
+    from pyarrow import compute
 
-    scored = pc.equal(people["status"], Status.SCORED.value).to_numpy().astype(bool)
+    is_scored = compute.is_in(people["status"], value_set=texts([Status.SCORED.value]))
+    scored = flags_of(is_scored)
     names = [feature.name for feature in scorecard.features]
-    vectors = np.empty((len(names), int(scored.sum())), dtype=np.int32)
+    known = people.select(names).filter(is_scored)
+    vectors = np.empty((len(names), len(known)), dtype=np.int32)
     for row, name in zip(vectors, names, strict=True):
-        row[:] = people[name].to_numpy()[scored]
+        row[:] = numbers_of(known[name])
     by_person = vectors.T
     scores = scorecard.scores(by_person)
-    grades = np.full(len(scored), None, dtype=object)
-    grades[scored] = _grades(scores, policy)
     columns = {
         "subject_id": people["subject_id"],
         "status": people["status"],
         "score": _spread(scores, scored),
-        "grade": grades,
+        "grade": _grades(_spread(scores, scored), policy),
     }
     if asked.vectors:
         for name, values in zip(names, vectors, strict=True):
@@ -119,11 +120,10 @@ class PartScorer:
 
         def column(values: Any) -> Any:
             if isinstance(values, np.ma.MaskedArray):
-                # Older pyarrow takes no notice of a mask unless it is handed over.
-                return pa.array(values.data, pa.int32(), mask=values.mask)
+                return numbers(values.data, pa.int32(), known=~np.ma.getmaskarray(values))
             if isinstance(values, np.ndarray):
-                return pa.array(values, pa.string() if values.dtype == object else None)
-            return values.cast(pa.string()).combine_chunks() if len(values) else pa.array([], pa.string())
+                return flags(values)
+            return values.cast(pa.string()).combine_chunks() if len(values) else texts([])
 
         columns = scored_columns(people, self.scorecard, self.policy, self.asked)
         said = {METADATA: json.dumps(dict(self.about), ensure_ascii=False)}
@@ -134,8 +134,8 @@ class PartScorer:
         """The names of the columns that are written."""
         import pyarrow as pa
 
-        nobody = dict.fromkeys(("subject_id", "status"), pa.array([], pa.string()))
-        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), pa.array([], pa.int32()))
+        nobody = dict.fromkeys(("subject_id", "status"), texts([]))
+        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), numbers(np.empty(0), pa.int32()))
         return list(self.table(pa.table({**nobody, **no_vectors})).column_names)
 
 
@@ -147,10 +147,13 @@ def write_scores(scores: pa.Table, file: Path) -> None:
         parquet.write_table(scores, scratch, compression="zstd")
 
 
-def _grades(scores: NDArray[np.int64], policy: Policy) -> NDArray[np.object_]:
+def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedArray:
+    import pyarrow as pa
+
     ascending = sorted(policy.grades, key=lambda grade: grade.min_score)
-    position = np.searchsorted([grade.min_score for grade in ascending], scores, side="right") - 1
-    return np.array([grade.id for grade in ascending], dtype=object)[position]
+    position = np.searchsorted([grade.min_score for grade in ascending], scores.data, side="right") - 1
+    words = texts([grade.id for grade in ascending])
+    return pa.chunked_array([words.take(numbers(position, pa.int32(), known=~np.ma.getmaskarray(scores)))])
 
 
 def _spread(values: NDArray[Any], where: NDArray[np.bool_]) -> np.ma.MaskedArray[Any, Any]:

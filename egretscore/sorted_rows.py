@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from egretscore.arrays import numbers, numbers_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -37,12 +39,19 @@ def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Ta
     new = np.flatnonzero(before < 0)
     if len(new):
         subjects = (
-            rows["subject_id"].combine_chunks().take(_indices(stays)) if len(stays) < len(rows) else rows["subject_id"]
+            rows["subject_id"].combine_chunks().take(numbers(stays, pa.int64()))
+            if len(stays) < len(rows)
+            else rows["subject_id"]
         )
         for person in new.tolist():
             before[person] = bisect_left(subjects, people[person].as_py(), key=lambda subject: subject.as_py())
     taken = np.insert(stays, before[_positions(theirs, people)], len(rows) + np.arange(len(theirs)))
-    return pa.concat_tables([rows, theirs.cast(rows.schema)]).combine_chunks().take(_indices(taken)).combine_chunks()
+    return (
+        pa.concat_tables([rows, theirs.cast(rows.schema)])
+        .combine_chunks()
+        .take(numbers(taken, pa.int64()))
+        .combine_chunks()
+    )
 
 
 def _positions(rows: pa.Table, people: pa.Array) -> NDArray[np.int64]:
@@ -50,12 +59,4 @@ def _positions(rows: pa.Table, people: pa.Array) -> NDArray[np.int64]:
     from pyarrow import compute
 
     found = compute.index_in(rows["subject_id"], value_set=people)
-    positions: NDArray[np.int64] = compute.fill_null(found, -1).to_numpy().astype(np.int64)
-    return positions
-
-
-def _indices(positions: NDArray[np.int64]) -> pa.Int64Array:
-    import pyarrow as pa
-
-    # As Arrow holds them: pa.array of a numpy array would import pandas.
-    return pa.Int64Array.from_buffers(pa.int64(), len(positions), [None, pa.py_buffer(np.ascontiguousarray(positions))])
+    return numbers_of(compute.fill_null(found, -1)).astype(np.int64)

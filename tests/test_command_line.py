@@ -19,11 +19,12 @@ from egretscore.shipped import shipped_model
 
 SAMPLE, MODEL = str(es.sample_records()), str(shipped_model())
 AS_OF = "2026-10-31"
+SCORE = ["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF]
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "import sys; from egretscore.cli import main; sys.exit(main())", *arguments],
+        [sys.executable, "-m", "egretscore", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -90,7 +91,7 @@ def test_who_is_not_scored_gets_status_3(status, capsys):
 
 def test_score_writes_one_parquet_file(tmp_path, capsys):
     out = tmp_path / "deep" / "scores.parquet"
-    assert main(["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out), "--reasons"]) == 0
+    assert main([*SCORE, "--out", str(out), "--reasons"]) == 0
     table = parquet.read_table(out)
     engine = es.load_engine()
     assert table.column_names == [
@@ -108,7 +109,7 @@ def test_score_writes_one_parquet_file(tmp_path, capsys):
 
 def test_score_without_reasons_has_four_columns(tmp_path):
     out = tmp_path / "scores.parquet"
-    assert main(["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out)]) == 0
+    assert main([*SCORE, "--out", str(out)]) == 0
     assert parquet.read_schema(out).names == ["subject_id", "status", "score", "grade"]
 
 
@@ -161,7 +162,7 @@ WRONG_USAGE = [
     ["explain", "--as-of", "yesterday"],
     ["explain", "--records", SAMPLE],
     ["score", "--records", SAMPLE],
-    ["score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", "scores.csv"],
+    [*SCORE, "--out", "scores.csv"],
     ["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", "m", "--horizon-days", "0"],
     ["simulate", "--residents", "0", "--out", "town"],
     ["simulate", "--residents", "many", "--out", "town"],
@@ -190,7 +191,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
 def test_no_place_to_write_is_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "scores.parquet"
-    done = run("score", "--records", SAMPLE, "--model", MODEL, "--as-of", AS_OF, "--out", str(out))
+    done = run(*SCORE, "--out", str(out))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 
@@ -241,9 +242,12 @@ HEAVY = ("shap", "lightgbm", "sklearn", "matplotlib", "pandas", "numba", "rich")
         f"import egretscore as es; es.load_engine().explain(es.read_records({SAMPLE!r}), 'p', '{AS_OF}').text('zh')",
         "from egretscore.cli import main; main(['explain'])",
         "from egretscore.cli import main; main(['explain', '--format', 'json'])",
+        f"from egretscore.cli import main; main({[*SCORE, '--out', '{out}', '--reasons', '--benefits', '--vectors']})",
+        f"from egretscore.cli import main; main({[*SCORE, '--out', '{out}.parquet']})",
     ],
 )
-def test_scoring_and_explaining_load_nothing_heavy(what):
+def test_scoring_and_explaining_load_nothing_heavy(what, tmp_path):
+    what = what.replace("{out}", str(tmp_path / "out"))
     loaded = f"import sys; print('LOADED', [m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{what}; {loaded}"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"

@@ -1,0 +1,69 @@
+"""numpy's arrays as Arrow's, and Arrow's as numpy's, by their buffers.
+
+pyarrow's own ways, ``pa.array`` and ``to_numpy``, load pandas wherever it is installed, which takes
+longer than scoring a hundred thousand people does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def numbers_of(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column of numbers, none of which is missing, as numpy has them; not to be written to."""
+    if not len(column):  # pyarrow combines no chunks by way of pandas
+        return np.empty(0, dtype=column.type.to_pandas_dtype())
+    return np.from_dlpack(column.combine_chunks())
+
+
+def flags_of(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Return a column of true and false, none of which is missing, as numpy has them; not to be written to."""
+    import pyarrow as pa
+
+    return numbers_of(column.cast(pa.uint8())).view(np.bool_)
+
+
+def numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Return whole numbers as Arrow has them, those that are not known as missing.
+
+    Parameters
+    ----------
+    values : ndarray of whole numbers
+    type_ : DataType
+        Arrow's; the numbers must fit.
+    known : ndarray of bool, optional
+        All are when not given.
+    """
+    import pyarrow as pa
+
+    as_stored = np.ascontiguousarray(values, dtype=type_.to_pandas_dtype())
+    return pa.Array.from_buffers(type_, len(values), [None if known is None else _bits(known), pa.py_buffer(as_stored)])
+
+
+def flags(values: NDArray[np.bool_]) -> pa.BooleanArray:
+    """Return true and false as Arrow has them."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
+
+
+def texts(words: Sequence[str]) -> pa.StringArray:
+    """Return a few words as Arrow has texts."""
+    import pyarrow as pa
+
+    encoded = [word.encode() for word in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.Array.from_buffers(pa.string(), len(words), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
+def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
+    import pyarrow as pa
+
+    return pa.py_buffer(np.packbits(values, bitorder="little"))
