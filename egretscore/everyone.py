@@ -9,11 +9,14 @@ many threads it had, or into how many files the records were cut.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -162,20 +165,31 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         read_again = dict[int, int]()
         at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
 
-        def read(group: Sequence[int]) -> tuple[Records, Iterator[pa.Table]]:
+        def read(group: Sequence[int]) -> tuple[Records, Mapping[int, Callable[[], pa.Table]]]:
+            """Read the records of some parts, and return with them what makes the scores of each."""
             share = int(memory * SHARE_OF_THE_DATABASE / at_once)
             found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=parts / SPILL)
-            if before is None or group[0] in unknown or not isinstance(found, KeptRecords):
-                return found, map(scorer.table, engine.people_by_part(found, day, group))
-            changed = before.narrow(found, folder, engine, day, group)
-            read_again.update((part, len(changed[part])) for part in group)
-            scores = map(scorer.table, engine.people_by_part(found, day, group))
-            return found, map(before.with_changes, group, map(changed.__getitem__, group), scores)
+            changed = None
+            if before is not None and group[0] in known and isinstance(found, KeptRecords):
+                changed = before.narrow(found, folder, engine, day, group)
+                read_again.update((part, len(changed[part])) for part in group)
+
+            def scores_of(part: int, people: pa.Table) -> pa.Table:
+                scores = scorer.table(people)
+                return scores if before is None or changed is None else before.with_changes(part, changed[part], scores)
+
+            by_part = zip(group, engine.people_by_part(found, day, group), strict=True)
+            return found, {part: partial(scores_of, part, people) for part, people in by_part}
+
+        def write(part: int, scores_of_part: Callable[[], pa.Table]) -> int:
+            scores = scores_of_part()
+            write_scores(scores, parts / part_file(part))
+            return len(scores)
 
         at_most = parts_at_once(folder, memory)
         groups = as_memory_allows([*groups_of(known, at_most), *groups_of(unknown, at_most)], read)
-        with closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
-            for group, (found, by_part) in found_groups:
+        with _writers(threads) as writers, closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
+            for group, (found, scores_of) in found_groups:
                 if question_now() != asked:
                     raise RecordsError(
                         "the records changed while they were being scored", file=folder, remedy="Score them again."
@@ -183,16 +197,25 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                 rows = set_aside_by_part(found)
                 left_out.update((part, rows.get(part, 0)) for part in group)
                 note_set_aside(parts, left_out)
-                for part, scores in zip(group, by_part, strict=True):
-                    write_scores(scores, parts / part_file(part))
-                    written += len(scores)
-                    read_again.setdefault(part, len(scores))
+                for part, people in zip(group, writers.map(write, scores_of, scores_of.values()), strict=True):
+                    written += people
+                    read_again.setdefault(part, people)
                     done, read_so_far = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
                     progress(Progress(done, read_so_far, taken_up, written))
         again = None if taken_up or before is None else sum(read_again.values())
         left_out_in_all = sum(left_out.values()) if len(left_out) == PARTS else None
         outcome = Outcome.of(parts, left_out_in_all, again)
         return finish(parts, out, outcome, asked, threads, memory)
+
+
+@contextmanager
+def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
+    """Give threads that score and write parts side by side, and begin no more when the run is stopped."""
+    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _previous(

@@ -208,11 +208,11 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
         score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=stop_after_ten, **EVERY_COLUMN)
     unfinished = tmp_path / ".scores.unfinished"
     before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-*")}
-    assert len(before) == 10
+    assert 10 <= len(before) <= 12  # those of one pass are written side by side
     (unfinished / ".part-11.parquet-half").write_bytes(b"half of it")
     seen: list[Progress] = []
     score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
-    assert [done.parts for done in seen] == list(range(11, PARTS + 1))
+    assert [done.parts for done in seen] == list(range(len(before) + 1, PARTS + 1))
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
     assert contents(out) == contents(undisturbed)
 
@@ -265,7 +265,7 @@ def test_parts_of_another_question_or_of_other_records_are_not(town, tmp_path, m
     (records / "penalties.parquet").rename(records / "penalties-1.parquet")
     assert run() == PARTS
     begin()
-    assert run() == PARTS - 5
+    assert PARTS - 8 <= run() <= PARTS - 5  # those of one pass are written side by side
 
 
 def test_two_runs_do_not_write_one_place(town, tmp_path, capsys):

@@ -64,7 +64,8 @@ class Settings:
             "extra_trees": self.random_cuts,
             "min_data_in_leaf": self.smallest_leaf,
             "min_sum_hessian_in_leaf": 1e-3,
-            "min_data_per_group": FEWEST_ROWS_OF_A_LEVEL,
+            # One level against all others. Sets of levels, put in order by their own rows' outcomes, fit to chance.
+            "max_cat_to_onehot": np.iinfo(np.int32).max,
             "lambda_l2": self.l2,
             # Codes and levels have no order, so a direction is that of the values alone.
             "monotone_constraints": [0 if c.unordered else self.directions[c.feature] for c in columns],

@@ -3,7 +3,8 @@
 A numeric feature is one column. One with special codes (a credit bureau's -9 for "no
 record") is two: its values, with the codes taken out as missing, and which code stands in
 their place, so that codes are no part of the values' order. A category is one column of
-level numbers. What is missing is NaN, and so is a level that was never seen.
+level numbers. What is missing is NaN, and so is a level that was never seen; in the column of a
+category it is one level more, which a split can tell from all others as it can any level.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ class Column:
 
     def of(self, feature: InputFeature, values: Floats) -> Floats:
         """Return the column for a feature's values."""
+        if feature.levels is not None:
+            return np.where(np.isnan(values), float(len(feature.levels)), values)
         is_code = values[:, None] == feature.special
         if self.codes:
             return np.asarray(is_code @ np.arange(1.0, len(feature.special) + 1))
@@ -90,8 +93,9 @@ class Column:
         n_others = n_codes + tables.missing[self.feature]
         if self.codes:
             return np.concatenate([np.zeros(len(ordered)), np.arange(1.0, n_codes + 1), np.zeros(n_others - n_codes)])
-        values = np.arange(len(ordered), dtype=np.float64) if self.category else ordered
-        return np.concatenate([values, np.full(n_others, np.nan)])
+        if self.category:
+            return np.arange(len(ordered) + n_others, dtype=np.float64)
+        return np.concatenate([ordered, np.full(n_others, np.nan)])
 
 
 def input_features(

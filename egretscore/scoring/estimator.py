@@ -44,7 +44,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The way the log-odds of the second class must go with each feature.
     categories : sequence of features (names or positions), optional
         The features without an order. In a data frame those of another type than numbers are
-        categories without being named. A level never seen goes where missing values go.
+        categories without being named. A split tells one level, or missing values, from all
+        others; a level never seen goes where missing values go.
     special : mapping of feature (name or position) to values, optional
         Codes that stand for no quantity, such as a bureau's -9 for "no record": each has a cell
         of its own, outside the order of the feature's values.
@@ -107,7 +108,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         baseline: ArrayLike | None = None,
         ridge: float | None = 20.0,
         bags: int | None = None,
-        max_bins: int = 64,
+        max_bins: int = 128,
         learning_rate: float = 0.15,
         max_leaves: int = 16,
         random_cuts: bool = True,

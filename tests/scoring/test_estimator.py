@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import egretscore as es
 from egretscore.policy import Scale
 from egretscore.scoring.columns import columns_of, for_lightgbm
+from egretscore.scoring.forest import read_forest
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
 
@@ -93,6 +94,25 @@ def test_levels_codes_and_missing_values_have_cells_of_their_own():
         assert not own & set(cells[position][X[name] != value])
     gaps = cells[names.index("gaps")]
     assert set(gaps[X["gaps"].isna()]) == {tables.n_cells(names.index("gaps")) - 1}
+
+
+def test_a_split_tells_one_level_from_all_others():
+    """Sets of levels chosen by their outcomes would fit to chance where levels are many."""
+    model, _, _ = fitted()
+    split = [levels for booster in model.boosters_ for levels in read_forest(booster.model_to_string()).levels]
+    assert len(split) > 50
+    assert {len(levels) for levels in split} == {1}
+
+
+def test_a_split_tells_missing_from_all_levels():
+    """One cut is enough where only that a category is missing tells anything."""
+    rng = np.random.default_rng(0)
+    job = rng.choice(np.array(["a", "b", "c", "d", "e", None], dtype=object), 600)
+    y = (pd.isna(job) ^ (rng.random(600) < 0.1)).astype(int)
+    model = es.ScoreTableClassifier(max_leaves=2, max_rounds=1, ridge=None, random_cuts=False, bags=1)
+    reasons = model.fit(pd.DataFrame({"job": job}), y).explain(pd.DataFrame({"job": ["a", "b", "c", "d", "e", None]}))
+    assert len(np.unique(reasons[:5])) == 1
+    assert reasons[5] > reasons[0]
 
 
 def test_codes_stand_outside_the_order():
