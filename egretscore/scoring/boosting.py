@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from egretscore.scoring.columns import Column
 from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
 
-FEWEST_ROWS_OF_A_LEVEL = 5
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -16,7 +16,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.boosting import FEWEST_ROWS_OF_A_LEVEL, Rows, Settings
+from egretscore.scoring.boosting import Rows, Settings
 from egretscore.scoring.pairs import stages
 
 _COPYING: dict[str, Any] = {
@@ -25,9 +25,8 @@ _COPYING: dict[str, Any] = {
     "num_leaves": 8,
     "extra_trees": False,
     "lambda_l2": 0.0,
-    "cat_l2": 0.0,
-    "cat_smooth": 0.0,
 }
+_FEWEST_ROWS_OF_A_LEVEL = 5
 _ROUNDS_A_COLUMN = 4
 _COLUMNS_A_ROUND = 6
 _STEPS_OF_RANKS = 64
@@ -56,7 +55,7 @@ def for_regression(columns: NDArray[np.float64], unordered: Sequence[bool]) -> A
         QuantileTransformer(n_quantiles=min(_STEPS_OF_RANKS, len(columns)), subsample=None),
         MinMaxScaler((-1, 1)),
     )
-    one_of_each = OneHotEncoder(min_frequency=FEWEST_ROWS_OF_A_LEVEL)
+    one_of_each = OneHotEncoder(min_frequency=_FEWEST_ROWS_OF_A_LEVEL)
     names = np.array(unordered)
     both = make_column_transformer((ranks, np.flatnonzero(~names)), (one_of_each, np.flatnonzero(names)))
     return both.fit_transform(columns)
