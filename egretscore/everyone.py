@@ -126,7 +126,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         A folder of scores that this function wrote from the same kept records, which may have
         been added to since (:func:`egretscore.add_records`). It may be ``out`` itself.
     threads : int, optional
-        How many threads the database uses; all cores when not given.
+        How many threads to use; as many as there are cores when not given.
     memory : int, optional
         How many bytes to use, roughly; half the machine's when not given. The database
         keeps to its share strictly, and what does not fit goes to a folder beside ``out``.
@@ -151,7 +151,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
 
     scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
-    before = _previous(since, previous, engine=engine, records=folder, columns=scorer.column_names, day=day, out=out)
+    before = _previous(since, previous, engine=engine, records=folder, scorer=scorer, day=day, out=out)
 
     def question_now() -> str:
         return question(engine, folder, day, columns, before)
@@ -224,7 +224,7 @@ def _previous(
     *,
     engine: Engine,
     records: Path,
-    columns: Sequence[str],
+    scorer: PartScorer,
     day: date,
     out: Path,
 ) -> Previous | None:
@@ -243,7 +243,7 @@ def _previous(
         raise ArgumentError(
             "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
         )
-    return read_previous(Path(previous), as_day(since), engine, columns, day)
+    return read_previous(Path(previous), as_day(since), engine, scorer.column_names, day)
 
 
 def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, before: Previous | None = None) -> str:

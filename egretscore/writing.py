@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from egretscore.errors import ArgumentError
+
+_ASKING_FOR_THE_MASK = threading.Lock()
 
 
 @contextmanager
@@ -18,15 +22,9 @@ def whole_file(file: Path) -> Iterator[Path]:
     """Give a scratch file to write; it takes the place of ``file`` when all went well."""
     file.parent.mkdir(parents=True, exist_ok=True)
     check_no_folder(file)
-    try:
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-    except OSError as error:  # name the file that was asked for, not the scratch file
-        raise type(error)(error.errno, error.strerror, str(file)) from error
-    os.close(handle)
-    scratch = Path(name)
+    scratch = _new_file_beside(file)
     try:
         yield scratch
-        scratch.chmod(0o666 & ~umask())
         _reach_the_disk(scratch)
         scratch.replace(file)
     finally:
@@ -124,6 +122,19 @@ def check_replaceable(folder: Path, names: Collection[str]) -> None:
         raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
 
 
+def _new_file_beside(file: Path) -> Path:
+    """Create a file of a name of its own, as open to others as any new file is."""
+    while True:
+        scratch = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+        try:
+            os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            continue
+        except OSError as error:  # name the file that was asked for, not the scratch file
+            raise type(error)(error.errno, error.strerror, str(file)) from error
+        return scratch
+
+
 def _reach_the_disk(file: Path) -> None:
     # Else a power cut after the renaming could leave the name without the content.
     handle = os.open(file, os.O_RDWR)
@@ -135,6 +146,7 @@ def _reach_the_disk(file: Path) -> None:
 
 def umask() -> int:
     """Return the permissions that new files and folders go without."""
-    mask = os.umask(0)
-    os.umask(mask)
+    with _ASKING_FOR_THE_MASK:  # two threads at once would each put back what the other had set
+        mask = os.umask(0)
+        os.umask(mask)
     return mask

@@ -1,0 +1,54 @@
+"""Files are written whole, by any number of threads at once, and are as open to others as any new file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from egretscore.writing import umask, whole_file
+
+
+def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(tmp_path):
+    before, often = os.umask(0o027), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns wherever they can
+    try:
+
+        def write(number: int) -> None:
+            with whole_file(tmp_path / str(number)) as scratch:
+                scratch.write_text(str(umask()), encoding="utf-8")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(400)))
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+        sys.setswitchinterval(often)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o640}
+    assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
+        str(number): str(0o027) for number in range(400)
+    }
+
+
+def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):
+    file = tmp_path / "scores"
+    file.write_text("earlier", encoding="utf-8")
+
+    def stopped() -> None:
+        with whole_file(file) as scratch:
+            scratch.write_text("half", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [(entry.name, entry.read_text(encoding="utf-8")) for entry in tmp_path.iterdir()] == [("scores", "earlier")]
+
+
+def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path):
+    file = tmp_path / ("x" * 300)
+    with pytest.raises(OSError, match="x" * 300) as raised, whole_file(file):
+        pass
+    assert raised.value.filename == str(file)
