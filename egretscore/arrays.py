@@ -1,7 +1,7 @@
 """numpy's arrays as Arrow's, and Arrow's as numpy's, by their buffers.
 
-pyarrow's own ways, ``pa.array`` and ``to_numpy``, load pandas wherever it is installed, which takes
-longer than scoring a hundred thousand people does.
+pyarrow's own ways, ``pa.array`` and ``to_numpy``, load pandas wherever it is installed: a good part of
+the time and memory of scoring a small town, and of no use to it.
 """
 
 from __future__ import annotations

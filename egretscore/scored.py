@@ -76,11 +76,12 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
         row[:] = numbers_of(known[name])
     by_person = vectors.T
     scores = scorecard.scores(by_person)
+    of_everyone = _spread(scores, scored)
     columns = {
         "subject_id": people["subject_id"],
         "status": people["status"],
-        "score": _spread(scores, scored),
-        "grade": _grades(_spread(scores, scored), policy),
+        "score": of_everyone,
+        "grade": _grades(of_everyone, policy),
     }
     if asked.vectors:
         for name, values in zip(names, vectors, strict=True):
