@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ from egretscore.records.partwise import (
     state_of_files,
     take_the_place,
 )
-from egretscore.records.store import KeptRecords, Records, invented_mark, read_parts
+from egretscore.records.store import KeptRecords, invented_mark, read_parts
 from egretscore.scored import METADATA, ColumnsAsked, PartScorer, write_scores
 from egretscore.writing import check_no_folder, check_replaceable, sha256_of, whole_file
 
@@ -145,67 +145,125 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If ``out`` holds something else, is being written by another run or lies among the
         records, or the memory does not suffice.
     """
-    folder, out, day = Path(records), Path(out).resolve(), as_day(as_of)
-    memory = memory_to_use(memory)
-    check_place(out, folder)
-    columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
+    out, memory = Path(out).resolve(), memory_to_use(memory)
+    check_place(out, Path(records))
+    run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), threads, memory)
+    if since is not None or previous is not None:
+        run = replace(run, before=_previous(run, since, previous, out))
 
-    scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
-    before = _previous(since, previous, engine=engine, records=folder, scorer=scorer, day=day, out=out)
-
-    def question_now() -> str:
-        return question(engine, folder, day, columns, before)
-
-    asked = question_now()
+    asked = run.question()
     with parts_beside(out, asked, part_file) as (parts, unfinished):
-        known = [part for part in unfinished if before is not None and before.knows(folder, part)]
-        unknown = [part for part in unfinished if part not in known]
-        missing = [*known, *unknown]
-        taken_up, left_out, written = PARTS - len(missing), noted_set_aside(parts), 0
-        read_again = dict[int, int]()
-        at_once = 2 if is_kept(folder) else 1  # groups of kept records are small: one is read while one is written
-
-        def read(group: Sequence[int]) -> tuple[Records, Mapping[int, Callable[[], pa.Table]]]:
-            """Read the records of some parts, and return with them what makes the scores of each."""
-            share = int(memory * SHARE_OF_THE_DATABASE / at_once)
-            found = read_parts(folder, group, policy=engine.policy, threads=threads, memory=share, spill=parts / SPILL)
-            changed = None
-            if before is not None and group[0] in known and isinstance(found, KeptRecords):
-                changed = before.narrow(found, folder, engine, day, group)
-                read_again.update((part, len(changed[part])) for part in group)
-
-            def scores_of(part: int, people: pa.Table) -> pa.Table:
-                scores = scorer.table(people)
-                return scores if before is None or changed is None else before.with_changes(part, changed[part], scores)
-
-            by_part = zip(group, engine.people_by_part(found, day, group), strict=True)
-            return found, {part: partial(scores_of, part, people) for part, people in by_part}
-
-        def write(part: int, scores_of_part: Callable[[], pa.Table]) -> int:
-            scores = scores_of_part()
-            write_scores(scores, parts / part_file(part))
-            return len(scores)
-
-        at_most = parts_at_once(folder, memory)
-        groups = as_memory_allows([*groups_of(known, at_most), *groups_of(unknown, at_most)], read)
-        with _writers(threads) as writers, closing(one_ahead(groups) if at_once > 1 else groups) as found_groups:
-            for group, (found, scores_of) in found_groups:
-                if question_now() != asked:
+        done = read = taken_up = PARTS - len(unfinished)
+        set_aside, read_again, written = noted_set_aside(parts), 0, 0
+        with _writers(threads) as writers, closing(run.groups(unfinished, parts / SPILL)) as groups:
+            for group in groups:
+                if run.question() != asked:
                     raise RecordsError(
-                        "the records changed while they were being scored", file=folder, remedy="Score them again."
+                        "the records changed while they were being scored", file=run.folder, remedy="Score them again."
                     )
-                rows = set_aside_by_part(found)
-                left_out.update((part, rows.get(part, 0)) for part in group)
-                note_set_aside(parts, left_out)
-                for part, people in zip(group, writers.map(write, scores_of, scores_of.values()), strict=True):
-                    written += people
-                    read_again.setdefault(part, people)
-                    done, read_so_far = (taken_up + missing.index(last) + 1 for last in (part, group[-1]))
-                    progress(Progress(done, read_so_far, taken_up, written))
-        again = None if taken_up or before is None else sum(read_again.values())
-        left_out_in_all = sum(left_out.values()) if len(left_out) == PARTS else None
-        outcome = Outcome.of(parts, left_out_in_all, again)
+                set_aside.update(group.set_aside)
+                note_set_aside(parts, set_aside)
+                read, read_again = read + len(group.scores), read_again + group.people
+                for people in writers.map(partial(_write, parts), group.scores, group.scores.values()):
+                    done, written = done + 1, written + people
+                    progress(Progress(done, read, taken_up, written))
+        outcome = Outcome.of(
+            parts,
+            sum(set_aside.values()) if len(set_aside) == PARTS else None,
+            None if taken_up or run.before is None else read_again,
+        )
         return finish(parts, out, outcome, asked, threads, memory)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Some parts whose records have been read.
+
+    Attributes
+    ----------
+    scores : mapping of part to a function
+        What makes the scores of each.
+    set_aside : mapping of part to int
+        How many rows of each were set aside.
+    people : int
+        Of how many people the records were read.
+    """
+
+    scores: Mapping[int, Callable[[], pa.Table]]
+    set_aside: Mapping[int, int]
+    people: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is asked of which records, and what may be used to answer it.
+
+    Attributes
+    ----------
+    before : Previous or None
+        The scores that it goes on from.
+    """
+
+    engine: Engine
+    folder: Path
+    day: date
+    columns: ColumnsAsked
+    scorer: PartScorer
+    threads: int | None
+    memory: int
+    before: Previous | None = None
+
+    @classmethod
+    def of(
+        cls, engine: Engine, folder: Path, day: date, columns: ColumnsAsked, threads: int | None, memory: int
+    ) -> _Run:
+        scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
+        return cls(engine, folder, day, columns, scorer, threads, memory)
+
+    def question(self) -> str:
+        return question(self.engine, self.folder, self.day, self.columns, self.before)
+
+    def groups(self, parts: Sequence[int], spill: Path) -> Generator[_Group, None, None]:
+        """Read the records of these parts, as many at once as the memory holds."""
+        known = [part for part in parts if self.before is not None and self.before.knows(self.folder, part)]
+        unknown = [part for part in parts if part not in known]
+        # Groups of kept records are small: one is read while one is written.
+        ahead = is_kept(self.folder)
+        at_most = parts_at_once(self.folder, self.memory)
+        memory = int(self.memory * SHARE_OF_THE_DATABASE / (2 if ahead else 1))
+        found = as_memory_allows(
+            [*groups_of(known, at_most), *groups_of(unknown, at_most)],
+            lambda group: self._read(group, memory, spill, self.before if group[0] in known else None),
+        )
+        groups = (group for _, group in found)
+        return one_ahead(groups) if ahead else groups
+
+    def _read(self, group: Sequence[int], memory: int, spill: Path, before: Previous | None) -> _Group:
+        found = read_parts(
+            self.folder, group, policy=self.engine.policy, threads=self.threads, memory=memory, spill=spill
+        )
+        changed: dict[int, pa.Array] = {}
+        if before is not None and isinstance(found, KeptRecords):
+            changed.update(before.narrow(found, self.folder, self.engine, self.day, group))
+
+        def scores_of(part: int, people: pa.Table) -> pa.Table:
+            scores = self.scorer.table(people)
+            return before.with_changes(part, changed[part], scores) if before and part in changed else scores
+
+        people = dict(zip(group, self.engine.people_by_part(found, self.day, group), strict=True))
+        rows = set_aside_by_part(found)
+        return _Group(
+            scores={part: partial(scores_of, part, of_part) for part, of_part in people.items()},
+            set_aside={part: rows.get(part, 0) for part in group},
+            people=sum(map(len, people.values())),
+        )
+
+
+def _write(parts: Path, part: int, scores_of_part: Callable[[], pa.Table]) -> int:
+    """Write the scores of a part, and return of how many people they are."""
+    scores = scores_of_part()
+    write_scores(scores, parts / part_file(part))
+    return len(scores)
 
 
 @contextmanager
@@ -218,32 +276,21 @@ def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _previous(
-    since: date | str | None,
-    previous: str | Path | None,
-    *,
-    engine: Engine,
-    records: Path,
-    scorer: PartScorer,
-    day: date,
-    out: Path,
-) -> Previous | None:
-    """Return the previous scores to go on from, if there are to be any."""
-    if since is None and previous is None:
-        return None
+def _previous(run: _Run, since: date | str | None, previous: str | Path | None, out: Path) -> Previous:
+    """Return the previous scores to go on from."""
     if since is None or previous is None:
         raise ArgumentError("--since and --previous go together", expected="the previous scores, and their date")
-    if not is_kept(records):
+    if not is_kept(run.folder):
         raise RecordsError(
             "who changed since a date is known of kept records alone",
-            file=records,
+            file=run.folder,
             expected="a folder that egretscore keep wrote, and egretscore add added to",
         )
     if Path(previous).resolve() in out.parents:
         raise ArgumentError(
             "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
         )
-    return read_previous(Path(previous), as_day(since), engine, scorer.column_names, day)
+    return read_previous(Path(previous), as_day(since), run.engine, run.scorer.column_names, run.day)
 
 
 def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, before: Previous | None = None) -> str:
