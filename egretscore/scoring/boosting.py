@@ -157,7 +157,8 @@ class Growth:
     """A forest, and what it was after so many rounds: its trees, and the log loss of the rows held out from it.
 
     Rounds count from the end of the start, whose own loss is that after none; a round in
-    which nothing could be split adds no tree.
+    which nothing could be split adds no tree. Without a start the first trees hold the mean, so
+    that such a forest is never less than these.
     """
 
     booster: lgb.Booster
@@ -172,7 +173,7 @@ class Growth:
     def trees_within(self, rounds: int) -> int:
         """Return how many trees count: up to the forest's own best, within so many rounds."""
         last = min(self.own_best, rounds)
-        return self.trees[max(known for known in self.trees if known <= last)]
+        return self.trees[max((known for known in self.trees if known <= last), default=min(self.trees))]
 
 
 def boost_until_no_better(
@@ -223,14 +224,14 @@ def best_rounds(growths: Sequence[Growth]) -> int:
     """Return after how many rounds the mean log loss of the rows held out was least.
 
     One number for all forests: the mean of their losses is smoother than each. A forest that
-    stopped before has its last loss from there on.
+    stopped before has its last loss from there on, one whose first loss came later has that before.
     """
     every = sorted({rounds for growth in growths for rounds in growth.losses})
     means = np.zeros(len(every))
     for growth in growths:
         known = sorted(growth.losses)
         last = np.searchsorted(known, every, side="right") - 1
-        means += np.array([growth.losses[rounds] for rounds in known])[last]
+        means += np.array([growth.losses[rounds] for rounds in known])[np.maximum(last, 0)]
     return every[int(means.argmin())]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from egretscore.scoring.tables import ScoreTables
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
-_BAGS = (4, 16)
+_BAGS = (4, 32)
 _ROWS_IN_ALL_BAGS = 40_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
@@ -56,12 +56,13 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     baseline : array of shape (n_features,), optional
         The row against which reasons are given: zeros, and the most frequent level of
         categories, when not given.
-    ridge : float, optional
-        The weight of the squared coefficients of the logistic regression that each forest
-        starts from (see ``scoring/start.py``). None, or under 100 rows: forests start from
-        the mean alone.
+    ridge : float, None, or sequence of these
+        The weight of the squared coefficients of the logistic regression that a forest starts
+        from (see ``scoring/start.py``), or None for the mean alone, from which all start under
+        100 rows. Of several each forest takes the next, in turn: no one weight suits all data,
+        and the mean of forests that start apart errs less.
     bags : int, optional
-        How many forests the tables are the mean of; when None 16 of up to 2,500 rows, 8 of
+        How many forests the tables are the mean of; when None 32 of up to 1,250 rows, 8 of
         5,000 and 4 of 10,000 or more, which vary less from one draw to the next. With 1,
         that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
@@ -106,7 +107,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         pair_across: Sequence[Any] | None = None,
         max_pairs: int = 64,
         baseline: ArrayLike | None = None,
-        ridge: float | None = 20.0,
+        ridge: float | Sequence[float | None] | None = (5.0, 40.0, 320.0, None),
         bags: int | None = None,
         max_bins: int = 128,
         learning_rate: float = 0.15,
@@ -183,9 +184,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         columns = columns_of(self.features_)
         given = for_lightgbm(self.features_, columns, numbers)
         few = len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT  # too few to hold any out: be the more careful
-        ridge = None if few else self.ridge
+        ridges = (None,) if few else self._ridges()
         unordered = [column.unordered for column in columns]
-        design = np.empty((len(given), 0)) if ridge is None else for_regression(given, unordered)
+        design = for_regression(given, unordered) if any(ridges) else np.empty((len(given), 0))
         rows = Rows(given, design, outcome.astype(np.float64), weight)
         people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
         # Whatever kind of random state was given, from here on it is one number.
@@ -199,7 +200,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         with threadpool_limits(1):  # sums of many threads differ in their last bits
             while True:
-                self._grow(rows, splits, self._settings(smallest_leaf, ridge))
+                self._grow(rows, splits, [self._settings(bag, smallest_leaf, ridges) for bag in range(bags)])
                 if people is None:
                     break
                 self.smallest_leaf_ = min(
@@ -255,18 +256,20 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # --------------------------------------------------------------------------- growing
 
-    def _grow(self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Settings) -> None:
+    def _grow(
+        self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Sequence[Settings]
+    ) -> None:
+        (first, _), of_first = splits[0], settings[0]
         # All forests split at the same bins, so that their tables have the same cells.
-        bins = rows.bins(settings).construct()
-        first, _ = splits[0]
-        data_of_first = rows[first].dataset(settings, bins)
-        start_of_first = start_of(rows[first], data_of_first, settings)
-        pairs = choose_pairs(data_of_first, settings, _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
-        self.pairs_ = pairs
+        bins = rows.bins(of_first).construct()
+        data_of_first = rows[first].dataset(of_first, bins)
+        start_of_first = start_of(rows[first], data_of_first, of_first)
+        self.pairs_ = pairs = (
+            choose_pairs(data_of_first, of_first, _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
+        )
 
         def grow(bag: int) -> Growth:
-            own = replace(settings, seed=settings.seed + bag)
-            learn, hold_out = splits[bag]
+            own, (learn, hold_out) = settings[bag], splits[bag]
             data = rows[learn].dataset(own, bins) if bag else data_of_first
             start = start_of(rows[learn], data, own) if bag else start_of_first
             if len(hold_out):
@@ -281,8 +284,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.boosters_ = [growth.booster for growth in growths]
         self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
         if len(splits) == 1:  # grown again, on all rows
-            everyone = rows.dataset(settings, bins)
-            self.boosters_ = [boost(everyone, pairs, settings, rounds, start_of(rows, everyone, settings))]
+            everyone = rows.dataset(of_first, bins)
+            self.boosters_ = [boost(everyone, pairs, of_first, rounds, start_of(rows, everyone, of_first))]
             self.n_rounds_ = [self.boosters_[0].num_trees()]
 
     def _held_out(
@@ -303,13 +306,17 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             hold_out[:] = False
         return np.flatnonzero(~hold_out), np.flatnonzero(hold_out)
 
-    def _settings(self, smallest_leaf: int, ridge: float | None) -> Settings:
+    def _ridges(self) -> tuple[float | None, ...]:
+        ridge: Any = self.ridge
+        return tuple(ridge) if isinstance(ridge, Sequence | np.ndarray) else (ridge,)
+
+    def _settings(self, bag: int, smallest_leaf: int, ridges: Sequence[float | None]) -> Settings:
         return Settings(
             columns=columns_of(self.features_),
             directions=self._directions(),
             pair_across=None if self.pair_across is None else tuple(self.pair_across),
             most_pairs=self.max_pairs,
-            ridge=ridge,
+            ridge=ridges[bag % len(ridges)],
             learning_rate=self.learning_rate,
             leaves=self.max_leaves,
             most_bins=self.max_bins,
@@ -319,7 +326,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             rounds_per_stage=self.rounds_per_stage,
             most_rounds=self.max_rounds,
             patience=self.patience,
-            seed=self._seed,
+            seed=self._seed + bag,
         )
 
     # --------------------------------------------------------------------------- what is handed in
@@ -335,8 +342,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for name in ("learning_rate", "l2"):
             if not getattr(self, name) >= 0 or (name == "learning_rate" and not self.learning_rate > 0):
                 raise ValueError(f"{name} must be a number above 0. Got {getattr(self, name)!r} instead.")
-        if self.ridge is not None and not self.ridge > 0:
-            raise ValueError(f"ridge must be a number above 0, or None. Got {self.ridge!r} instead.")
+        ridges = self._ridges()
+        if not ridges or not all(ridge is None or _is_above_0(ridge) for ridge in ridges):
+            raise ValueError(f"ridge must be a number above 0, None, or several of these. Got {self.ridge!r} instead.")
         if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
             raise ValueError(
                 f"pair_across must give a label for each of {self.n_features_in_} features. "
@@ -427,6 +435,10 @@ def _as_pandas(X: Any) -> Any:
     if hasattr(X, "to_pandas"):
         return X.to_pandas()
     return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns") else None
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) > 0
 
 
 def _is_number(of: Any) -> bool:

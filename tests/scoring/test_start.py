@@ -131,7 +131,7 @@ def test_a_start_goes_the_way_it_must_where_the_data_go_the_other(seed, directio
         X[:, 1:] = X[:, :1] + 0.3 * X[:, 1:]
     against = np.nan_to_num(X) @ -np.array(directions) + 2 * np.nan_to_num(X[:, 0]) * directions[0]
     y = (against + rng.logistic(size=400) > 0).astype(int)
-    model = es.ScoreTableClassifier(**QUICK, monotone=directions).fit(X, y)
+    model = es.ScoreTableClassifier(**{**QUICK, "bags": 4}, monotone=directions).fit(X, y)  # one of every start
     assert list(violations(model.tables_, directions)) == []
     assert steps_compared(model.tables_, [1, 1, 1]) > 0
 
@@ -149,20 +149,42 @@ def test_a_start_draws_a_straight_line_better_than_steps():
     assert errors[0] < errors[1]
 
 
-@given(st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=12), min_size=1, max_size=5))
+def test_forests_take_the_ridges_in_turn():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = (X @ [1, 2, 0] + rng.logistic(size=300) > 0).astype(int)
+
+    def forests(ridge: Any) -> list[str]:
+        model = es.ScoreTableClassifier(max_rounds=20, bags=5, max_pairs=0, ridge=ridge).fit(X, y)
+        return [booster.model_to_string() for booster in model.boosters_]
+
+    ridges = (20.0, None, 300.0)
+    alone = [forests(ridge) for ridge in ridges]
+    assert len({own[0] for own in alone}) == len(ridges)
+    assert forests(ridges) == [alone[bag % len(ridges)][bag] for bag in range(5)]
+    assert forests(np.array([20.0])) == alone[0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.floats(0, 1), min_size=1, max_size=12)), min_size=1, max_size=5)
+)
 def test_forests_stop_where_the_mean_loss_is_least_and_none_beyond_its_own_least(curves):
     growths = [
-        Growth(None, {rounds: 7 + rounds for rounds in range(len(curve))}, dict(enumerate(curve))) for curve in curves
+        Growth(None, {first + done: 7 + done for done in range(len(curve))}, dict(enumerate(curve, start=first)))
+        for first, curve in curves
     ]
-    longest = max(map(len, curves))
-    padded = np.array([curve + [curve[-1]] * (longest - len(curve)) for curve in curves])
+    longest = max(first + len(curve) for first, curve in curves)
+    padded = np.array(
+        [[curve[0]] * first + curve + [curve[-1]] * (longest - first - len(curve)) for first, curve in curves]
+    )
     rounds = best_rounds(growths)
-    assert padded.mean(axis=0)[rounds] == pytest.approx(padded.mean(axis=0).min())
-    for growth, curve in zip(growths, curves, strict=True):
-        assert growth.trees_within(rounds) == 7 + min(rounds, int(np.argmin(curve)))
+    least_first = min(first for first, _ in curves)
+    assert padded.mean(axis=0)[rounds] == pytest.approx(padded.mean(axis=0)[least_first:].min())
+    for growth, (first, curve) in zip(growths, curves, strict=True):
+        assert growth.trees_within(rounds) == 7 + max(0, min(rounds - first, int(np.argmin(curve))))
 
 
-@pytest.mark.parametrize(("count", "bags"), [(600, 16), (5_000, 8), (12_000, 4)])
+@pytest.mark.parametrize(("count", "bags"), [(600, 32), (5_000, 8), (12_000, 4)])
 def test_few_rows_get_more_forests(count, bags):
     X = np.random.default_rng(0).normal(size=(count, 2))
     model = es.ScoreTableClassifier(max_rounds=5, max_pairs=0).fit(X, (X[:, 0] > 0).astype(int))
@@ -176,6 +198,9 @@ def test_what_cannot_be_learnt_from_is_said():
         ({"special": {"kind": (-9,)}}, ["kind"], "special must not name categories.*'kind'"),
         ({}, ["day"], "dates"),
         ({"ridge": 0}, ["kind"], "ridge must be"),
+        ({"ridge": (20, -1)}, ["kind"], "ridge must be"),
+        ({"ridge": ()}, ["kind"], "ridge must be"),
+        ({"ridge": "auto"}, ["kind"], "ridge must be"),
     ):
         with pytest.raises(ValueError, match=said):
             es.ScoreTableClassifier(**QUICK, **options).fit(frame[columns], y)
