@@ -25,7 +25,7 @@ from egretscore.scoring.tables import ScoreTables
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
 _BAGS = (4, 32)
-_ROWS_IN_ALL_BAGS = 40_000
+_ROWS_IN_ALL_BAGS = 48_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _Value = TypeVar("_Value")
@@ -62,8 +62,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         100 rows. Of several each forest takes the next, in turn: no one weight suits all data,
         and the mean of forests that start apart errs less.
     bags : int, optional
-        How many forests the tables are the mean of; when None 32 of up to 1,250 rows, 8 of
-        5,000 and 4 of 10,000 or more, which vary less from one draw to the next. With 1,
+        How many forests the tables are the mean of; when None 32 of up to 1,500 rows, 8 of
+        6,000 and 4 of 12,000 or more, which vary less from one draw to the next. With 1,
         that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
         How a forest is grown; see LightGBM for the first four. ``patience`` is the number of
@@ -107,7 +107,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         pair_across: Sequence[Any] | None = None,
         max_pairs: int = 64,
         baseline: ArrayLike | None = None,
-        ridge: float | Sequence[float | None] | None = (5.0, 40.0, 320.0, None),
+        ridge: float | Sequence[float | None] | None = (None, 20.0, 80.0, 320.0),
         bags: int | None = None,
         max_bins: int = 128,
         learning_rate: float = 0.15,
