@@ -161,58 +161,19 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         if y is None:
             raise ValueError("ScoreTableClassifier requires y to be passed, but the target y is None.")
-        values, classes = self._read(X, y)
-        self._check_parameters()
-        check_consistent_length(classes, groups)
-        if sample_weight is not None:
-            given = _check_sample_weight(sample_weight, classes, dtype=np.float64)
-            counts = given != 0
-            values, classes, sample_weight = [v[counts] for v in values], classes[counts], given[counts]
-            groups = None if groups is None else np.asarray(groups)[counts]
+        values, classes, weight, people = self._handed_in(X, y, sample_weight, groups)
         self.classes_, outcome = np.unique(classes, return_inverse=True)
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
-        special = self._by_position(self.special, "special")
-        of_levels = [self._names()[position] for position in sorted(self._categories & set(special))]
-        if of_levels:
-            raise ValueError(
-                f"special must not name categories, whose levels all have cells. Got {of_levels[0]!r} instead."
-            )
-        self.features_ = input_features(self._names(), values, special, self._categories)
-        numbers = as_numbers(self.features_, values)
-        weight = _check_sample_weight(sample_weight, numbers, dtype=np.float64)
+        self.features_ = input_features(self._names(), values, self._special(), self._categories)
         columns = columns_of(self.features_)
-        given = for_lightgbm(self.features_, columns, numbers)
-        few = len(numbers) < _FEWEST_ROWS_TO_HOLD_OUT  # too few to hold any out: be the more careful
-        ridges = (None,) if few else self._ridges()
+        given = for_lightgbm(self.features_, columns, as_numbers(self.features_, values))
         unordered = [column.unordered for column in columns]
-        design = for_regression(given, unordered) if any(ridges) else np.empty((len(given), 0))
-        rows = Rows(given, design, outcome.astype(np.float64), weight)
-        people = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        design = for_regression(given, unordered) if any(self._ridges_for(len(given))) else np.empty((len(given), 0))
         # Whatever kind of random state was given, from here on it is one number.
         self._seed = int(check_random_state(self.random_state).randint(2**30))
-        few_bags, many_bags = _BAGS
-        bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // len(numbers), few_bags, many_bags))
-        splits = [self._held_out(bag, people, rows) for bag in range(bags)]
-        rows_per_person = 1 if people is None else int(np.ceil(len(people) / (people.max() + 1)))
-        smallest_leaf = self.min_people * rows_per_person
-        if few:
-            smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         with threadpool_limits(1):  # sums of many threads differ in their last bits
-            while True:
-                self._grow(rows, splits, [self._settings(bag, smallest_leaf, ridges) for bag in range(bags)])
-                if people is None:
-                    break
-                self.smallest_leaf_ = min(
-                    _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
-                    for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
-                    for learnt in [learn if bags > 1 else slice(None)]
-                )
-                if self.smallest_leaf_ >= self.min_people:
-                    break
-                if smallest_leaf > len(numbers):
-                    raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
-                smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
+            self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
         forests = [
             read_forest(b.model_to_string(num_iteration=n)) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)
         ]
@@ -255,6 +216,31 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return tags
 
     # --------------------------------------------------------------------------- growing
+
+    def _grow_leaves_of_enough(self, rows: Rows, people: NDArray[np.intp] | None) -> None:
+        """Grow the forests, and again with greater leaves while one rests on too few people."""
+        count = len(rows.outcome)
+        few_bags, many_bags = _BAGS
+        bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // count, few_bags, many_bags))
+        splits = [self._held_out(bag, people, rows) for bag in range(bags)]
+        rows_per_person = 1 if people is None else int(np.ceil(count / (people.max() + 1)))
+        smallest_leaf = self.min_people * rows_per_person
+        if count < _FEWEST_ROWS_TO_HOLD_OUT:  # too few to hold any out: be the more careful
+            smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
+        while True:
+            self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
+            if people is None:
+                return
+            self.smallest_leaf_ = min(
+                _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
+                for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
+                for learnt in [learn if bags > 1 else slice(None)]
+            )
+            if self.smallest_leaf_ >= self.min_people:
+                return
+            if smallest_leaf > count:
+                raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
+            smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
 
     def _grow(
         self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Sequence[Settings]
@@ -310,7 +296,12 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ridge: Any = self.ridge
         return tuple(ridge) if isinstance(ridge, Sequence | np.ndarray) else (ridge,)
 
-    def _settings(self, bag: int, smallest_leaf: int, ridges: Sequence[float | None]) -> Settings:
+    def _ridges_for(self, count: int) -> tuple[float | None, ...]:
+        """Return the weights that the forests of so many rows take in turn."""
+        return (None,) if count < _FEWEST_ROWS_TO_HOLD_OUT else self._ridges()
+
+    def _settings(self, bag: int, count: int, smallest_leaf: int) -> Settings:
+        ridges = self._ridges_for(count)
         return Settings(
             columns=columns_of(self.features_),
             directions=self._directions(),
@@ -353,6 +344,18 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1. Got {self.validation_fraction!r} instead.")
 
+    def _handed_in(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
+    ) -> tuple[list[NDArray[Any]], NDArray[Any], NDArray[np.float64], NDArray[np.intp] | None]:
+        """Return what there is to learn from: values of each feature, classes, weights, and whose row each is."""
+        values, classes = self._read(X, y)
+        self._check_parameters()
+        check_consistent_length(classes, groups)
+        weight: NDArray[np.float64] = _check_sample_weight(sample_weight, classes, dtype=np.float64)
+        counts = weight != 0
+        people = None if groups is None else np.unique(np.asarray(groups)[counts], return_inverse=True)[1]
+        return [of_feature[counts] for of_feature in values], classes[counts], weight[counts], people
+
     def _read(self, X: Any, y: ArrayLike | None = None) -> tuple[list[NDArray[Any]], NDArray[Any]]:
         """Return the values of each feature, numbers as float64 and categories as objects, and y."""
         reset = y is not None
@@ -384,6 +387,15 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if len(frame) != len(labels) or not len(labels):
                 raise ValueError(f"X and y must have rows, and as many. Got {len(frame)} and {len(labels)} instead.")
         return [_values(frame.iloc[:, i], category=i in self._categories) for i in range(frame.shape[1])], labels
+
+    def _special(self) -> dict[int, Sequence[float]]:
+        special = self._by_position(self.special, "special")
+        of_levels = [self._names()[position] for position in sorted(self._categories & set(special))]
+        if of_levels:
+            raise ValueError(
+                f"special must not name categories, whose levels all have cells. Got {of_levels[0]!r} instead."
+            )
+        return special
 
     def _names(self) -> tuple[str, ...]:
         numbered = [f"x{number}" for number in range(self.n_features_in_)]
