@@ -131,7 +131,7 @@ def _output_of(command: str) -> str:
 
 
 def _accuracy_table() -> str:
-    """Return the table of ``benchmarks/accuracy.py`` from the figures of its last whole run."""
+    """Return the table of ``benchmarks/accuracy.py`` from the figures that were kept."""
     results = pd.read_json(ROOT / "benchmarks" / "results" / "accuracy.json")
     return str(runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["auc_table"](results))
 
