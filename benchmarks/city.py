@@ -1,6 +1,6 @@
 """Scoring a whole invented city, beside the least that reading and grouping take, and beside pandas and polars.
 
-    python benchmarks/city.py [--residents 43000 430000] [--trees 400] [--memory 12GB] [--town DIR] [--json FILE]
+    python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--town DIR] [--json FILE]
 
 For each size a town is invented (or taken from DIR/N, where an earlier run with ``--town DIR`` left
 it). Then processes of their own measure themselves, one after the other, on all cores:
@@ -16,9 +16,6 @@ it). Then processes of their own measure themselves, one after the other, on all
   ``pred_contrib``; ``polars``: ``shap.TreeExplainer``), written to Parquet. They check nothing.
 - ``pandas, plain``: likewise with a plain LightGBM of 400 trees of 31 leaves, trained on the smallest
   town: what an analyst has today. Its AUC and ours, on a later date, are printed.
-
-The model is the shipped one. With ``--trees N`` it is one of N trees, trained on the smallest town like the
-shipped one but at a learning rate so much lower: LightGBM's seconds grow with the trees, those of tables do not.
 
 Contributions take so long that they are measured on at most ``--explained`` people, and the seconds for
 all are in proportion; they are marked ``~``. The seconds of a run are split into its stages. Peers are
@@ -41,7 +38,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import duckdb
 import lightgbm
@@ -63,11 +59,9 @@ from egretscore.records.folder import files_by_table
 from egretscore.records.schema import CHECKED_COLUMNS
 from egretscore.records.store import read_parts
 from egretscore.scored import PartScorer
-from egretscore.scoring.training import SETTINGS, train
 from egretscore.shipped import shipped_model
 
 AS_OF = date(2026, 1, 1)
-LEARNT_AND_LATER = (date(2024, 9, 1), date(2025, 10, 1))
 SEED = 3
 
 
@@ -81,7 +75,6 @@ class Task:
         The records as they were invented, and as ``keep`` kept them.
     out : Path
         A folder for what the process writes.
-    model : Path
     memory : int or None
     plain : Path
         The plain LightGBM.
@@ -92,7 +85,6 @@ class Task:
     town: Path
     kept: Path
     out: Path
-    model: Path
     memory: int | None
     plain: Path
     explained: int
@@ -100,7 +92,7 @@ class Task:
 
 def bare_aggregation(task: Task) -> Stages:
     """Run the query for the vectors on the files as they are, and hold the answer as Arrow."""
-    engine = load_engine(task.model)
+    engine = load_engine()
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
     for table, files in files_by_table(task.town).items():
@@ -113,22 +105,21 @@ def bare_aggregation(task: Task) -> Stages:
 
 def score(task: Task) -> Stages:
     """Score the town into parts."""
-    return _score(task, task.town, task.out / "scores")
+    return _score(task.town, task.out / "scores", task.memory)
 
 
 def score_kept(task: Task) -> Stages:
     """Score the kept records of the town into parts."""
-    return _score(task, task.kept, task.out / "scores of kept")
+    return _score(task.kept, task.out / "scores of kept", task.memory)
 
 
-def _score(task: Task, records: Path, out: Path) -> Stages:
+def _score(records: Path, out: Path, memory: int | None) -> Stages:
     stages = Stages()
     vars(everyone)["read_parts"] = stages.timed("read and check", read_parts)
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
     parquet.write_table = stages.timed("write", parquet.write_table)
-    engine = load_engine(task.model)
-    everyone.score_everyone(engine, records, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    everyone.score_everyone(load_engine(), records, AS_OF, out, reasons=True, benefits=True, memory=memory)
     return stages
 
 
@@ -143,19 +134,20 @@ def keep(task: Task) -> Stages:
 
 def in_pandas(task: Task) -> Stages:
     """Score the town with pandas and the model's own trees."""
-    return _in_pandas(task, lightgbm.Booster(model_str=load_engine(task.model).model.forest))
+    return _in_pandas(task, shipped_model() / "model.txt")
 
 
 def in_pandas_plain(task: Task) -> Stages:
     """Score the town with pandas and a plain LightGBM."""
-    return _in_pandas(task, lightgbm.Booster(model_file=str(task.plain)))
+    return _in_pandas(task, task.plain)
 
 
-def _in_pandas(task: Task, booster: lightgbm.Booster) -> Stages:
-    stages, engine = Stages(), load_engine(task.model)
+def _in_pandas(task: Task, model: Path) -> Stages:
+    stages, engine = Stages(), load_engine()
     frames = stages.timed("read", peers.read_pandas)(files_by_table(task.town))
     features = engine.model.scorecard.features
     vectors = stages.timed("group", peers.pandas_vectors)(frames, features, engine.policy, AS_OF)
+    booster = lightgbm.Booster(model_file=str(model))
     explain = lambda rows: booster.predict(rows, pred_contrib=True)  # noqa: E731 - named as the other peer's is
     _predict(task, stages, booster, explain, vectors.index.to_numpy(), vectors.to_numpy())
     return stages
@@ -165,11 +157,11 @@ def in_polars(task: Task) -> Stages:
     """Score the town with polars, the model's own trees and shap."""
     import shap
 
-    stages, engine = Stages(), load_engine(task.model)
+    stages, engine = Stages(), load_engine()
     features = engine.model.scorecard.features
     scan = peers.scan_polars(files_by_table(task.town))
     vectors = stages.timed("read and group", peers.polars_vectors)(scan, features, engine.policy, AS_OF)
-    booster = lightgbm.Booster(model_str=engine.model.forest)
+    booster = lightgbm.Booster(model_file=str(shipped_model() / "model.txt"))
     explainer = shap.TreeExplainer(booster)
     warnings.filterwarnings("ignore", "LightGBM binary classifier")  # shap's word on a change of its own
     _predict(
@@ -197,7 +189,7 @@ def _predict(
     contributions = stages.timed("explain", explain)(some)
     if len(some) < len(vectors):
         stages["~ explain the rest"] = stages["explain"] * (len(vectors) / len(some) - 1)
-    names = load_engine(task.model).feature_names
+    names = load_engine().feature_names
     table = pd.DataFrame({"subject_id": subject_ids, "raw": raw})
     filled = np.resize(contributions[:, : len(names)], (len(vectors), len(names)))
     table = pd.concat([table, pd.DataFrame(filled, columns=[f"contribution_{name}" for name in names])], axis=1)
@@ -223,35 +215,22 @@ def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
         same = np.array_equal(peer["subject_ids"], vectors.index.to_numpy().astype(str))
         same = same and np.array_equal(peer["vectors"], vectors.to_numpy())
         if same_model:
-            raw = load_engine(task.model).model.scorecard.log_odds.totals(vectors.to_numpy())
+            raw = load_engine().model.scorecard.log_odds.totals(vectors.to_numpy())
             same = same and np.allclose(peer["raw"], raw)
     if not same:
         raise SystemExit("the peer's vectors or raw scores are not ours")
 
 
-def model_of(trees: int, town: Path, folder: Path) -> str:
-    """Train a model of so many trees, and say how many they are."""
-    shipped = _trees(shipped_model())
-    # At a fraction of the rate, boosting takes so many times the trees to come as far.
-    slower = {"learning_rate": SETTINGS["learning_rate"] * shipped / trees, "max_rounds": trees, "patience": trees}
-    with patch.dict(SETTINGS, slower):
-        train(read_records(town), LEARNT_AND_LATER, seed=SEED).save(folder)
-    return f"a model of {_trees(folder)} trees in place of the shipped one of {shipped}"
-
-
-def _trees(model: Path) -> int:
-    return lightgbm.Booster(model_str=load_engine(model).model.forest).num_trees()
-
-
-def plain_lightgbm(town: Path, model: Path, file: Path) -> str:
+def plain_lightgbm(town: Path, file: Path) -> str:
     """Train what an analyst has today, and say how well it and our model order people of a later date."""
     from sklearn.metrics import roc_auc_score
 
     from egretscore.scoring.snapshots import take_snapshots
 
-    engine, records = load_engine(model), read_records(town)
+    engine, records = load_engine(), read_records(town)
     learnt, later = (
-        take_snapshots(records, engine.model.scorecard.features, engine.policy, [day], 365) for day in LEARNT_AND_LATER
+        take_snapshots(records, engine.model.scorecard.features, engine.policy, [day], 365)
+        for day in (date(2024, 9, 1), date(2025, 10, 1))
     )
 
     def rows(of: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -279,9 +258,7 @@ def compared(of: dict[str, Measured]) -> Iterator[str]:
             yield f"{way}: {faster:.1f} times the seconds and {larger:.1f} times the memory of score kept"
 
 
-def measure_town(
-    residents: int, town: Path, model: Path, plain: Path, scratch: Path, options: argparse.Namespace
-) -> list[Measured]:
+def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options: argparse.Namespace) -> list[Measured]:
     """Measure every way on one town, and hold what they say against one another."""
     for file in (file for files in files_by_table(town).values() for file in files):
         file.read_bytes()
@@ -291,7 +268,7 @@ def measure_town(
     )
     out = scratch / str(residents)
     out.mkdir()
-    task = Task(town, out / "kept", out, model, options.memory, plain, options.explained)
+    task = Task(town, out / "kept", out, options.memory, plain, options.explained)
     of: dict[str, Measured] = {}
     vectors = None
     for what, work in WAYS.items():
@@ -300,7 +277,7 @@ def measure_town(
         of[what] = alone(what, work, task, residents, rows)
         print(line(of[what]), flush=True)
         if what in PEERS:
-            vectors = load_engine(model).vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
+            vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
             check_peer(task, vectors, same_model=what != "pandas, plain")
     files = [part_file(part) for part in range(PARTS)]
     if filecmp.cmpfiles(out / "scores", out / "scores of kept", files, shallow=False)[0] != files:
@@ -314,7 +291,6 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--residents", nargs="+", type=int, default=[43_000, 430_000], metavar="N")
-    parser.add_argument("--trees", type=int, metavar="N", help="the model's (default: the shipped model)")
     parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="for score (default: half of the machine's)")
     parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="the most people a peer explains")
     parser.add_argument("--peers-up-to", type=int, default=430_000, metavar="N", help="no peers of larger towns")
@@ -323,19 +299,16 @@ def main() -> None:
     options = parser.parse_args()
     results: list[Measured] = []
     with towns(options.town) as folder, tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
-        plain, model = Path(scratch) / "plain.txt", shipped_model()
+        plain = Path(scratch) / "plain.txt"
         for residents in options.residents:
             town = folder / str(residents)
             if not town.is_dir():
                 simulate_town(residents, town, seed=SEED, file_format="parquet")
             if not results:
-                if options.trees is not None:
-                    model = Path(scratch) / "model"
-                    print(model_of(options.trees, town, model), flush=True)
                 if residents <= options.peers_up_to:
-                    print(plain_lightgbm(town, model, plain), flush=True)
+                    print(plain_lightgbm(town, plain), flush=True)
                 print(HEAD)
-            results += measure_town(residents, town, model, plain, Path(scratch), options)
+            results += measure_town(residents, town, plain, Path(scratch), options)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
 
