@@ -1,7 +1,7 @@
 """Auditing a model: how well it tells apart, and whether its chances come true."""
 
 from egretscore.audit.calibration import Band, ChanceCheck, check_chances
-from egretscore.audit.measures import CalibrationBin, Measures, measure
+from egretscore.audit.measures import CalibrationBin, Measures, as_stated, measure
 from egretscore.audit.report import LIGHTGBM, LOGISTIC_REGRESSION, OURS, UNROUNDED, Report, Rows, measured_beside_peers
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Measures",
     "Report",
     "Rows",
+    "as_stated",
     "check_chances",
     "measure",
     "measured_beside_peers",

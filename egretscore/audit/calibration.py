@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.audit.measures import measure
+from egretscore.audit.measures import as_stated, measure
 
 Floats = NDArray[np.float64]
 
@@ -83,8 +83,8 @@ def check_chances(score: NDArray[np.int64], stated: Floats, kept: Floats, seed: 
     errors = [_errors(score, stated, kept, learn=side) for side in (half, ~half)]
     return ChanceCheck(
         bands=tuple(_bands(score, stated, kept)),
-        stated_error=float(np.mean([error for error, _ in errors])),
-        isotonic_error=float(np.mean([error for _, error in errors])),
+        stated_error=as_stated(np.mean([error for error, _ in errors])),
+        isotonic_error=as_stated(np.mean([error for _, error in errors])),
     )
 
 
@@ -107,8 +107,8 @@ def _bands(score: NDArray[np.int64], stated: Floats, kept: Floats) -> list[Band]
             lowest=int(band * BAND_POINTS),
             highest=int((band + 1) * BAND_POINTS - 1),
             snapshots=int(inside.sum()),
-            stated=float(stated[inside].mean()),
-            observed=float(kept[inside].mean()),
+            stated=as_stated(stated[inside].mean()),
+            observed=as_stated(kept[inside].mean()),
         )
         for band in np.unique(number)
         if (inside := number == band).sum() >= _FEWEST_IN_A_BAND

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _BINS = 10
+_DECIMALS = 6
+_DECIMALS_THAT_TELL_APART = 12
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class Measures:
         return cls(**{**raw, "calibration": tuple(CalibrationBin(**b) for b in raw["calibration"])})
 
 
+def as_stated(figure: SupportsFloat) -> float:
+    """Return a figure to six decimals: the rest differs with the order in which a processor adds up."""
+    return round(float(figure), _DECIMALS)
+
+
 def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
     """Measure predicted chances against outcomes.
 
@@ -66,18 +73,24 @@ def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
     chance : ndarray of shape (n,)
         The predicted chance of a 1.
     weight : ndarray of shape (n,)
+
+    Returns
+    -------
+    Measures
+        To six decimals, so that a report is the same on any processor.
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
+    chance = np.round(chance, _DECIMALS_THAT_TELL_APART)  # equal rows may differ in the last bits of a peer's sums
     both = np.repeat([1.0, 0.0], len(outcome)), np.tile(chance, 2)
     weights = np.concatenate([weight * outcome, weight * (1 - outcome)])
     false_positive, true_positive, _ = roc_curve(*both, sample_weight=weights, drop_intermediate=False)
     bins = tuple(_calibration_bins(outcome, chance, weight))
     return Measures(
-        auc=float(roc_auc_score(*both, sample_weight=weights)),
-        ks=float(np.max(np.abs(true_positive - false_positive))),
-        brier=float(np.average((both[0] - both[1]) ** 2, weights=weights)),
-        calibration_error=float(
+        auc=as_stated(roc_auc_score(*both, sample_weight=weights)),
+        ks=as_stated(np.max(np.abs(true_positive - false_positive))),
+        brier=as_stated(np.average((both[0] - both[1]) ** 2, weights=weights)),
+        calibration_error=as_stated(
             np.average([abs(b.predicted - b.observed) for b in bins], weights=[b.weight for b in bins])
         ),
         calibration=bins,
@@ -93,9 +106,8 @@ def _calibration_bins(outcome: Floats, chance: Floats, weight: Floats) -> Any:
     tenth = tenth[first][same]
     for number in np.unique(tenth):
         members = order[tenth == number]
-        total = float(weight[members].sum())
         yield CalibrationBin(
-            weight=total,
-            predicted=float(np.average(chance[members], weights=weight[members])),
-            observed=float(np.average(outcome[members], weights=weight[members])),
+            weight=as_stated(weight[members].sum()),
+            predicted=as_stated(np.average(chance[members], weights=weight[members])),
+            observed=as_stated(np.average(outcome[members], weights=weight[members])),
         )

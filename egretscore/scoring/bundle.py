@@ -27,7 +27,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from egretscore.audit import Report
+from egretscore.audit import Report, as_stated
 from egretscore.errors import BundleError, PolicyError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy, parse_policy
@@ -130,7 +130,7 @@ def _stated(card: Scorecard) -> dict[str, Any]:
         "points_per_log_odds": card.points_per_log_odds,
         "lowest": int(lowest),
         "highest": int(highest),
-        "chances": {str(score): round(float(card.chance(score)), 6) for score in card.stated_scores},
+        "chances": {str(score): as_stated(card.chance(score)) for score in card.stated_scores},
     }
 
 

@@ -60,7 +60,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The weight of the squared coefficients of the logistic regression that a forest starts
         from (see ``scoring/start.py``), or None for the mean alone, from which all start under
         100 rows. Of several each forest takes the next, in turn, the first the first: no one weight
-        suits all data.
+        suits all data. The last digits of a regression may be others on another processor.
     bags : int, optional
         How many forests the tables are the mean of; when None 32 of up to 1,500 rows, 8 of
         6,000 and 4 of 12,000 or more, which vary less from one draw to the next. With 1,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from egretscore.audit import OURS, UNROUNDED, Report, Rows, check_chances, measured_beside_peers
+from egretscore.audit import OURS, UNROUNDED, Report, Rows, as_stated, check_chances, measured_beside_peers
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
@@ -205,5 +205,5 @@ def _described(part: Snapshots) -> dict[str, Any]:
         "people": len(np.unique(part.subject_ids)),
         "snapshots": len(part),
         "as_of": [str(day) for day in np.unique(part.as_of)],
-        "kept": float(part.kept.mean()),
+        "kept": as_stated(part.kept.mean()),
     }

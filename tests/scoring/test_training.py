@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
 import pytest
 
 import egretscore as es
+from egretscore.audit import measure
 from egretscore.dates import as_day
 from egretscore.scoring.bundle import bundle_files
 from egretscore.scoring.snapshots import take_snapshots
@@ -18,9 +23,14 @@ DATES = ("2024-09-01", "2025-10-01")
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory) -> es.Records:
+def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("town") / "town"
     es.simulate_town(4000, folder, seed=3, file_format="parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def town(folder) -> es.Records:
     return es.read_records(folder)
 
 
@@ -34,6 +44,16 @@ def test_the_same_records_and_seed_give_the_same_bytes(town, model):
     assert bundle_files(again) == bundle_files(model)
     assert again.sha256 == model.sha256
     assert es.train(town, DATES, seed=2).sha256 != model.sha256
+
+
+def test_an_older_processor_gives_the_same_bytes(folder, model):
+    """numpy and OpenBLAS sum in other orders on other processors: here as on one of 2008."""
+    faster_ways = np._core._multiarray_umath.__cpu_dispatch__
+    older = {"NPY_DISABLE_CPU_FEATURES": " ".join(faster_ways), "OPENBLAS_CORETYPE": "Nehalem"}
+    train = "import sys, egretscore as es; print(es.train(es.read_records(sys.argv[1]), sys.argv[2:], seed=1).sha256)"
+    command = [sys.executable, "-c", train, str(folder), *DATES]
+    there = subprocess.run(command, env=os.environ | older, capture_output=True, text=True, check=True)
+    assert there.stdout.strip() == model.sha256
 
 
 def test_no_leaf_rests_on_fewer_than_twenty_people(town, model):
@@ -161,3 +181,11 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
 def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
     with pytest.raises(error, match=says):
         es.train(town, **arguments)
+
+
+def test_chances_that_differ_in_their_last_bits_are_equal():
+    """A peer's sums of equal rows may do so."""
+    kept = np.tile([0.0, 1.0], 50)
+    chance = np.where(kept > 0, np.nextafter(0.7, 1.0), 0.7)
+    found = measure(kept, chance, np.ones(100))
+    assert (found.auc, found.ks, len(found.calibration)) == (0.5, 0.0, 1)
