@@ -33,13 +33,14 @@ from egretscore.records.kept import is_kept
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     SPILL,
+    PartRead,
     Progress,
     as_memory_allows,
     check_not_among,
     groups_of,
     memory_to_use,
-    note_set_aside,
-    noted_set_aside,
+    note_read,
+    noted_read,
     one_ahead,
     parts_at_once,
     parts_beside,
@@ -70,7 +71,7 @@ class Outcome:
         and this one had nothing left to read.
     read_again : int or None
         Going on from previous scores: of how many people the records were read. None when
-        everyone's were, or parts of an earlier run were taken up.
+        everyone's were, and where ``set_aside`` is.
     """
 
     people: int
@@ -154,23 +155,24 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     asked = run.question()
     with parts_beside(out, asked, part_file) as (parts, unfinished):
         done = read = taken_up = PARTS - len(unfinished)
-        set_aside, read_again, written = noted_set_aside(parts), 0, 0
+        found, written = noted_read(parts), 0
         with _writers(threads) as writers, closing(run.groups(unfinished, parts / SPILL)) as groups:
             for group in groups:
                 if run.question() != asked:
                     raise RecordsError(
                         "the records changed while they were being scored", file=run.folder, remedy="Score them again."
                     )
-                set_aside.update(group.set_aside)
-                note_set_aside(parts, set_aside)
-                read, read_again = read + len(group.scores), read_again + group.people
+                found.update(group.found)
+                note_read(parts, found)
+                read += len(group.scores)
                 for people in writers.map(partial(_write, parts), group.scores, group.scores.values()):
                     done, written = done + 1, written + people
                     progress(Progress(done, read, taken_up, written))
+        whole = found.values() if len(found) == PARTS else None
         outcome = Outcome.of(
             parts,
-            sum(set_aside.values()) if len(set_aside) == PARTS else None,
-            None if taken_up or run.before is None else read_again,
+            None if whole is None else sum(part.set_aside for part in whole),
+            None if whole is None or run.before is None else sum(part.people for part in whole),
         )
         return finish(parts, out, outcome, asked, threads, memory)
 
@@ -183,15 +185,11 @@ class _Group:
     ----------
     scores : mapping of part to a function
         What makes the scores of each.
-    set_aside : mapping of part to int
-        How many rows of each were set aside.
-    people : int
-        Of how many people the records were read.
+    found : mapping of part to PartRead
     """
 
     scores: Mapping[int, Callable[[], pa.Table]]
-    set_aside: Mapping[int, int]
-    people: int
+    found: Mapping[int, PartRead]
 
 
 @dataclass(frozen=True)
@@ -254,8 +252,7 @@ class _Run:
         rows = set_aside_by_part(found)
         return _Group(
             scores={part: partial(scores_of, part, of_part) for part, of_part in people.items()},
-            set_aside={part: rows.get(part, 0) for part in group},
-            people=sum(map(len, people.values())),
+            found={part: PartRead(len(of_part), rows.get(part, 0)) for part, of_part in people.items()},
         )
 
 

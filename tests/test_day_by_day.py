@@ -157,6 +157,9 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     finished = run(arguments(here))
     assert "people scored as of 2026-01-01" in finished.stderr
     assert contents(here / "day") == contents(town / "all")
+    undisturbed = go_on(here, out="undisturbed")
+    assert undisturbed.read_again is not None
+    assert f"{undisturbed.read_again:,} people's records were read again" in finished.stderr
 
 
 @pytest.mark.parametrize(

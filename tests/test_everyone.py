@@ -235,7 +235,7 @@ def test_a_run_that_goes_on_says_of_all_its_parts_how_many_rows_were_set_aside(t
     going_on = score_everyone(shipped_engine(), records, TOWN_DAY, out)
     undisturbed = score_everyone(shipped_engine(), records, TOWN_DAY, out)
     assert going_on.set_aside == undisturbed.set_aside == 60
-    assert not any(file.name.startswith("set-aside") for file in out.iterdir())
+    assert {file.name for file in out.iterdir()} == {ABOUT, *map(part_file, range(PARTS))}
 
 
 def test_parts_of_another_question_or_of_other_records_are_not(town, tmp_path, monkeypatch):
@@ -295,7 +295,7 @@ def test_a_disk_that_fills_up_is_a_message_and_the_run_can_go_on(town, undisturb
     assert "too large" in done.stderr
     assert not out.exists()
     left = [file.name for file in (tmp_path / ".scores.unfinished").iterdir()]
-    assert all(name.startswith(("part-", "question", "set-aside")) for name in left)
+    assert all(name.startswith(("part-", "question", "read.")) for name in left)
     subprocess.run(command(town, out), check=True, capture_output=True)
     assert contents(out) == contents(undisturbed)
 

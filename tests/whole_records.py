@@ -405,11 +405,10 @@ def scored(engine: es.Engine, town: list[Person], as_of: date = AS_OF) -> Scored
     return Scored(scores, reasons)
 
 
-def compared(
-    engine: es.Engine, before: list[Person], after: list[Person], as_of: date = AS_OF
-) -> tuple[Scored, Scored]:
-    """Score people as they are and as they would be, side by side as different people."""
-    everyone = scored(engine, [*before, *(person.renamed("-after") for person in after)], as_of)
+def compared(engine: es.Engine, before: list[Person], *after: list[Person]) -> tuple[Scored, ...]:
+    """Score people as they are and as they would be, in one or several ways, side by side as different people."""
+    sides = {f"-side{number}" if number else "": people for number, people in enumerate([before, *after])}
+    everyone = scored(engine, [person.renamed(suffix) for suffix, people in sides.items() for person in people])
 
     def side(people: list[Person], suffix: str) -> Scored:
         ids = [person.subject_id for person in people]
@@ -418,4 +417,4 @@ def compared(
             {subject: everyone.reasons.get(subject + suffix, {}) for subject in ids},
         )
 
-    return side(before, ""), side(after, "-after")
+    return tuple(side(people, suffix) for suffix, people in sides.items())

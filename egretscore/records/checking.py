@@ -79,10 +79,10 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
-    _find_what_stands_twice(connection, table)
-    if "recorded_on" in table.column_names:
-        _find_later_versions(connection, table)
-    _find_conflicts(connection, table)
+    if _find_what_stands_twice(connection, table):
+        if "recorded_on" in table.column_names:
+            _find_later_versions(connection, table)
+        _find_conflicts(connection, table)
     if table is CONSENTS:
         _find_unclear_consents(connection)
     if table is OBJECTIONS:
@@ -180,8 +180,8 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
 
 
-def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Fix which identities more than one sound row has: the few rows that later checks compare."""
+def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+    """Fix which identities more than one sound row has, and say if any: the few rows that later checks compare."""
     identity = _quoted(table.identity)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {identity} FROM sound GROUP BY {identity} HAVING count(*) > 1"
@@ -189,6 +189,7 @@ def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table)
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
     )
+    return connection.execute("SELECT 1 FROM twice LIMIT 1").fetchone() is not None
 
 
 def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -34,7 +34,7 @@ SHARE_OF_THE_DATABASE: Final = 0.7
 SPILL: Final = "spill"
 """The folder, among the parts of a run, for what does not fit into memory."""
 
-_SET_ASIDE: Final = "set-aside.json"
+_READ: Final = "read.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
 _BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
@@ -170,17 +170,34 @@ def set_aside_by_part(records: Records) -> Mapping[int, int]:
     return dict(found.fetchall())
 
 
-def note_set_aside(folder: Path, by_part: Mapping[int, int]) -> None:
-    """Note beside the parts of a run how many rows of each were set aside, for the run that may take them up."""
-    with whole_file(folder / _SET_ASIDE) as scratch:
-        scratch.write_text(json.dumps(by_part), encoding="utf-8")
+@dataclass(frozen=True)
+class PartRead:
+    """What was found when the records of a part were read.
+
+    Attributes
+    ----------
+    people : int
+        Of how many people there were records to read.
+    set_aside : int
+        How many rows were set aside.
+    """
+
+    people: int
+    set_aside: int
 
 
-def noted_set_aside(folder: Path) -> dict[int, int]:
+def note_read(folder: Path, by_part: Mapping[int, PartRead]) -> None:
+    """Note beside the parts of a run what was found of each, for the run that may take them up."""
+    noted = {part: asdict(found) for part, found in by_part.items()}
+    with whole_file(folder / _READ) as scratch:
+        scratch.write_text(json.dumps(noted), encoding="utf-8")
+
+
+def noted_read(folder: Path) -> dict[int, PartRead]:
     """Return what an earlier run noted of its parts."""
     with suppress(OSError, ValueError):
-        noted = json.loads((folder / _SET_ASIDE).read_text(encoding="utf-8"))
-        return {int(part): int(rows) for part, rows in noted.items()}
+        noted = json.loads((folder / _READ).read_text(encoding="utf-8"))
+        return {int(part): PartRead(**found) for part, found in noted.items()}
     return {}
 
 
@@ -228,7 +245,7 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
             with whole_file(asked) as scratch:
                 scratch.write_text(question, encoding="utf-8")
         else:
-            _clear(folder, keep=(QUESTION, _SET_ASIDE, *names))
+            _clear(folder, keep=(QUESTION, _READ, *names))
         try:
             yield folder, [part for part in range(PARTS) if not (folder / names[part]).exists()]
         finally:
@@ -253,7 +270,7 @@ def take_the_place(folder: Path, out: Path) -> None:
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     shutil.rmtree(folder / SPILL, ignore_errors=True)
-    (folder / _SET_ASIDE).unlink(missing_ok=True)
+    (folder / _READ).unlink(missing_ok=True)
     folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
     earlier = earlier_of(out)
     shutil.rmtree(earlier, ignore_errors=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
@@ -112,23 +114,31 @@ def test_the_order_of_rows_repetitions_and_parts_change_nothing(engine, town, sh
     assert columns_equal(engine.score_columns(records, AS_OF, reasons=True), whole)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "pandas", "polars", "split csv", "split parquet"])
+FILES = ("csv", "parquet", "split csv", "split parquet")
+
+
 @given(towns(consented=False, most=4))
-def test_csv_parquet_and_frames_give_the_same(kind, tmp_path_factory, town):
+def test_csv_parquet_and_frames_give_the_same(tmp_path_factory, town):
     engine = es.load_engine()
     tables = frames(town)
     expected = engine.score_columns(read(town), AS_OF, reasons=True)
-    if kind in ("pandas", "polars"):
-        import polars as pl
+    scratch = tmp_path_factory.mktemp("records")
+    sources: dict[str, Any] = {
+        "pandas": {name: table.to_pandas() for name, table in tables.items()},
+        "polars": {name: pl.from_arrow(table) for name, table in tables.items()},
+        **{kind: _written(tables, scratch / kind, kind) for kind in FILES},
+    }
+    for kind, source in sources.items():
+        records = es.read_records(source)
+        assert records.problems == (), kind
+        assert columns_equal(engine.score_columns(records, AS_OF, reasons=True), expected), kind
 
-        source = {name: pl.from_arrow(t) if kind == "polars" else t.to_pandas() for name, t in tables.items()}
-    else:
-        source = tmp_path_factory.mktemp("records")
-        for name, table in tables.items():
-            _write(table, source, name, kind)
-    records = es.read_records(source)
-    assert records.problems == ()
-    assert columns_equal(engine.score_columns(records, AS_OF, reasons=True), expected)
+
+def _written(tables: Mapping[str, pa.Table], folder: Path, kind: str) -> Path:
+    folder.mkdir()
+    for name, table in tables.items():
+        _write(table, folder, name, kind)
+    return folder
 
 
 def _write(table: pa.Table, folder: Path, name: str, kind: str) -> None:
