@@ -13,21 +13,25 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, write_with_broken_rows
+from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
 from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
+from egretscore.records import sources
 from egretscore.records.partwise import Progress, set_aside_by_part
+from egretscore.records.schema import TABLES
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
 
@@ -81,6 +85,30 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         left_out = [set_aside_by_part(records) for records in parts]
         in_all = sum(rows.get(part, 0) for group, rows in zip(groups, left_out, strict=True) for part in group)
         assert in_all == sum(count.quarantined for count in whole.counts)
+
+
+@given(towns(), st.sets(st.integers(0, PARTS - 1)), st.data())
+@settings(max_examples=10)
+def test_of_typed_rows_each_comes_in_with_one_part_also_those_of_nobody(town, taken, data):
+    nobody = st.sampled_from([None, "", "\x01", "nobody at all"])
+    with tempfile.TemporaryDirectory() as scratch, patch.object(sources, "FEWEST_TYPED_ROWS", 1):
+        for name, table in frames(town).items():
+            unclear = table.set_column(
+                table.column_names.index("subject_id"),
+                "subject_id",
+                pa.array([data.draw(nobody) for _ in range(len(table))], pa.string()),
+            )
+            rows = pa.concat_tables([table, unclear] if name in {"penalties", "commitments"} else [table])
+            parquet.write_table(rows, Path(scratch) / f"{name}.parquet")
+        whole = es.read_records(scratch, threads=1)
+        groups = [taken, set(range(PARTS)) - taken]
+        parts = [read_parts(Path(scratch), group, policy=whole.policy, threads=1) for group in groups]
+        for table in TABLES.values():
+            if not table.reaches_others:
+                of_parts = [count for records in parts for count in records.counts if count.table == table.name]
+                (of_all,) = (count for count in whole.counts if count.table == table.name)
+                assert sum(count.rows for count in of_parts) == of_all.rows
+                assert sum(count.quarantined for count in of_parts) == of_all.quarantined
 
 
 def scored(engine: es.Engine, records: es.Records) -> dict[str, Any]:

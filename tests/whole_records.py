@@ -294,7 +294,8 @@ BROKEN = st.sampled_from(["", " ", "2026-13-01", "nobody p0", "p1", "true", "\x0
 
 
 def write_with_broken_rows(draw: Any, town: list[Person], folder: Path) -> None:
-    """Write several people's rows into CSV files, some a second time with one cell that may break them."""
+    """Write several people's rows into files of text, some a second time with one cell that may break them."""
+    as_csv = draw(st.booleans())
     for name, table in frames(town).items():
         rows = [
             ["" if v is None else str(v).lower() if v in (True, False) else str(v) for v in row.values()]
@@ -305,8 +306,12 @@ def write_with_broken_rows(draw: Any, town: list[Person], folder: Path) -> None:
                 again = list(row)
                 again[draw(st.integers(0, len(row) - 1))] = draw(BROKEN)
                 rows.append(again)
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
+        if as_csv:
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
+        else:
+            cells = [pa.array([row[i] or None for row in rows], pa.string()) for i in range(table.num_columns)]
+            parquet.write_table(pa.table(cells, table.column_names), folder / f"{name}.parquet")
 
 
 def split(town: Path, out: Path) -> Path:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ import duckdb
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.forbidden import forbidden_matter
-from egretscore.records.schema import Column, Table, text_of
+from egretscore.records.schema import Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,22 +56,25 @@ def keeps_text(column: Column) -> bool:
     return column.type.typed is None and column.type.sql != "VARCHAR"
 
 
-def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
-    """Put the rows of a CSV or Parquet file into ``staged``."""
+def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path, *, in_parts: bool) -> None:
+    """Put the rows of a CSV or Parquet file, or those of some parts of everyone, into ``staged``."""
     if file.suffix.lower() == ".csv":
         _stage_csv(connection, table, source, file)
     else:
-        _stage_parquet(connection, table, source, file)
+        _stage_parquet(connection, table, source, file, in_parts=in_parts)
 
 
-def stage_frame(connection: duckdb.DuckDBPyConnection, table: Table, source: int, frame: Any, label: str) -> None:
-    """Put the rows of a pandas, polars or Arrow frame into ``staged``."""
+def stage_frame(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, frame: Any, label: str, *, in_parts: bool = False
+) -> None:
+    """Put the rows of a pandas, polars or Arrow frame, or those of some parts of everyone, into ``staged``."""
     arrow = _as_arrow(frame, label)
     check_columns(table, arrow.column_names, label)
     numbered = arrow.append_column(_ROW_NUMBER, _numbers(1, arrow.num_rows))
     connection.register("frame", numbered)
     try:
-        _stage_relation(connection, table, source, "frame", f'"{_ROW_NUMBER}"', [])
+        relation = _Relation.of(connection, "frame", f'"{_ROW_NUMBER}"')
+        _stage_relation(connection, table, source, relation, in_parts=in_parts)
     finally:
         connection.unregister("frame")
 
@@ -202,6 +206,7 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
     """Return the query that cuts lines into cells, as far as it can, and says what is wrong with a line."""
     width = len(header)
     subject = _cell(list(header).index("subject_id") + 1)
+    comes_in = "true" if table.reaches_others else f"chosen({subject})"
     cells = ", ".join(_cell(i) for i in range(1, width + 1))
     return f"""
         WITH decoded AS (
@@ -226,7 +231,7 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
             FROM cut
         )
         SELECT ?::INTEGER, row, expected, CASE WHEN expected IS NOT NULL THEN text END, {cells}
-        FROM judged WHERE {_comes_in(subject, table)}
+        FROM judged WHERE {comes_in}
     """
 
 
@@ -241,22 +246,25 @@ def _cell(i: int) -> str:
 # ------------------------------------------------------------------------------- Parquet and frames
 
 
-def _stage_parquet(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path) -> None:
+def _stage_parquet(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path, *, in_parts: bool
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         if GLOB_SIGNS.intersection(str(file)):  # DuckDB would read other files, whose names match, as well
             with file.open("rb") as stream:
-                stage_frame(connection, table, source, pq.read_table(stream), str(file))
+                stage_frame(connection, table, source, pq.read_table(stream), str(file), in_parts=in_parts)
             return
         # Folders named key=value are names, not cells: they must not stand in for a column.
         described = connection.execute(
-            "DESCRIBE SELECT * FROM read_parquet(?, hive_partitioning = false)", [str(file)]
+            "DESCRIBE SELECT * FROM read_parquet($1, hive_partitioning = false)", [str(file)]
         ).fetchall()
         check_columns(table, [name for name, *_ in described], file)
-        relation = "read_parquet(?, hive_partitioning = false, file_row_number = true)"
-        _stage_relation(connection, table, source, relation, "file_row_number + 1", [str(file)])
+        rows = "read_parquet($1, hive_partitioning = false, file_row_number = true)"
+        relation = _Relation.of(connection, rows, "file_row_number + 1", str(file))
+        _stage_relation(connection, table, source, relation, in_parts=in_parts)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
@@ -266,34 +274,70 @@ def _stage_parquet(connection: duckdb.DuckDBPyConnection, table: Table, source: 
         ) from error
 
 
+@dataclass(frozen=True)
+class _Relation:
+    """Rows as DuckDB reads them.
+
+    Attributes
+    ----------
+    sql : str
+        What it reads.
+    row : str
+        The expression for the number of a row.
+    values : tuple of str
+        What it is asked with.
+    types : mapping of column to type
+    """
+
+    sql: str
+    row: str
+    values: tuple[str, ...]
+    types: Mapping[str, str]
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, sql: str, row: str, *values: str) -> _Relation:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {sql}", values).fetchall()
+        return cls(sql, row, values, {str(name): str(of) for name, of, *_ in described})
+
+    def text(self, column: str) -> str:
+        """Return the expression for the text of a column."""
+        return _as_text(f'"{column}"', self.types[column])
+
+
 def _stage_relation(
-    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: str, row: str, values: list[str]
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation, *, in_parts: bool
 ) -> None:
-    types = {
-        str(name): str(of)
-        for name, of, *_ in connection.execute(f"DESCRIBE SELECT * FROM {relation}", values).fetchall()
-    }
-    comes_in = _comes_in(_as_text('"subject_id"', types["subject_id"]), table)
+    comes_in = _of_chosen(relation) if in_parts and not table.reaches_others else "true"
     if (
         not table.reaches_others
-        and all(_has_type(column, types[column.name]) for column in table.columns)
-        and _has_many_rows(connection, relation, values)
+        and all(_has_type(column, relation.types[column.name]) for column in table.columns)
+        and _has_many_rows(connection, relation)
     ):
-        _take_typed_rows(connection, table, source, relation, row, values, types)
+        _take_typed_rows(connection, table, source, relation, comes_in)
         wrong = f'SELECT row FROM typed WHERE source = {source} AND NOT "right"'
         if connection.execute(f"{wrong} LIMIT 1").fetchone() is None:
             return
-        comes_in = f"{comes_in} AND {row} IN ({wrong})"
-    cells = ", ".join(_as_text(f'"{name}"', types[name]) for name in table.column_names)
+        comes_in = f"{comes_in} AND {relation.row} IN ({wrong})"
+    cells = ", ".join(relation.text(name) for name in table.column_names)
     connection.execute(
-        f"INSERT INTO staged SELECT ?::INTEGER, {row}, NULL, NULL, {cells} FROM {relation} WHERE {comes_in}",
-        [source, *values],
+        f"INSERT INTO staged SELECT {source}, {relation.row}, NULL, NULL, {cells} FROM {relation.sql} WHERE {comes_in}",
+        relation.values,
     )
     connection.execute(f'DELETE FROM typed WHERE source = {source} AND NOT "right"')
 
 
-def _has_many_rows(connection: duckdb.DuckDBPyConnection, relation: str, values: list[str]) -> bool:
-    found = connection.execute(f"SELECT count(*) FROM {relation}", values).fetchone()
+def _of_chosen(relation: _Relation) -> str:
+    """Return the condition that a row's subject is chosen, with one MD5 for each subject.
+
+    One for each row takes longer than reading it. It is that of ``any_value``, for a condition on what is
+    grouped by would be asked of each row all the same.
+    """
+    subject = f"coalesce({relation.text('subject_id')}, '')"
+    return f"{subject} IN (SELECT {subject} FROM {relation.sql} GROUP BY ALL HAVING chosen(any_value({subject})))"
+
+
+def _has_many_rows(connection: duckdb.DuckDBPyConnection, relation: _Relation) -> bool:
+    found = connection.execute(f"SELECT count(*) FROM {relation.sql}", relation.values).fetchone()
     return found is not None and found[0] >= FEWEST_TYPED_ROWS
 
 
@@ -301,41 +345,29 @@ def _has_type(column: Column, of: str) -> bool:
     return keeps_text(column) or of in (column.type.typed_as or ("VARCHAR",))
 
 
-def _take_typed_rows(  # noqa: PLR0917 - a relation is what it is called, how its rows are counted and its values
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    source: int,
-    relation: str,
-    row: str,
-    values: list[str],
-    types: Mapping[str, str],
+def _take_typed_rows(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation, comes_in: str
 ) -> None:
-    """Put a relation's rows into ``typed``, and say of each whether there is nothing wrong in it."""
+    """Put the rows of a relation that come in into ``typed``, and say of each whether nothing is wrong in it."""
     given, taken, right = [], [], []
     for column in table.columns:
         cell, own = f'"{column.name}"', column.type
-        given.append(f'{cell if own.typed else _as_text(cell, types[column.name])} AS "{column.text}"')
+        given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
         parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
         right.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
     right += [f"coalesce({rule.holds}, true)" for rule in table.rules]
     columns = [f'"{name}"' for name in table.column_names]
     columns += [f'"{column.text}"' for column in table.columns if keeps_text(column)]
-    comes_in = _comes_in(f'"{text_of("subject_id")}"', table)
     connection.execute(
         f"""
         INSERT INTO typed
-        WITH given AS (SELECT {row} AS row, {", ".join(given)} FROM {relation}),
-             taken AS (SELECT *, {", ".join(taken)} FROM given WHERE {comes_in})
-        SELECT ?::INTEGER, row, {" AND ".join(f"({holds})" for holds in right)}, {", ".join(columns)} FROM taken
+        WITH given AS (SELECT {relation.row} AS row, {", ".join(given)} FROM {relation.sql} WHERE {comes_in}),
+             taken AS (SELECT *, {", ".join(taken)} FROM given)
+        SELECT {source}, row, {" AND ".join(f"({holds})" for holds in right)}, {", ".join(columns)} FROM taken
         """,
-        [*values, source],
+        relation.values,
     )
-
-
-def _comes_in(subject: str, table: Table) -> str:
-    """Return the condition that a row comes in whose subject_id is this text."""
-    return "true" if table.reaches_others else f"chosen({subject})"
 
 
 def _as_text(column: str, of: str) -> str:

@@ -426,9 +426,10 @@ def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
     connection = open_locked(files, threads, memory, spill)
-    connection.execute(macro_chosen(parts))
+    in_parts = parts is not None and len(set(parts)) < PARTS
+    connection.execute(macro_chosen(parts if in_parts else None))
     try:
-        _fill(connection, sources, policy, threads, ordered=parts is None)
+        _fill(connection, sources, policy, threads, ordered=parts is None, in_parts=in_parts)
     except duckdb.Error as error:
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
     return Records(connection, policy, invented)
@@ -441,6 +442,7 @@ def _fill(
     threads: int | None,
     *,
     ordered: bool,
+    in_parts: bool,
 ) -> None:
     """Read every source into the database, and check what it holds."""
     prepare_checks(connection, policy.vocabulary)
@@ -451,18 +453,23 @@ def _fill(
         number += len(numbered)
         for source, item in numbered.items():
             connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
-        _stage(connection, table, numbered, threads)
+        _stage(connection, table, numbered, threads, in_parts=in_parts)
         check_staged(connection, table, ordered=ordered)
     finish_checks(connection)
 
 
 def _stage(
-    connection: duckdb.DuckDBPyConnection, table: Table, numbered: Mapping[int, Any], threads: int | None
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbered: Mapping[int, Any],
+    threads: int | None,
+    *,
+    in_parts: bool,
 ) -> None:
     """Read the sources of a table, files several at once: within one, the database may find nothing to share out."""
 
     def read(source: int) -> None:
-        stage_file(connection.cursor(), table, source, numbered[source].absolute())
+        stage_file(connection.cursor(), table, source, numbered[source].absolute(), in_parts=in_parts)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         list(pool.map(read, (source for source, item in numbered.items() if isinstance(item, Path))))
