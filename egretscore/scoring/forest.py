@@ -26,7 +26,6 @@ from egretscore.scoring.tables import ScoreTable, ScoreTables
 _MOST_LEAVES_AT_ONCE = 20_000
 # What LightGBM writes of a split in the bits of its decision type (Tree::decision_type).
 _IS_CATEGORY, _MISSING_GOES_LEFT, _MISSING_IS_NAN = 0b0001, 0b0010, 0b1000
-_BITS_OF_A_WORD = 32
 # A split that tells missing values from all others lies at infinity; LightGBM's own dump says 1e300.
 _ABOVE_ALL = 1e300
 _NO_FEATURE = -1
@@ -115,14 +114,9 @@ def _tree_texts(model: str) -> list[str]:
 
 def _levels(tree: dict[str, str]) -> Iterator[Positions]:
     """Yield the levels that each split of a category sends left: the bits that are set in its words."""
-    ends = list(map(int, tree["cat_boundaries"].split()))
-    words = list(map(int, tree["cat_threshold"].split()))
-    for first, end in pairwise(ends):
-        bits = (
-            (words[first + bit // _BITS_OF_A_WORD] >> bit % _BITS_OF_A_WORD) & 1
-            for bit in range(_BITS_OF_A_WORD * (end - first))
-        )
-        yield np.flatnonzero(list(bits))
+    words = np.array(tree["cat_threshold"].split(), dtype="<u4")
+    for first, end in pairwise(map(int, tree["cat_boundaries"].split())):
+        yield np.flatnonzero(np.unpackbits(words[first:end].view(np.uint8), bitorder="little"))
 
 
 def compile_forests(
