@@ -186,6 +186,7 @@ class _Group:
     scores : mapping of part to a function
         What makes the scores of each.
     found : mapping of part to PartRead
+        What reading each came to.
     """
 
     scores: Mapping[int, Callable[[], pa.Table]]

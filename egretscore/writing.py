@@ -6,15 +6,13 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from egretscore.errors import ArgumentError
-
-_ASKING_FOR_THE_MASK = threading.Lock()
 
 
 @contextmanager
@@ -144,9 +142,12 @@ def _reach_the_disk(file: Path) -> None:
         os.close(handle)
 
 
-def umask() -> int:
-    """Return the permissions that new files and folders go without."""
-    with _ASKING_FOR_THE_MASK:  # two threads at once would each put back what the other had set
-        mask = os.umask(0)
-        os.umask(mask)
-    return mask
+def rights_of_new_folders(place: Path) -> int:
+    """Return the rights that a new folder gets in a place.
+
+    One is made to see: to ask the process for its mask is to change it, for the other threads' new files as well.
+    """
+    with tempfile.TemporaryDirectory(dir=place, prefix=".rights-") as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        return stat.S_IMODE(fresh.stat().st_mode)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from egretscore.writing import umask, whole_file
+from egretscore.writing import rights_of_new_folders, whole_file
 
 
 def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(tmp_path):
@@ -19,7 +19,7 @@ def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(t
 
         def write(number: int) -> None:
             with whole_file(tmp_path / str(number)) as scratch:
-                scratch.write_text(str(umask()), encoding="utf-8")
+                scratch.write_text(oct(rights_of_new_folders(tmp_path)), encoding="utf-8")
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(write, range(400)))
@@ -29,7 +29,7 @@ def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(t
         sys.setswitchinterval(often)
     assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o640}
     assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
-        str(number): str(0o027) for number in range(400)
+        str(number): oct(0o750) for number in range(400)
     }
 
 

@@ -26,7 +26,7 @@ from egretscore.parts import PARTS, QUESTION, sql_part_of
 from egretscore.records.folder import files_by_table
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.store import Records
-from egretscore.writing import alone_in, earlier_of, put_in_place, umask, whole_file
+from egretscore.writing import alone_in, earlier_of, put_in_place, rights_of_new_folders, whole_file
 
 SHARE_OF_THE_DATABASE: Final = 0.7
 """How much of the memory is the database's; the rest is for what is made of its answers."""
@@ -271,7 +271,7 @@ def take_the_place(folder: Path, out: Path) -> None:
     """
     shutil.rmtree(folder / SPILL, ignore_errors=True)
     (folder / _READ).unlink(missing_ok=True)
-    folder.chmod(out.stat().st_mode if out.exists() else 0o777 & ~umask())
+    folder.chmod(out.stat().st_mode if out.exists() else rights_of_new_folders(folder))
     earlier = earlier_of(out)
     shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
