@@ -245,6 +245,15 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     assert contents(out) == contents(undisturbed)
 
 
+def test_a_folder_of_scores_is_as_open_to_others_as_any_new_folder(town, tmp_path):
+    (tmp_path / "any").mkdir()
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+    assert (tmp_path / "scores").stat().st_mode == (tmp_path / "any").stat().st_mode
+    (tmp_path / "scores").chmod(0o700)
+    score_everyone(shipped_engine(), town, "2026-01-02", tmp_path / "scores")
+    assert (tmp_path / "scores").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_run_that_goes_on_says_of_all_its_parts_how_many_rows_were_set_aside(tmp_path, monkeypatch):
     """Of rows of consents, which every pass reads, as of those of a table of which each pass reads its own."""
     in_passes_of(4, monkeypatch)
