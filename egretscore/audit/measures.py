@@ -77,7 +77,7 @@ def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
     Returns
     -------
     Measures
-        To six decimals, so that a report is the same on any processor.
+        To six decimals, so that a report is the same in whatever order a processor adds up.
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 

@@ -47,7 +47,7 @@ def test_the_same_records_and_seed_give_the_same_bytes(town, model):
 
 
 def test_an_older_processor_gives_the_same_bytes(folder, model):
-    """numpy and OpenBLAS sum in other orders on other processors: here as on one of 2008."""
+    """numpy and OpenBLAS sum in other orders on other processors: here, where it is an x86, as on one of 2008."""
     faster_ways = np._core._multiarray_umath.__cpu_dispatch__
     older = {"NPY_DISABLE_CPU_FEATURES": " ".join(faster_ways), "OPENBLAS_CORETYPE": "Nehalem"}
     train = "import sys, egretscore as es; print(es.train(es.read_records(sys.argv[1]), sys.argv[2:], seed=1).sha256)"
