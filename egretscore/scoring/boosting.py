@@ -129,9 +129,17 @@ class Rows:
         ).dataset(settings)
 
 
+def train(
+    parameters: dict[str, Any], data: lgb.Dataset, rounds: int, start: lgb.Booster | None = None, **more: Any
+) -> lgb.Booster:
+    """Let LightGBM grow so many trees, after those of the start."""
+    # Otherwise LightGBM writes every model down once and reads it again, which takes as long as many a round.
+    return lgb.train(parameters, data, num_boost_round=rounds, init_model=start, keep_training_booster=True, **more)
+
+
 def choose_pairs(data: lgb.Dataset, settings: Settings, rounds: int, start: lgb.Booster | None) -> list[Pair]:
     """Return the pairs of features that gain most in a model free to combine them."""
-    free = lgb.train(settings.for_lightgbm(), data, num_boost_round=rounds, init_model=start)
+    free = train(settings.for_lightgbm(), data, rounds, start)
     labels = settings.pair_across
     return best_pairs(
         gains_of_pairs(free.dump_model(), [column.feature for column in settings.columns]),
@@ -148,28 +156,28 @@ def boost(
         return start
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
-        return lgb.train(settings.for_lightgbm(sets_by_stage[0]), data, num_boost_round=rounds, init_model=start)
+        return train(settings.for_lightgbm(sets_by_stage[0]), data, rounds, start)
     *_, booster = _growing(data, sets_by_stage, settings, rounds, start)
     return booster
 
 
 @dataclass(frozen=True)
 class Growth:
-    """A forest, and what it was after so many rounds: its trees, and the log loss of the rows held out from it.
+    """A forest as LightGBM writes it, and what it was after so many rounds: its trees, and the loss of held-out rows.
 
     Rounds count from the end of the start, whose own loss is that after none; a round in
     which nothing could be split adds no tree. Without a start the first trees hold the mean, so
     that such a forest is never less than these.
     """
 
-    booster: lgb.Booster
+    model: str
     trees: Mapping[int, int]
     losses: Mapping[int, float]
 
     @property
     def own_best(self) -> int:
         """After how many rounds the loss of this forest's own rows was least."""
-        return min(self.losses, key=lambda rounds: self.losses[rounds])
+        return _least(self.losses)
 
     def trees_within(self, rounds: int) -> int:
         """Return how many trees count: up to the forest's own best, within so many rounds."""
@@ -196,15 +204,15 @@ def boost_until_no_better(
             rounds = env.iteration - env.begin_iteration + 1
             trees[rounds], losses[rounds] = env.model.num_trees(), env.evaluation_result_list[0][2]
 
-        booster = lgb.train(
+        booster = train(
             {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
             data,
-            num_boost_round=settings.most_rounds,
+            settings.most_rounds,
+            start,
             valid_sets=[held_out.dataset(settings, data)],
             callbacks=[note, lgb.early_stopping(settings.patience, verbose=False)],
-            init_model=start,
         )
-        return Growth(booster, trees, losses)
+        return Growth(booster.model_to_string(), trees, losses)
     a_turn_each = settings.rounds_per_stage * len(sets_by_stage)
     rounds, done = 0, trees.get(0, 0)
     for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, start):
@@ -215,10 +223,14 @@ def boost_until_no_better(
             )
         rounds, done = min(rounds + settings.rounds_per_stage, settings.most_rounds), grown
         trees[rounds], losses[rounds] = grown, held_out.log_loss(raw)
-        growth = Growth(booster, trees, losses)
-        if rounds - growth.own_best >= max(settings.patience, a_turn_each):
+        if rounds - _least(losses) >= max(settings.patience, a_turn_each):
             break
-    return growth
+    return Growth(booster.model_to_string(), trees, losses)
+
+
+def _least(losses: Mapping[int, float]) -> int:
+    """Return the first number of rounds after which the loss was least."""
+    return min(losses, key=lambda rounds: losses[rounds])
 
 
 def best_rounds(growths: Sequence[Growth]) -> int:
@@ -248,10 +260,10 @@ def _growing(
     for stage, done in enumerate(range(0, rounds, settings.rounds_per_stage)):
         # LightGBM draws the same lots again for the same seed, so each stage has one of its own.
         drawn = np.random.SeedSequence([settings.seed, stage]).generate_state(1)[0] >> 1
-        booster = lgb.train(
+        booster = train(
             replace(settings, seed=int(drawn)).for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
             data,
-            num_boost_round=min(settings.rounds_per_stage, rounds - done),
-            init_model=booster,
+            min(settings.rounds_per_stage, rounds - done),
+            booster,
         )
         yield booster

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
+from lightgbm import Booster
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_consistent_length, check_random_state
@@ -18,14 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from egretscore.scoring.boosting import Growth, Rows, Settings, best_rounds, boost, boost_until_no_better, choose_pairs
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
-from egretscore.scoring.forest import compile_forests, read_forest
+from egretscore.scoring.forest import compile_forests, read_forests
 from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import ScoreTables
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
-_BAGS = (4, 32)
-_ROWS_IN_ALL_BAGS = 48_000
+_BAGS = (6, 32)
+_ROWS_IN_ALL_BAGS = 64_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _Value = TypeVar("_Value")
@@ -62,8 +63,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         100 rows. Of several each forest takes the next, in turn, the first the first: no one weight
         suits all data. The last digits of a regression may be others on another processor.
     bags : int, optional
-        How many forests the tables are the mean of; when None 32 of up to 1,500 rows, 8 of
-        6,000 and 4 of 12,000 or more, which vary less from one draw to the next. With 1,
+        How many forests the tables are the mean of; when None 32 of up to 2,000 rows, 10 of
+        6,000 and 6 of 10,000 or more, which vary less from one draw to the next. With 1,
         that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
         How a forest is grown; see LightGBM for the first four. ``patience`` is the number of
@@ -173,10 +174,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # Whatever kind of random state was given, from here on it is one number.
         self._seed = int(check_random_state(self.random_state).randint(2**30))
         with threadpool_limits(1):  # sums of many threads differ in their last bits
-            self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
-        forests = [
-            read_forest(b.model_to_string(num_iteration=n)) for b, n in zip(self.boosters_, self.n_rounds_, strict=True)
-        ]
+            models = self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
+        forests = read_forests(models, self.n_rounds_)
         self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
         return self
 
@@ -217,8 +216,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # --------------------------------------------------------------------------- growing
 
-    def _grow_leaves_of_enough(self, rows: Rows, people: NDArray[np.intp] | None) -> None:
-        """Grow the forests, and again with greater leaves while one rests on too few people."""
+    def _grow_leaves_of_enough(self, rows: Rows, people: NDArray[np.intp] | None) -> Sequence[str]:
+        """Return the forests grown, and grown again with greater leaves while one rests on too few people."""
         count = len(rows.outcome)
         few_bags, many_bags = _BAGS
         bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // count, few_bags, many_bags))
@@ -228,23 +227,24 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if count < _FEWEST_ROWS_TO_HOLD_OUT:  # too few to hold any out: be the more careful
             smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         while True:
-            self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
+            models = self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
             if people is None:
-                return
+                return models
             self.smallest_leaf_ = min(
                 _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
                 for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
                 for learnt in [learn if bags > 1 else slice(None)]
             )
             if self.smallest_leaf_ >= self.min_people:
-                return
+                return models
             if smallest_leaf > count:
                 raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
             smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
 
     def _grow(
         self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Sequence[Settings]
-    ) -> None:
+    ) -> Sequence[str]:
+        """Return the forests, as LightGBM writes them."""
         (first, _), of_first = splits[0], settings[0]
         # All forests split at the same bins, so that their tables have the same cells.
         bins = rows.bins(of_first).construct()
@@ -262,17 +262,19 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 return boost_until_no_better(data, rows[hold_out], pairs, own, start)
             rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
             booster = boost(data, pairs, own, rounds, start)
-            return Growth(booster, {rounds: booster.num_trees()}, {rounds: 0.0})
+            return Growth(booster.model_to_string(), {rounds: booster.num_trees()}, {rounds: 0.0})
 
         with ThreadPoolExecutor(min(len(splits), int(effective_n_jobs(self.n_jobs)))) as pool:
             growths = list(pool.map(grow, range(len(splits))))
         rounds = best_rounds(growths)
-        self.boosters_ = [growth.booster for growth in growths]
+        models = [growth.model for growth in growths]
         self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
         if len(splits) == 1:  # grown again, on all rows
             everyone = rows.dataset(of_first, bins)
-            self.boosters_ = [boost(everyone, pairs, of_first, rounds, start_of(rows, everyone, of_first))]
-            self.n_rounds_ = [self.boosters_[0].num_trees()]
+            again = boost(everyone, pairs, of_first, rounds, start_of(rows, everyone, of_first))
+            models, self.n_rounds_ = [again.model_to_string()], [again.num_trees()]
+        self.boosters_ = [Booster(model_str=model) for model in models]
+        return models
 
     def _held_out(
         self, bag: int, people: NDArray[np.intp] | None, rows: Rows

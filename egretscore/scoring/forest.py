@@ -13,9 +13,9 @@ on every machine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ from egretscore.scoring.columns import Column, InputFeature
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
 _MOST_LEAVES_AT_ONCE = 20_000
+_MOST_CELLS_AT_ONCE = 100_000
 # What LightGBM writes of a split in the bits of its decision type (Tree::decision_type).
 _IS_CATEGORY, _MISSING_GOES_LEFT, _MISSING_IS_NAN = 0b0001, 0b0010, 0b1000
 # A split that tells missing values from all others lies at infinity; LightGBM's own dump says 1e300.
 _ABOVE_ALL = 1e300
+_WORD = np.dtype("<u4")
 _NO_FEATURE = -1
 
 Numbers = NDArray[np.float64]
@@ -36,48 +38,43 @@ Positions = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Forest:
-    """The trees of a forest, side by side.
+class Forests:
+    """The trees of one forest, or of several one after the other.
 
     Attributes
     ----------
+    count : int
+        Of how many forests.
     roots : array of shape (n_trees,)
         Where each tree begins: a position among the splits, or ``~position`` among the leaves.
     column, threshold, decision : arrays of shape (n_splits,)
         As LightGBM has them.
     left, right : arrays of shape (n_splits,)
         Where each split leads, as in ``roots``.
-    levels : list of arrays
-        Of each split of a category the levels that go left; ``threshold`` is a position in this list.
+    levels : array of shape (n_splits_of_categories, most_words)
+        Of each split of a category which levels go left, as bits; ``threshold`` is a position in it.
     value : array of shape (n_leaves,)
     """
 
+    count: int
     roots: Positions
     column: Positions
     threshold: Numbers
     decision: Positions
     left: Positions
     right: Positions
-    levels: Sequence[Positions]
+    levels: NDArray[np.uint32]
     value: Numbers
 
-    def some(self, trees: slice) -> Forest:
-        """Return a forest of some of the trees, with all splits and leaves still there."""
-        return Forest(
-            self.roots[trees],
-            self.column,
-            self.threshold,
-            self.decision,
-            self.left,
-            self.right,
-            self.levels,
-            self.value,
-        )
+    def some(self, trees: slice) -> Forests:
+        """Return some of the trees, with all splits and leaves still there."""
+        return replace(self, roots=self.roots[trees])
 
 
-def read_forest(model: str) -> Forest:
-    """Return the trees of a model, as ``Booster.model_to_string`` writes it."""
-    trees = [dict(line.split("=", 1) for line in text.splitlines() if "=" in line) for text in _tree_texts(model)]
+def read_forests(models: Sequence[str], n_trees: Sequence[int | None]) -> Forests:
+    """Return so many trees, or all of them, of each model as ``Booster.model_to_string`` writes it."""
+    texts = [text for model, n in zip(models, n_trees, strict=True) for text in _tree_texts(model)[:n]]
+    trees = [dict(line.split("=", 1) for line in text.splitlines() if "=" in line) for text in texts]
 
     def listed(name: str) -> list[str]:
         return " ".join(tree.get(name, "") for tree in trees).split()
@@ -95,14 +92,15 @@ def read_forest(model: str) -> Forest:
     decision = np.array(listed("decision_type"), dtype=np.intp)
     threshold = np.minimum(list(map(float, listed("threshold"))), _ABOVE_ALL)
     first_category = np.repeat(np.cumsum(categories) - categories, splits)
-    return Forest(
+    return Forests(
+        count=len(models),
         roots=np.where(splits > 0, first_split, ~first_leaf),
         column=np.array(listed("split_feature"), dtype=np.intp),
         threshold=np.where(decision & _IS_CATEGORY, threshold + first_category, threshold),
         decision=decision,
         left=child("left"),
         right=child("right"),
-        levels=[levels for tree in trees if "cat_boundaries" in tree for levels in _levels(tree)],
+        levels=_levels(listed("cat_boundaries"), listed("cat_threshold")),
         value=np.array(list(map(float, listed("leaf_value")))),
     )
 
@@ -112,15 +110,18 @@ def _tree_texts(model: str) -> list[str]:
     return trees.split("\nTree=")[1:]
 
 
-def _levels(tree: dict[str, str]) -> Iterator[Positions]:
-    """Yield the levels that each split of a category sends left: the bits that are set in its words."""
-    words = np.array(tree["cat_threshold"].split(), dtype="<u4")
-    for first, end in pairwise(map(int, tree["cat_boundaries"].split())):
-        yield np.flatnonzero(np.unpackbits(words[first:end].view(np.uint8), bitorder="little"))
+def _levels(boundaries: Sequence[str], words: Sequence[str]) -> NDArray[np.uint32]:
+    """Return the words of each split of a category, filled up with zeros."""
+    bounds = np.array(boundaries, dtype=np.intp)
+    counts = np.diff(bounds)[bounds[1:] > 0]  # those of each tree begin with 0
+    most = counts.max(initial=0)
+    levels = np.zeros((len(counts), most), dtype=_WORD)
+    levels[np.arange(most) < counts[:, None]] = np.array(words, dtype=_WORD)
+    return levels
 
 
 def compile_forests(
-    forests: Sequence[Forest],
+    forests: Forests,
     features: Sequence[InputFeature],
     columns: Sequence[Column],
     baseline: Numbers,
@@ -129,7 +130,7 @@ def compile_forests(
 
     Parameters
     ----------
-    forests : sequence of Forest
+    forests : Forests
     features : sequence of InputFeature
     columns : sequence of Column
         What LightGBM was given, in order.
@@ -152,28 +153,25 @@ def compile_forests(
         special=tuple(feature.special for feature in features),
     )
     sizes = [empty.n_cells(position) for position in range(len(features))]
-    share = 1 / len(forests)
-    base, grids = 0.0, dict[tuple[int, ...], Numbers]()
-    for forest in forests:
-        at_once = max(1, _MOST_LEAVES_AT_ONCE * len(forest.roots) // max(len(forest.value), 1))
-        for first in range(0, len(forest.roots), at_once):
-            for tree in _leaves_by_tree(forest.some(slice(first, first + at_once)), columns, empty):
-                for of, leaves in _by_table(tree):
-                    if not of:
-                        base += float(leaves.value[0]) * share
-                        continue
-                    grid = grids.setdefault(of, np.zeros([sizes[f] for f in of]))
-                    # No cell is in two leaves of a tree, so these products are sums of one number and zeros.
-                    reach = [leaves.reach_of(f, sizes[f]) for f in of]
-                    shares = leaves.value * share
-                    grid += shares @ reach[0] if len(of) == 1 else (reach[0].T * shares) @ reach[1]
+    mean = replace(forests, value=forests.value * (1 / forests.count))
+    constant, grids = list[float](), dict[tuple[int, ...], Numbers]()
+    at_once = max(1, _MOST_LEAVES_AT_ONCE * len(forests.roots) // max(len(forests.value), 1))
+    for first in range(0, len(forests.roots), at_once):
+        leaves = _leaves_of(mean.some(slice(first, first + at_once)), columns, empty)
+        for of, own in _by_table(leaves, len(features)):
+            if not of:
+                constant += own.value.tolist()
+                continue
+            grid = grids.setdefault(of, np.zeros([sizes[f] for f in of]))
+            for of_tree in _added_by_tree(own, of, grid.shape):
+                grid += of_tree
     at_baseline = {of: tuple(empty.baseline_cells[f] for f in of) for of in grids}
     return ScoreTables(
         feature_names=names,
         cuts=empty.cuts,
         missing=empty.missing,
         baseline=baseline,
-        base=base + sum(float(grids[of][at_baseline[of]]) for of in sorted(grids)),
+        base=math.fsum([*constant, *(float(grids[of][at_baseline[of]]) for of in sorted(grids))]),
         tables=tuple(ScoreTable(of, grids[of] - grids[of][at_baseline[of]]) for of in sorted(grids)),
         special=empty.special,
     )
@@ -201,43 +199,80 @@ class _Leaves:
     def __getitem__(self, chosen: slice | Positions) -> _Leaves:
         return _Leaves(self.tree[chosen], self.value[chosen], self.feature[:, chosen], self.reach[:, chosen])
 
-    def reach_of(self, feature: int, size: int) -> Numbers:
-        """Return which of a feature's cells reach each leaf, shape (n, size), as ones and zeros."""
-        chosen = np.where((self.feature[0] == feature)[:, None], *self.reach[:, :, :size])
-        return np.asarray(chosen, dtype=np.float64)
+    def reach_of(self, feature: int, size: int) -> Cells:
+        """Return which of a feature's cells reach each leaf, shape (n, size)."""
+        first, second = self.reach[:, :, :size]
+        reach: Cells = np.where((self.feature[0] == feature)[:, None], first, second)
+        return reach
 
 
-def _by_table(tree: _Leaves) -> Iterator[tuple[tuple[int, ...], _Leaves]]:
-    """Yield the features of each table that a tree adds to, and the leaves that belong there."""
-    own = [tuple(sorted(f for f in pair if f != _NO_FEATURE)) for pair in tree.feature.T.tolist()]
-    pairs = sorted({of for of in own if len(of) > 1})
-    # What a leaf of one feature says belongs beside the leaves of that feature's pair.
-    belongs = [next((pair for pair in pairs if set(of) <= set(pair)), of) if len(of) == 1 else of for of in own]
-    for of in sorted(set(belongs)):
-        yield of, tree[np.array([position for position, other in enumerate(belongs) if other == of])]
+def _by_table(leaves: _Leaves, n_features: int) -> Iterator[tuple[tuple[int, ...], _Leaves]]:
+    """Yield the features of each table that trees add to, and the leaves that belong there, tree after tree."""
+    table = _table_of(leaves, n_features)
+    in_order = np.argsort(table, kind="stable")
+    tables, firsts = np.unique(table[in_order], return_index=True)
+    for number, chosen in zip(tables.tolist(), np.split(in_order, firsts[1:]), strict=True):
+        both = (position - 1 for position in divmod(number, n_features + 1))
+        yield tuple(feature for feature in both if feature != _NO_FEATURE), leaves[chosen]
 
 
-def _leaves_by_tree(forest: Forest, columns: Sequence[Column], tables: ScoreTables) -> Iterator[_Leaves]:
-    """Yield the leaves of each tree with the cells that reach them."""
+def _table_of(leaves: _Leaves, n_features: int) -> Positions:
+    """Return a number for the table of each leaf: that of its features, a missing one first, in base n + 1."""
+    a, b = np.sort(leaves.feature, axis=0)
+    table: Positions = (a + 1) * (n_features + 1) + b + 1
+    # What a leaf of one feature says belongs beside the leaves of that feature's pair, the first in its tree.
+    none = (n_features + 1) ** 2
+    first_pair = np.full((leaves.tree.max(initial=-1) + 1, n_features), none)
+    paired, alone = a != _NO_FEATURE, (a == _NO_FEATURE) & (b != _NO_FEATURE)
+    for feature in (a, b):
+        np.minimum.at(first_pair, (leaves.tree[paired], feature[paired]), table[paired])
+    beside = first_pair[leaves.tree[alone], b[alone]]
+    table[alone] = np.where(beside == none, table[alone], beside)
+    return table
+
+
+def _added_by_tree(leaves: _Leaves, of: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[Numbers]:
+    """Yield what each tree adds to the cells of a table."""
+    begins = np.flatnonzero(np.diff(leaves.tree, prepend=-1))
+    counts = np.diff(begins, append=len(leaves.tree))
+    tree = np.repeat(np.arange(len(begins)), counts)
+    place = np.arange(len(tree)) - begins[tree]
+    at_once = max(1, _MOST_CELLS_AT_ONCE // math.prod(shape))
+    for first in range(0, len(begins), at_once):
+        chosen = np.flatnonzero((tree >= first) & (tree < first + at_once))
+        some, at = leaves[chosen], (tree[chosen] - first, place[chosen])
+        leaf_by_tree = (int(at[0][-1]) + 1, int(counts[first : first + at_once].max()))
+        value = np.zeros((*leaf_by_tree, 1))
+        value[at] = some.value[:, None]
+        reach = [np.zeros((*leaf_by_tree, size)) for size in shape]
+        for of_feature, feature, size in zip(reach, of, shape, strict=True):
+            of_feature[at] = some.reach_of(feature, size)
+        *others, last = reach
+        rows = others[0] * value if others else value
+        # No cell is in two leaves of a tree, so this product is sums of one number and zeros.
+        yield from (rows.transpose(0, 2, 1) @ last).reshape(-1, *shape)
+
+
+def _leaves_of(forests: Forests, columns: Sequence[Column], tables: ScoreTables) -> _Leaves:
+    """Return the leaves, tree after tree, with the cells that reach them."""
     feature_of = np.array([column.feature for column in columns], dtype=np.intp)
     standing_for = [column.standing_for(tables) for column in columns]
     width = max(map(len, standing_for))
-    node, n = forest.roots, len(forest.roots)
+    node, n = forests.roots, len(forests.roots)
     at = _Leaves(np.arange(n), np.zeros(n), np.full((2, n), _NO_FEATURE), np.ones((2, n, width), dtype=bool))
     found = []
     while len(node):
         ended = node < 0
         leaves = at[np.flatnonzero(ended)]
-        found.append(replace(leaves, value=forest.value[~node[ended]]))
+        found.append(replace(leaves, value=forests.value[~node[ended]]))
         node, at = node[~ended], at[np.flatnonzero(~ended)]
-        left = _go_left(forest, node, standing_for, width)
-        sides = [_narrowed(at, feature_of[forest.column[node]], reach, tables.feature_names) for reach in (left, ~left)]
-        node = np.concatenate([forest.left[node], forest.right[node]])
+        left = _go_left(forests, node, standing_for, width)
+        feature = feature_of[forests.column[node]]
+        sides = [_narrowed(at, feature, reach, tables.feature_names) for reach in (left, ~left)]
+        node = np.concatenate([forests.left[node], forests.right[node]])
         at = _together(sides)
     every = _together(found)
-    in_order = every[np.argsort(every.tree, kind="stable")]
-    ends = np.searchsorted(in_order.tree, np.arange(n), side="right").tolist()
-    return (in_order[slice(first, end)] for first, end in pairwise([0, *ends]))
+    return every[np.argsort(every.tree, kind="stable")]
 
 
 def _narrowed(at: _Leaves, feature: Positions, reach: Cells, names: Sequence[str]) -> _Leaves:
@@ -265,31 +300,31 @@ def _together(parts: Sequence[_Leaves]) -> _Leaves:
     )
 
 
-def _go_left(forest: Forest, splits: Positions, standing_for: Sequence[Numbers], width: int) -> Cells:
+def _go_left(forests: Forests, splits: Positions, standing_for: Sequence[Numbers], width: int) -> Cells:
     """Return which cells each split sends left, as LightGBM decides it, shape (n_splits, width)."""
     left = np.zeros((len(splits), width), dtype=bool)
-    threshold, decision = forest.threshold[splits], forest.decision[splits]
+    threshold, decision = forests.threshold[splits], forests.decision[splits]
     missing_left = np.where(decision & _MISSING_IS_NAN, decision & _MISSING_GOES_LEFT, threshold >= 0).astype(bool)
     for column, numbers in enumerate(standing_for):
-        of_column = np.flatnonzero(forest.column[splits] == column)
+        of_column = np.flatnonzero(forests.column[splits] == column)
         cells = slice(len(numbers))
         left[of_column, cells] = np.where(
             np.isnan(numbers), missing_left[of_column, None], numbers <= threshold[of_column, None]
         )
-        for split in of_column[(decision[of_column] & _IS_CATEGORY) > 0].tolist():
-            left[split, cells] = np.isin(numbers, forest.levels[int(threshold[split])])
+        of_levels = of_column[(decision[of_column] & _IS_CATEGORY) > 0]
+        words = forests.levels[threshold[of_levels].astype(np.intp)]
+        # The cells of a category are its levels, in order.
+        levels = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")[:, : len(numbers)]
+        left[of_levels, cells] = False
+        left[of_levels, : levels.shape[1]] = levels
     return left
 
 
-def _cuts(
-    forests: Sequence[Forest], features: Sequence[InputFeature], columns: Sequence[Column]
-) -> tuple[Numbers, ...]:
+def _cuts(forests: Forests, features: Sequence[InputFeature], columns: Sequence[Column]) -> tuple[Numbers, ...]:
     """Return where the cells of each feature end: at its splits, or between the levels of a category."""
-    column = np.concatenate([forest.column for forest in forests])
-    threshold = np.concatenate([forest.threshold for forest in forests])
     of_values = {of.feature: number for number, of in enumerate(columns) if not of.codes and not of.category}
     return tuple(
-        np.unique(threshold[column == of_values[position]])
+        np.unique(forests.threshold[forests.column == of_values[position]])
         if feature.levels is None
         else np.arange(len(feature.levels) - 1, dtype=np.float64) + 0.5
         for position, feature in enumerate(features)

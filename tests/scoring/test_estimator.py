@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import egretscore as es
 from egretscore.policy import Scale
 from egretscore.scoring.columns import columns_of, for_lightgbm
-from egretscore.scoring.forest import read_forest
+from egretscore.scoring.forest import read_forests
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
 
@@ -102,9 +102,10 @@ def test_a_split_tells_one_level_from_all_others():
     trade = rng.choice(np.array(list("abcdefghijkl")), 600)
     y = (np.isin(trade, list("aceg")) ^ (rng.random(600) < 0.2)).astype(int)
     model = es.ScoreTableClassifier(**QUICK).fit(pd.DataFrame({"trade": trade}), y)
-    split = [levels for booster in model.boosters_ for levels in read_forest(booster.model_to_string()).levels]
-    assert len(split) > 50
-    assert {len(levels) for levels in split} == {1}
+    forests = read_forests([booster.model_to_string() for booster in model.boosters_], model.n_rounds_)
+    levels_of_a_split = np.unpackbits(forests.levels.view(np.uint8), axis=1).sum(axis=1)
+    assert len(levels_of_a_split) > 50
+    assert set(levels_of_a_split.tolist()) == {1}
 
 
 def test_a_split_tells_missing_from_all_levels():

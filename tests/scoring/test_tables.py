@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from unittest import mock
+
 import lightgbm as lgb
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole_records import shipped_engine
 
+from egretscore.scoring import forest
 from egretscore.scoring.columns import columns_of, input_features
 from egretscore.scoring.estimator import ScoreTableClassifier
-from egretscore.scoring.forest import compile_forests, read_forest
+from egretscore.scoring.forest import compile_forests, read_forests
 from egretscore.scoring.pairs import best_pairs, gains_of_pairs, stages
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
+from egretscore.scoring.tables import ScoreTables
 
 
 def vectors_of(seed: int, count: int) -> np.ndarray:
@@ -109,6 +115,37 @@ def _cut_off(model: ScoreTableClassifier) -> list[lgb.Booster]:
     ]
 
 
+@given(st.integers(0, 10**6), st.integers(1, 300), st.integers(1, 5_000))
+@settings(max_examples=20)
+def test_tables_are_the_same_bits_however_many_leaves_are_gone_down_at_once(seed, leaves, cells):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({"a": rng.normal(size=300), "b": rng.integers(0, 5, 300), "c": rng.choice(list("xyz"), 300)})
+    y = (X["a"] * (X["c"] == "x") + X["b"] / 5 + rng.logistic(size=300) > 0).astype(int)
+
+    def tables() -> ScoreTables:
+        return ScoreTableClassifier(max_rounds=20, bags=3).fit(X, y).tables_
+
+    whole = tables()
+    with mock.patch.multiple(forest, _MOST_LEAVES_AT_ONCE=leaves, _MOST_CELLS_AT_ONCE=cells):
+        in_parts = tables()
+    assert in_parts.base == whole.base
+    for one, other in zip(in_parts.tables, whole.tables, strict=True):
+        assert one.features == other.features
+        assert np.array_equal(one.values, other.values)
+
+
+def test_a_python_that_adds_up_more_exactly_gives_the_same_bits():
+    """From 3.12 on, sum() of floats is as exact as math.fsum()."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        X = rng.normal(size=(200, 6))
+        fit = ScoreTableClassifier(max_rounds=10, bags=1).fit
+        y = (X.sum(axis=1) + rng.logistic(size=200) > 0).astype(int)
+        base = fit(X, y).tables_.base
+        with mock.patch.object(forest, "sum", math.fsum, create=True):
+            assert fit(X, y).tables_.base == base
+
+
 def test_a_forest_beyond_pairs_is_refused():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 3))
@@ -116,7 +153,7 @@ def test_a_forest_beyond_pairs_is_refused():
     free = lgb.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, lgb.Dataset(X, y), 10)
     features = input_features(["a", "b", "c"], list(X.T), {}, frozenset())
     with pytest.raises(ValueError, match="more than 2 features"):
-        compile_forests([read_forest(free.model_to_string())], features, columns_of(features), np.zeros(3))
+        compile_forests(read_forests([free.model_to_string()], [None]), features, columns_of(features), np.zeros(3))
 
 
 @given(
