@@ -30,7 +30,7 @@ from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records import sources
-from egretscore.records.partwise import Progress, set_aside_by_part
+from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, set_aside_by_part
 from egretscore.records.schema import TABLES
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
@@ -243,6 +243,26 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     assert [done.parts for done in seen] == list(range(len(before) + 1, PARTS + 1))
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
     assert contents(out) == contents(undisturbed)
+
+
+_NONSENSE = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.sampled_from([7, 10**400]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["7", "people", "set_aside", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(_NONSENSE)
+def test_a_note_of_what_was_read_that_is_none_says_nothing(tmp_path_factory, nonsense):
+    folder = tmp_path_factory.mktemp("unfinished")
+    (folder / "read.json").write_text(json.dumps(nonsense), encoding="utf-8")
+    for found in noted_read(folder).values():
+        assert isinstance(found.people + found.set_aside, int)
+    note_read(folder, {7: PartRead(3, 1)})
+    assert noted_read(folder) == {7: PartRead(3, 1)}
 
 
 def test_a_folder_of_scores_is_as_open_to_others_as_any_new_folder(town, tmp_path):

@@ -194,10 +194,10 @@ def note_read(folder: Path, by_part: Mapping[int, PartRead]) -> None:
 
 
 def noted_read(folder: Path) -> dict[int, PartRead]:
-    """Return what an earlier run noted of its parts."""
-    with suppress(OSError, ValueError):
+    """Return what an earlier run noted of its parts: nothing where the note cannot be read."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError):
         noted = json.loads((folder / _READ).read_text(encoding="utf-8"))
-        return {int(part): PartRead(**found) for part, found in noted.items()}
+        return {int(part): PartRead(int(found["people"]), int(found["set_aside"])) for part, found in noted.items()}
     return {}
 
 

@@ -27,7 +27,7 @@ import duckdb
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.forbidden import forbidden_matter
-from egretscore.records.schema import Column, Table
+from egretscore.records.schema import SUBJECT_ID, Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -307,13 +307,17 @@ class _Relation:
 def _stage_relation(
     connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation, *, in_parts: bool
 ) -> None:
-    comes_in = _of_chosen(relation) if in_parts and not table.reaches_others else "true"
-    if (
+    typed = (
         not table.reaches_others
         and all(_has_type(column, relation.types[column.name]) for column in table.columns)
         and _has_many_rows(connection, relation)
-    ):
-        _take_typed_rows(connection, table, source, relation, comes_in)
+    )
+    comes_in = "true"
+    if typed or (in_parts and not table.reaches_others):
+        _look_at_subjects(connection, relation)
+        comes_in = f"{_subject(relation)} IN (SELECT subject FROM subjects)"
+    if typed:
+        _take_typed_rows(connection, table, source, relation)
         wrong = f'SELECT row FROM typed WHERE source = {source} AND NOT "right"'
         if connection.execute(f"{wrong} LIMIT 1").fetchone() is None:
             return
@@ -326,14 +330,26 @@ def _stage_relation(
     connection.execute(f'DELETE FROM typed WHERE source = {source} AND NOT "right"')
 
 
-def _of_chosen(relation: _Relation) -> str:
-    """Return the condition that a row's subject is chosen, with one MD5 for each subject.
+def _look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: _Relation) -> None:
+    """Put the subjects who are chosen into ``subjects``, and say of each whether it is an id.
 
-    One for each row takes longer than reading it. It is that of ``any_value``, for a condition on what is
-    grouped by would be asked of each row all the same.
+    Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
+    asked of a group's key, DuckDB asks of each row all the same.
     """
-    subject = f"coalesce({relation.text('subject_id')}, '')"
-    return f"{subject} IN (SELECT {subject} FROM {relation.sql} GROUP BY ALL HAVING chosen(any_value({subject})))"
+    subject = _subject(relation)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE subjects AS
+        SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
+        FROM (SELECT any_value({subject}) AS subject FROM {relation.sql} GROUP BY {subject}) WHERE chosen(subject)
+        """,
+        relation.values,
+    )
+
+
+def _subject(relation: _Relation) -> str:
+    """Return the expression for the text of a row's subject, empty where there is none."""
+    return f"coalesce({relation.text('subject_id')}, '')"
 
 
 def _has_many_rows(connection: duckdb.DuckDBPyConnection, relation: _Relation) -> bool:
@@ -345,15 +361,15 @@ def _has_type(column: Column, of: str) -> bool:
     return keeps_text(column) or of in (column.type.typed_as or ("VARCHAR",))
 
 
-def _take_typed_rows(
-    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation, comes_in: str
-) -> None:
-    """Put the rows of a relation that come in into ``typed``, and say of each whether nothing is wrong in it."""
+def _take_typed_rows(connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation) -> None:
+    """Put the rows of ``subjects`` into ``typed``, and say of each row whether nothing is wrong in it."""
     given, taken, right = [], [], []
     for column in table.columns:
         cell, own = f'"{column.name}"', column.type
         given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
         parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
+        if own is SUBJECT_ID:
+            parse = f'CASE WHEN is_id THEN "{column.text}" END'
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
         right.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
     right += [f"coalesce({rule.holds}, true)" for rule in table.rules]
@@ -362,8 +378,10 @@ def _take_typed_rows(
     connection.execute(
         f"""
         INSERT INTO typed
-        WITH given AS (SELECT {relation.row} AS row, {", ".join(given)} FROM {relation.sql} WHERE {comes_in}),
-             taken AS (SELECT *, {", ".join(taken)} FROM given)
+        WITH given AS (
+            SELECT {relation.row} AS row, is_id, {", ".join(given)}
+            FROM {relation.sql} JOIN subjects ON subject = {_subject(relation)}
+        ), taken AS (SELECT *, {", ".join(taken)} FROM given)
         SELECT {source}, row, {" AND ".join(f"({holds})" for holds in right)}, {", ".join(columns)} FROM taken
         """,
         relation.values,

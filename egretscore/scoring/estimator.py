@@ -26,7 +26,7 @@ from egretscore.scoring.tables import ScoreTables
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
 _BAGS = (6, 32)
-_ROWS_IN_ALL_BAGS = 64_000
+_ROWS_IN_ALL_BAGS = 56_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _Value = TypeVar("_Value")
@@ -63,8 +63,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         100 rows. Of several each forest takes the next, in turn, the first the first: no one weight
         suits all data. The last digits of a regression may be others on another processor.
     bags : int, optional
-        How many forests the tables are the mean of; when None 32 of up to 2,000 rows, 10 of
-        6,000 and 6 of 10,000 or more, which vary less from one draw to the next. With 1,
+        How many forests the tables are the mean of; when None 32 of up to 1,750 rows, 9 of
+        6,000 and 6 of 9,000 or more, which vary less from one draw to the next. With 1,
         that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
         How a forest is grown; see LightGBM for the first four. ``patience`` is the number of
@@ -174,8 +174,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # Whatever kind of random state was given, from here on it is one number.
         self._seed = int(check_random_state(self.random_state).randint(2**30))
         with threadpool_limits(1):  # sums of many threads differ in their last bits
-            models = self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
-        forests = read_forests(models, self.n_rounds_)
+            self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
+        forests = read_forests(self._models, self.n_rounds_)
         self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
         return self
 
@@ -208,6 +208,12 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         values, _ = self._read(X)
         return as_numbers(self.features_, values)
 
+    @property
+    def boosters_(self) -> list[Booster]:
+        """The forests, read from what LightGBM wrote of them."""
+        check_is_fitted(self)
+        return [Booster(model_str=model) for model in self._models]
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
@@ -216,8 +222,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     # --------------------------------------------------------------------------- growing
 
-    def _grow_leaves_of_enough(self, rows: Rows, people: NDArray[np.intp] | None) -> Sequence[str]:
-        """Return the forests grown, and grown again with greater leaves while one rests on too few people."""
+    def _grow_leaves_of_enough(self, rows: Rows, people: NDArray[np.intp] | None) -> None:
+        """Grow the forests, and again with greater leaves while one rests on too few people."""
         count = len(rows.outcome)
         few_bags, many_bags = _BAGS
         bags = self.bags or int(np.clip(_ROWS_IN_ALL_BAGS // count, few_bags, many_bags))
@@ -227,24 +233,23 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if count < _FEWEST_ROWS_TO_HOLD_OUT:  # too few to hold any out: be the more careful
             smallest_leaf = max(smallest_leaf, _SMALLEST_LEAF_OF_FEW_ROWS)
         while True:
-            models = self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
+            self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
             if people is None:
-                return models
+                return
             self.smallest_leaf_ = min(
                 _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])
                 for booster, (learn, _) in zip(self.boosters_, splits, strict=True)
                 for learnt in [learn if bags > 1 else slice(None)]
             )
             if self.smallest_leaf_ >= self.min_people:
-                return models
+                return
             if smallest_leaf > count:
                 raise ValueError(f"there are too few groups for leaves of {self.min_people}, the min_people asked.")
             smallest_leaf = int(np.ceil(smallest_leaf * 1.3))
 
     def _grow(
         self, rows: Rows, splits: Sequence[tuple[NDArray[Any], NDArray[Any]]], settings: Sequence[Settings]
-    ) -> Sequence[str]:
-        """Return the forests, as LightGBM writes them."""
+    ) -> None:
         (first, _), of_first = splits[0], settings[0]
         # All forests split at the same bins, so that their tables have the same cells.
         bins = rows.bins(of_first).construct()
@@ -267,14 +272,12 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with ThreadPoolExecutor(min(len(splits), int(effective_n_jobs(self.n_jobs)))) as pool:
             growths = list(pool.map(grow, range(len(splits))))
         rounds = best_rounds(growths)
-        models = [growth.model for growth in growths]
+        self._models = [growth.model for growth in growths]
         self.n_rounds_ = [growth.trees_within(rounds) for growth in growths]
         if len(splits) == 1:  # grown again, on all rows
             everyone = rows.dataset(of_first, bins)
             again = boost(everyone, pairs, of_first, rounds, start_of(rows, everyone, of_first))
-            models, self.n_rounds_ = [again.model_to_string()], [again.num_trees()]
-        self.boosters_ = [Booster(model_str=model) for model in models]
-        return models
+            self._models, self.n_rounds_ = [again.model_to_string()], [again.num_trees()]
 
     def _held_out(
         self, bag: int, people: NDArray[np.intp] | None, rows: Rows

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,32 +77,33 @@ def read_forests(models: Sequence[str], n_trees: Sequence[int | None]) -> Forest
     texts = [text for model, n in zip(models, n_trees, strict=True) for text in _tree_texts(model)[:n]]
     trees = [dict(line.split("=", 1) for line in text.splitlines() if "=" in line) for text in texts]
 
-    def listed(name: str) -> list[str]:
-        return " ".join(tree.get(name, "") for tree in trees).split()
+    def listed(name: str, of: Any) -> NDArray[Any]:
+        numbers = " ".join(tree[name] for tree in trees if name in tree)
+        return np.fromstring(numbers.strip(), of, sep=" ")  # blanks alone it reads as a number
 
-    leaves = np.array([int(tree["num_leaves"]) for tree in trees], dtype=np.intp)
+    leaves, categories = listed("num_leaves", np.intp), listed("num_cat", np.intp)
     splits = leaves - 1
     first_leaf, first_split = np.cumsum(leaves) - leaves, np.cumsum(splits) - splits
-    categories = np.array([int(tree["num_cat"]) for tree in trees], dtype=np.intp)
     own_first_leaf, own_first_split = np.repeat(first_leaf, splits), np.repeat(first_split, splits)
 
     def child(side: str) -> Positions:
-        of_tree = np.array(listed(f"{side}_child"), dtype=np.intp)
-        return np.where(of_tree < 0, ~(~of_tree + own_first_leaf), of_tree + own_first_split)
+        of_tree = listed(f"{side}_child", np.intp)
+        placed: Positions = np.where(of_tree < 0, ~(~of_tree + own_first_leaf), of_tree + own_first_split)
+        return placed
 
-    decision = np.array(listed("decision_type"), dtype=np.intp)
-    threshold = np.minimum(list(map(float, listed("threshold"))), _ABOVE_ALL)
+    decision = listed("decision_type", np.intp)
+    threshold = np.minimum(listed("threshold", np.float64), _ABOVE_ALL)
     first_category = np.repeat(np.cumsum(categories) - categories, splits)
     return Forests(
         count=len(models),
         roots=np.where(splits > 0, first_split, ~first_leaf),
-        column=np.array(listed("split_feature"), dtype=np.intp),
+        column=listed("split_feature", np.intp),
         threshold=np.where(decision & _IS_CATEGORY, threshold + first_category, threshold),
         decision=decision,
         left=child("left"),
         right=child("right"),
-        levels=_levels(listed("cat_boundaries"), listed("cat_threshold")),
-        value=np.array(list(map(float, listed("leaf_value")))),
+        levels=_levels(listed("cat_boundaries", np.intp), listed("cat_threshold", _WORD)),
+        value=listed("leaf_value", np.float64),
     )
 
 
@@ -110,13 +112,11 @@ def _tree_texts(model: str) -> list[str]:
     return trees.split("\nTree=")[1:]
 
 
-def _levels(boundaries: Sequence[str], words: Sequence[str]) -> NDArray[np.uint32]:
+def _levels(boundaries: Positions, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return the words of each split of a category, filled up with zeros."""
-    bounds = np.array(boundaries, dtype=np.intp)
-    counts = np.diff(bounds)[bounds[1:] > 0]  # those of each tree begin with 0
-    most = counts.max(initial=0)
-    levels = np.zeros((len(counts), most), dtype=_WORD)
-    levels[np.arange(most) < counts[:, None]] = np.array(words, dtype=_WORD)
+    counts = np.diff(boundaries)[boundaries[1:] > 0]  # those of each tree begin with 0
+    levels = np.zeros((len(counts), counts.max(initial=0)), dtype=_WORD)
+    levels[np.arange(levels.shape[1]) < counts[:, None]] = words
     return levels
 
 

@@ -186,7 +186,7 @@ def test_forests_stop_where_the_mean_loss_is_least_and_none_beyond_its_own_least
         assert growth.trees_within(rounds) == 7 + max(0, min(rounds - first, int(np.argmin(curve))))
 
 
-@pytest.mark.parametrize(("count", "bags"), [(600, 32), (6_000, 10), (12_000, 6)])
+@pytest.mark.parametrize(("count", "bags"), [(600, 32), (6_000, 9), (12_000, 6)])
 def test_few_rows_get_more_forests(count, bags):
     X = np.random.default_rng(0).normal(size=(count, 2))
     model = es.ScoreTableClassifier(max_rounds=5, max_pairs=0).fit(X, (X[:, 0] > 0).astype(int))
