@@ -12,8 +12,9 @@ of a few ten-thousandths of the mean are noise. How many pairs are looked for an
 was not chosen here: for the time a fit takes. That categories are split one level against all others was
 chosen on the tables with many levels. That forests start from several ridges was chosen on draws of 800 to
 20,000 rows of these tables and a few more of R's, where it gained some; on the three folds here it gains
-nothing and saves some time. How many forests rows get was chosen on draws of 1,000 to 15,000 rows of these
-tables: of 10,000 rows six forests gain over four, of few rows 64 gain nothing over 32.
+nothing and saves some time. How many forests rows get was chosen by the time that fits take, and on draws of
+1,000 to 15,000 rows of these tables, apart from this script: of 10,000 rows six forests gained over four, of
+few rows 64 gained nothing over 32.
 """
 
 from __future__ import annotations

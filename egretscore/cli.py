@@ -146,12 +146,18 @@ def _validate(options: argparse.Namespace) -> int:
     policy = read_policy(options.policy) if options.policy else shipped_policy()
     with _working("Reading and checking the records"):
         records = read_records(options.records, policy=policy)
-    problems = records.problems
-    _print_first(problems)
+    unmatched = records.unmatched_objections
+    _print_first(records.problems)
+    _print_first(unmatched)
     if options.quarantine is not None:
         for file in records.write_quarantine(options.quarantine):
             _say(f"Written: {file}")
     print(_counts_table(records))
+    if unmatched:
+        _say(
+            f"egretscore: {len(unmatched):,} objections name no record on file and dispute nothing: "
+            "are their ids right, or do the records come later?"
+        )
     set_aside = sum(count.quarantined for count in records.counts)
     if set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"

@@ -145,6 +145,21 @@ def test_validate_names_what_is_wrong_and_ends_with_the_table(tmp_path, capsys):
     assert (tmp_path / "aside" / "quarantine-consents.csv").is_file()
 
 
+def test_validate_tells_of_objections_to_what_is_not_on_file(tmp_path, capsys):
+    consents, objections = tmp_path / "consents.csv", tmp_path / "objections.csv"
+    consents.write_text(
+        "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\np1,2023-B,true,2025-02-28,\n",
+        encoding="utf-8",
+    )
+    objections.write_text(
+        "table,record_id,subject_id,filed_on,resolved_on,outcome\npenalties,n1,p1,2025-03-01,,\n", encoding="utf-8"
+    )
+    assert main(["validate", "--records", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "p1 objected on 2025-03-01 to 'n1' of penalties, which is not on file" in said.out
+    assert "1 objections name no record on file" in said.err
+
+
 BAD_INPUT = [
     ["explain", "p1", "--records", "nowhere"],
     ["explain", "p1", "--records", SAMPLE, "--model", "nowhere"],

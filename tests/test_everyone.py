@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split, towns, write_with_broken_rows
@@ -246,23 +246,33 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
 
 
 _NONSENSE = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.sampled_from([7, 10**400]),
+    st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(-2, 2) | st.just(10**400),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["7", "people", "set_aside", "x"]), inner, max_size=3)
+        | st.fixed_dictionaries({"people": inner, "set_aside": inner})
+        | st.dictionaries(st.sampled_from(["7", "63", "64", "-3", "people", "set_aside"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
 
 
 @given(_NONSENSE)
-def test_a_note_of_what_was_read_that_is_none_says_nothing(tmp_path_factory, nonsense):
+@example([])
+@example({"7": {"people": True, "set_aside": 3}, "99": {"people": 1, "set_aside": 1}})
+def test_a_note_of_what_was_read_is_believed_only_where_it_is_one(tmp_path_factory, nonsense):
     folder = tmp_path_factory.mktemp("unfinished")
     (folder / "read.json").write_text(json.dumps(nonsense), encoding="utf-8")
-    for found in noted_read(folder).values():
-        assert isinstance(found.people + found.set_aside, int)
+    for part, found in noted_read(folder).items():
+        assert part in range(PARTS)
+        assert {type(found.people), type(found.set_aside)} == {int}
+        assert min(found.people, found.set_aside) >= 0
     note_read(folder, {7: PartRead(3, 1)})
     assert noted_read(folder) == {7: PartRead(3, 1)}
+
+
+def test_a_note_of_what_was_read_may_be_brackets_alone(tmp_path):
+    (tmp_path / "read.json").write_text("[" * 100_000, encoding="utf-8")
+    assert noted_read(tmp_path) == {}
 
 
 def test_a_folder_of_scores_is_as_open_to_others_as_any_new_folder(town, tmp_path):

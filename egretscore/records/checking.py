@@ -98,8 +98,7 @@ def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE VIEW {PEOPLE} AS {people_sql()}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    worked_on = ("staged", "subjects", "typed", "parsed", "moved")
-    for table in (*worked_on, "problems", "unsound", "twice", "later_versions", "repeated"):
+    for table in ("staged", "typed", "parsed", "moved", "problems", "unsound", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
 
 

@@ -15,9 +15,9 @@ import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 import duckdb
 
@@ -139,9 +139,11 @@ def as_memory_allows(
                     "the memory does not suffice for one part of the records",
                     remedy="Give more with --memory, or fewer --threads.",
                 ) from error
-            yield from as_memory_allows(groups_of(group, len(group) // 2), read)
         else:
             yield group, found
+            continue
+        # Not while the error is handled: it holds on to what the failed read had in memory.
+        yield from as_memory_allows(groups_of(group, len(group) // 2), read)
 
 
 def one_ahead(items: Iterator[_Read]) -> Generator[_Read, None, None]:
@@ -195,10 +197,21 @@ def note_read(folder: Path, by_part: Mapping[int, PartRead]) -> None:
 
 def noted_read(folder: Path) -> dict[int, PartRead]:
     """Return what an earlier run noted of its parts: nothing where the note cannot be read."""
-    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError):
+    with suppress(OSError, ValueError, RecursionError):
         noted = json.loads((folder / _READ).read_text(encoding="utf-8"))
-        return {int(part): PartRead(int(found["people"]), int(found["set_aside"])) for part, found in noted.items()}
+        if isinstance(noted, dict):
+            by_name = {str(part): noted.get(str(part)) for part in range(PARTS)}
+            return {int(part): PartRead(**found) for part, found in by_name.items() if _is_of_part(found)}
     return {}
+
+
+def _is_of_part(found: object) -> TypeGuard[dict[str, int]]:
+    names = {field.name for field in fields(PartRead)}
+    return (
+        isinstance(found, dict)
+        and set(found) == names
+        and all(type(number) is int and number >= 0 for number in found.values())
+    )
 
 
 # ------------------------------------------------------------------------------- where it is written

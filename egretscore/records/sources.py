@@ -368,7 +368,7 @@ def _take_typed_rows(connection: duckdb.DuckDBPyConnection, table: Table, source
         cell, own = f'"{column.name}"', column.type
         given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
         parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
-        if own is SUBJECT_ID:
+        if column.name == "subject_id":
             parse = f'CASE WHEN is_id THEN "{column.text}" END'
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
         right.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')

@@ -24,7 +24,7 @@ from egretscore.records.database import create_view, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, DOUBTS, READY_COLUMNS, TABLES, Table
+from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, DISPUTABLE, DOUBTS, READY_COLUMNS, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -51,6 +51,21 @@ class SourceCount:
     good: int
     quarantined: int
     repeated: int
+
+
+@dataclass(frozen=True)
+class UnmatchedObjection:
+    """An objection to a record that is not on file: its id may be mistyped, or the record come later."""
+
+    table: str
+    record_id: str
+    subject_id: str
+    filed_on: date
+
+    def __str__(self) -> str:
+        return (
+            f"{self.subject_id} objected on {self.filed_on} to {self.record_id!r} of {self.table}, which is not on file"
+        )
 
 
 class Records:
@@ -89,7 +104,7 @@ class Records:
         ).fetchall()
         return tuple(SourceCount(*row) for row in rows)
 
-    @cached_property
+    @property
     def last_day(self) -> date | None:
         """The last day on which a record came on file or became something; None of no records.
 
@@ -124,6 +139,17 @@ class Records:
             with self._lock:
                 rows = self._rows = self._rows or RowsInMemory(self.connect())
         return rows.of(subject_id, columns)
+
+    @property
+    def unmatched_objections(self) -> tuple[UnmatchedObjection, ...]:
+        """The objections to records that are not on file, in order: they dispute nothing until these come."""
+        unmatched = (
+            f'SELECT "table", record_id, subject_id, filed_on FROM objections WHERE "table" = \'{name}\' '
+            f'AND (record_id, subject_id) NOT IN (SELECT ("{TABLES[name].identity[0]}", subject_id) FROM "{name}")'
+            for name in DISPUTABLE
+        )
+        rows = self.connect().execute(f"{' UNION ALL '.join(unmatched)} ORDER BY ALL").fetchall()
+        return tuple(UnmatchedObjection(*row) for row in rows)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -466,16 +492,21 @@ def _stage(
     *,
     in_parts: bool,
 ) -> None:
-    """Read the sources of a table, files several at once: within one, the database may find nothing to share out."""
+    """Read the sources of a table, files several at once: within one, the database may find nothing to share out.
+
+    Each through a cursor of its own, with which what was worked on goes.
+    """
 
     def read(source: int) -> None:
-        stage_file(connection.cursor(), table, source, numbered[source].absolute(), in_parts=in_parts)
+        with connection.cursor() as own:
+            stage_file(own, table, source, numbered[source].absolute(), in_parts=in_parts)
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         list(pool.map(read, (source for source, item in numbered.items() if isinstance(item, Path))))
     for source, item in numbered.items():
         if not isinstance(item, Path):
-            stage_frame(connection, table, source, item, _label(item, table.name))
+            with connection.cursor() as own:
+                stage_frame(own, table, source, item, _label(item, table.name))
 
 
 def _label(item: Any, table: str) -> str:

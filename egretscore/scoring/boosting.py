@@ -129,17 +129,9 @@ class Rows:
         ).dataset(settings)
 
 
-def train(
-    parameters: dict[str, Any], data: lgb.Dataset, rounds: int, start: lgb.Booster | None = None, **more: Any
-) -> lgb.Booster:
-    """Let LightGBM grow so many trees, after those of the start."""
-    # Otherwise LightGBM writes every model down once and reads it again, which takes as long as many a round.
-    return lgb.train(parameters, data, num_boost_round=rounds, init_model=start, keep_training_booster=True, **more)
-
-
 def choose_pairs(data: lgb.Dataset, settings: Settings, rounds: int, start: lgb.Booster | None) -> list[Pair]:
     """Return the pairs of features that gain most in a model free to combine them."""
-    free = train(settings.for_lightgbm(), data, rounds, start)
+    free = lgb.train(settings.for_lightgbm(), data, num_boost_round=rounds, init_model=start)
     labels = settings.pair_across
     return best_pairs(
         gains_of_pairs(free.dump_model(), [column.feature for column in settings.columns]),
@@ -156,7 +148,7 @@ def boost(
         return start
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
-        return train(settings.for_lightgbm(sets_by_stage[0]), data, rounds, start)
+        return _grown(data, settings.for_lightgbm(sets_by_stage[0]), rounds, start)
     *_, booster = _growing(data, sets_by_stage, settings, rounds, start)
     return booster
 
@@ -204,9 +196,9 @@ def boost_until_no_better(
             rounds = env.iteration - env.begin_iteration + 1
             trees[rounds], losses[rounds] = env.model.num_trees(), env.evaluation_result_list[0][2]
 
-        booster = train(
-            {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
+        booster = _grown(
             data,
+            {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
             settings.most_rounds,
             start,
             valid_sets=[held_out.dataset(settings, data)],
@@ -260,10 +252,20 @@ def _growing(
     for stage, done in enumerate(range(0, rounds, settings.rounds_per_stage)):
         # LightGBM draws the same lots again for the same seed, so each stage has one of its own.
         drawn = np.random.SeedSequence([settings.seed, stage]).generate_state(1)[0] >> 1
-        booster = train(
-            replace(settings, seed=int(drawn)).for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
+        booster = _grown(
             data,
+            replace(settings, seed=int(drawn)).for_lightgbm(sets_by_stage[stage % len(sets_by_stage)]),
             min(settings.rounds_per_stage, rounds - done),
             booster,
         )
         yield booster
+
+
+def _grown(
+    data: lgb.Dataset, parameters: dict[str, Any], rounds: int, start: lgb.Booster | None, **more: Any
+) -> lgb.Booster:
+    """Return a forest as it was grown, with what it was grown from: to be written down, or grown on, at once.
+
+    Else LightGBM writes every forest down and reads it again, which takes as long as many a round.
+    """
+    return lgb.train(parameters, data, num_boost_round=rounds, init_model=start, keep_training_booster=True, **more)

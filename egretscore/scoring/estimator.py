@@ -60,8 +60,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     ridge : float, None, or sequence of these
         The weight of the squared coefficients of the logistic regression that a forest starts
         from (see ``scoring/start.py``), or None for the mean alone, from which all start under
-        100 rows. Of several each forest takes the next, in turn, the first the first: no one weight
-        suits all data. The last digits of a regression may be others on another processor.
+        100 rows. Of several each forest takes the next, in turn, the first the first (and again, where
+        there are more forests than weights): no one weight suits all data. The last digits of a
+        regression may be others on another processor.
     bags : int, optional
         How many forests the tables are the mean of; when None 32 of up to 1,750 rows, 9 of
         6,000 and 6 of 9,000 or more, which vary less from one draw to the next. With 1,
@@ -90,6 +91,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     features_ : tuple of InputFeature
         What each feature is: its levels, codes and median.
     boosters_ : list of lightgbm.Booster
+        Read anew each time from what LightGBM wrote of them.
     n_rounds_ : list of int
         How many trees of each booster count.
     pairs_ : list of pairs of positions
@@ -210,8 +212,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def boosters_(self) -> list[Booster]:
-        """The forests, read from what LightGBM wrote of them."""
-        check_is_fitted(self)
+        """The forests, read anew each time from what LightGBM wrote of them."""
+        check_is_fitted(self, "_models")
         return [Booster(model_str=model) for model in self._models]
 
     def __sklearn_tags__(self) -> Tags:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from egretscore.scoring.columns import Column, InputFeature
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
-_MOST_LEAVES_AT_ONCE = 20_000
+_MOST_REACHED_AT_ONCE = 4_000_000
 _MOST_CELLS_AT_ONCE = 100_000
 # What LightGBM writes of a split in the bits of its decision type (Tree::decision_type).
 _IS_CATEGORY, _MISSING_GOES_LEFT, _MISSING_IS_NAN = 0b0001, 0b0010, 0b1000
@@ -155,7 +155,8 @@ def compile_forests(
     sizes = [empty.n_cells(position) for position in range(len(features))]
     mean = replace(forests, value=forests.value * (1 / forests.count))
     constant, grids = list[float](), dict[tuple[int, ...], Numbers]()
-    at_once = max(1, _MOST_LEAVES_AT_ONCE * len(forests.roots) // max(len(forests.value), 1))
+    leaves_at_once = _MOST_REACHED_AT_ONCE // max(sizes, default=1)
+    at_once = max(1, leaves_at_once * len(forests.roots) // max(len(forests.value), 1))
     for first in range(0, len(forests.roots), at_once):
         leaves = _leaves_of(mean.some(slice(first, first + at_once)), columns, empty)
         for of, own in _by_table(leaves, len(features)):

@@ -16,7 +16,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.boosting import Rows, Settings, train
+from egretscore.scoring.boosting import Rows, Settings
 from egretscore.scoring.pairs import stages
 
 _COPYING: dict[str, Any] = {
@@ -82,6 +82,6 @@ def start_of(rows: Rows, data: lgb.Dataset, settings: Settings) -> lgb.Booster |
     alone = stages([], settings.directions)[0]
     # Each round sees some of the columns: as exact in the end, and faster.
     copying = {**settings.for_lightgbm(alone), **_COPYING, "feature_fraction": min(1.0, _COLUMNS_A_ROUND / n_columns)}
-    start = train(copying, data.set_label(log_odds), _ROUNDS_A_COLUMN * n_columns)
+    start = lgb.train(copying, data.set_label(log_odds), num_boost_round=_ROUNDS_A_COLUMN * n_columns)
     data.set_label(rows.outcome)
     return start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -179,6 +180,30 @@ def test_what_is_named_like_a_table_is_never_passed_over(tmp_path, name):
         (folder / name).mkdir()
     with pytest.raises(es.RecordsError, match="named like a record table"):
         es.read_records(folder)
+
+
+@given(towns(), st.data())
+def test_objections_to_what_is_not_on_file_are_told(town, data):
+    mistyped, delivered = set(), []
+    for person in town:
+        rows = []
+        for row in person.objections:
+            wrong = data.draw(st.booleans())
+            rows.append({**row, "record_id": f"{row['record_id']}-9"} if wrong else row)
+            if wrong:
+                mistyped.add((row["table"], f"{row['record_id']}-9", row["subject_id"], row["filed_on"]))
+        delivered.append(replace(person, objections=tuple(rows)))
+    records = es.read_records(frames(delivered))
+    good = records.connect().execute('SELECT "table", record_id, subject_id, filed_on FROM objections').fetchall()
+    assert {astuple(objection) for objection in records.unmatched_objections} == mistyped & set(good)
+
+
+def test_an_erased_person_tells_no_last_day():
+    later = Person("p1", (plain_consent("p1"),), penalties=(standing_penalty("p1", "fine", AS_OF, 500),))
+    records = es.read_records(frames([penalised(), later]))
+    last = records.last_day
+    records.erase("p1")
+    assert records.last_day == es.read_records(frames([penalised()])).last_day < last
 
 
 def test_the_records_know_their_last_day_whatever_consents_are_dated_ahead(tmp_path):

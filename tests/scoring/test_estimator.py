@@ -60,19 +60,37 @@ def fitted(seed: int = 0, **options: Any) -> tuple[es.ScoreTableClassifier, pd.D
     return model.fit(X, y), X, y
 
 
+def mean_of_forests(model: es.ScoreTableClassifier, X: pd.DataFrame) -> np.ndarray:
+    """Return the mean of the log-odds that LightGBM itself gives."""
+    columns = for_lightgbm(model.features_, columns_of(model.features_), model.numbers(X))
+    raw = [
+        booster.predict(columns, raw_score=True, num_iteration=rounds)
+        for booster, rounds in zip(model.boosters_, model.n_rounds_, strict=True)
+    ]
+    return np.mean(raw, axis=0)
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.booleans())
 def test_tables_say_what_the_forests_say_on_every_kind_of_column(seed, directed):
     model, _, _ = fitted(seed, monotone={"months": -1, "amount": 1} if directed else None)
     fresh, _ = applicants(seed + 1, 300)
-    numbers = model.numbers(fresh)
-    columns = for_lightgbm(model.features_, columns_of(model.features_), numbers)
-    raw = [
-        booster.predict(columns, raw_score=True, num_iteration=rounds)
-        for booster, rounds in zip(model.boosters_, model.n_rounds_, strict=True)
-    ]
-    assert np.allclose(model.decision_function(fresh), np.mean(raw, axis=0), atol=1e-10, rtol=0)
-    assert np.allclose(model.tables_.base + model.explain(fresh).sum(axis=1), np.mean(raw, axis=0), atol=1e-10, rtol=0)
+    forests = mean_of_forests(model, fresh)
+    assert np.allclose(model.decision_function(fresh), forests, atol=1e-10, rtol=0)
+    assert np.allclose(model.tables_.base + model.explain(fresh).sum(axis=1), forests, atol=1e-10, rtol=0)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6), st.sampled_from([31, 32, 33, 64, 90]))
+def test_tables_say_what_the_forests_say_of_many_levels(seed, n_levels):
+    """LightGBM writes the levels that go left in words of 32 bits; a category of two levels has one word."""
+    rng = np.random.default_rng(seed)
+    trade = rng.integers(0, n_levels, 1_500)
+    X = pd.DataFrame({"trade": trade, "home": rng.integers(0, 2, 1_500), "amount": rng.normal(size=1_500)})
+    worth = rng.normal(0, 2, n_levels)
+    y = (worth[trade] + X["home"] * X["amount"] + rng.logistic(size=1_500) > 0).astype(int)
+    model = es.ScoreTableClassifier(**QUICK, categories=["trade", "home"], ridge=None).fit(X, y)
+    assert np.allclose(model.decision_function(X), mean_of_forests(model, X), atol=1e-10, rtol=0)
 
 
 def test_a_level_never_seen_goes_where_missing_goes():
