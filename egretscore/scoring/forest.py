@@ -6,9 +6,9 @@ one or two features. Each leaf is added to the cells it covers in the table of i
 To a cell belongs, for each column that LightGBM was given, one number that stands for all
 values in the cell; a split sends the whole cell the way of that number.
 
-All trees are gone down at once, one level after the other, for a forest has tens of thousands of
+Many trees are gone down together, one level after the other, for forests have tens of thousands of
 leaves. The cells of each table are added up tree after tree, so the sums have the same last bits
-on every machine.
+on every machine, and however many trees go together.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from egretscore.scoring.columns import Column, InputFeature
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
+# So that memory stays small: the cells of all leaves that are gone down to together, and those of a table
+# times the trees that are added to it together, which had better fit into a processor's own memory.
 _MOST_REACHED_AT_ONCE = 4_000_000
 _MOST_CELLS_AT_ONCE = 100_000
 # What LightGBM writes of a split in the bits of its decision type (Tree::decision_type).
