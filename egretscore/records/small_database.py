@@ -93,8 +93,16 @@ def _connection() -> sqlite3.Connection:
     return connection
 
 
+class _ClosedAtTheEnd(sqlite3.Connection):
+    """A connection that is closed with the thread it belongs to; Python warns of one that is left open."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def _open() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    # Whichever thread clears away after one that ended may close it; only its own asks it.
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=_ClosedAtTheEnd)
     connection.create_aggregate("bit_or_of", 1, _BitOr)  # type: ignore[arg-type]  # typeshed wants finalize() -> int
     for name, function in (("bit_count", _bit_count), ("year_of", _year_of), ("month_of", _month_of)):
         connection.create_function(name, 1, function, deterministic=True)
