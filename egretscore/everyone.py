@@ -45,7 +45,7 @@ from egretscore.records.partwise import (
     parts_at_once,
     parts_beside,
     set_aside_by_part,
-    state_of_files,
+    state_of_records,
     take_the_place,
 )
 from egretscore.records.store import KeptRecords, invented_mark, read_parts
@@ -297,7 +297,7 @@ def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, bef
     origin = {ORIGIN: asdict(Origin.of(engine, folder))} if is_kept(folder) else {}
     # By what they are, not where: a run stopped at its very end may have put them aside.
     gone_on_from = {} if before is None else {"since": before.as_of.isoformat(), "previous": dict(before.sha256)}
-    return json.dumps({**asked, **origin, **gone_on_from, "files": state_of_files(folder)})
+    return json.dumps({**asked, **origin, **gone_on_from, "files": state_of_records(folder)})
 
 
 def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | None, memory: int) -> Outcome:

@@ -29,7 +29,7 @@ from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
-from egretscore.records import sources
+from egretscore.records import in_place
 from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, set_aside_by_part
 from egretscore.records.schema import TABLES
 from egretscore.records.store import read_parts
@@ -91,7 +91,7 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
 @settings(max_examples=10)
 def test_of_typed_rows_each_comes_in_with_one_part_also_those_of_nobody(town, taken, data):
     nobody = st.sampled_from([None, "", "\x01", "nobody at all"])
-    with tempfile.TemporaryDirectory() as scratch, patch.object(sources, "FEWEST_TYPED_ROWS", 1):
+    with tempfile.TemporaryDirectory() as scratch, patch.object(in_place, "FEWEST_TYPED_ROWS", 1):
         for name, table in frames(town).items():
             unclear = table.set_column(
                 table.column_names.index("subject_id"),

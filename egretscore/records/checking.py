@@ -11,11 +11,12 @@ where standing finds it: a record in doubt counts against nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from egretscore.records.database import create_table
+from egretscore.records.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
     CHECKED_COLUMNS,
     CONSENTS,
@@ -33,7 +34,6 @@ from egretscore.records.schema import (
     people_sql,
     text_of,
 )
-from egretscore.records.sources import keeps_text
 
 _LONGEST_VALUE = 200
 # Of a row: in the order of sources and rows, and no other row's.
@@ -72,10 +72,17 @@ def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered: bool = True) -> None:
-    """Move the rows of ``staged`` and ``typed`` into their table, the quarantine and the counts.
+def check_staged(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    in_place: Sequence[InPlace] = (),
+    *,
+    in_memory: bool = True,
+) -> None:
+    """Move the rows of ``staged`` into their table, the quarantine and the counts, and put beside them those in place.
 
-    In order, one person's rows are found without looking at all; everyone's are as well found without.
+    In memory, a table holds all of them, in order, so that one person's rows are found without looking at all;
+    else it is a view, which reads those in place anew for each question.
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
@@ -88,18 +95,21 @@ def check_staged(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered
     if table is OBJECTIONS:
         _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
-    _settle(connection, table, ordered=ordered)
+    _settle(connection, table, in_place, in_memory=in_memory)
+    _count(connection, table, in_place)
     if table.reaches_others:
         connection.execute(f'DELETE FROM "{table.name}" WHERE NOT chosen(subject_id)')
 
 
-def finish_checks(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop everything the checks worked on: rows are kept in their tables and the quarantine, nowhere else."""
+def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> None:
+    """Drop everything the checks worked on: in memory, rows are in their tables and the quarantine, nowhere else."""
     connection.execute(f"CREATE VIEW {PEOPLE} AS {people_sql()}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    for table in ("staged", "typed", "parsed", "moved", "problems", "unsound", "twice", "later_versions", "repeated"):
+    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
+    if in_memory:
+        connection.execute("DROP SCHEMA in_place CASCADE")
 
 
 def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -110,36 +120,6 @@ def _parse_cells(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT {_ID} AS id, source, row, expected, line, {cells} FROM staged"
     )
-    _move_what_may_stand_twice(connection, table)
-
-
-def _move_what_may_stand_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Move the typed rows that another row may repeat or contradict to those that are compared.
-
-    Hashes find them, in a fraction of the memory; two that meet by chance move a row too many, which is no harm.
-    """
-    if connection.execute("SELECT 1 FROM typed LIMIT 1").fetchone() is None:
-        return
-    identity = f"hash({_quoted(table.identity)})"
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE moved AS
-        SELECT * FROM typed WHERE {identity} IN (
-            SELECT identity FROM (
-                SELECT {identity} AS identity FROM typed UNION ALL SELECT {identity} FROM parsed
-            ) GROUP BY identity HAVING count(*) > 1
-        )
-        """
-    )
-    if connection.execute("SELECT 1 FROM moved LIMIT 1").fetchone() is None:
-        return
-    cells = ", ".join(f'"{c.name}", {_text_again(c)}' for c in table.columns)
-    connection.execute(f"INSERT INTO parsed SELECT {_ID}, source, row, NULL, NULL, {cells} FROM moved")
-    connection.execute("DELETE FROM typed WHERE (source, row) IN (SELECT (source, row) FROM moved)")
-
-
-def _text_again(column: Column) -> str:
-    return f'"{column.text}"' if keeps_text(column) else f'CAST("{column.name}" AS VARCHAR)'
 
 
 def _find_wrong_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -189,7 +169,7 @@ def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table)
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
     )
-    return connection.execute("SELECT 1 FROM twice LIMIT 1").fetchone() is not None
+    return bool(connection.execute("SELECT 1 FROM twice LIMIT 1").fetchall())
 
 
 def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -299,15 +279,22 @@ def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> No
     )
 
 
-def _settle(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered: bool) -> None:
-    """Keep the good rows, and count where every row of each source went."""
+def _settle(
+    connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace], *, in_memory: bool
+) -> None:
+    """Keep the good rows, and set the others aside."""
     columns = _quoted(table.column_names)
+    good = f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id)"
+    others = queries_in_place(connection, table, in_place)
+    if others and not in_memory:
+        connection.execute(f'CREATE TABLE in_place."{table.name}" AS {good}')
+        every = " UNION ALL ".join([f'SELECT {columns} FROM in_place."{table.name}"', *others])
+        connection.execute(f'CREATE VIEW "{table.name}" AS {every}')
+    else:
+        every = " UNION ALL ".join([good, *others])
+        order = f" ORDER BY subject_id, {columns}" if in_memory else ""
+        connection.execute(f'CREATE TABLE "{table.name}" AS {every}{order}')
     original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
-    connection.execute(
-        f'CREATE TABLE "{table.name}" AS '
-        f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id) "
-        f"UNION ALL SELECT {columns} FROM typed{f' ORDER BY subject_id, {columns}' if ordered else ''}"
-    )
     connection.execute(
         f"""
         INSERT INTO quarantine
@@ -316,20 +303,23 @@ def _settle(connection: duckdb.DuckDBPyConnection, table: Table, *, ordered: boo
         FROM problems JOIN parsed USING (id) ORDER BY source, row, "column"
         """
     )
-    connection.execute(
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]) -> None:
+    """Count where every row of each source went; those in place are good."""
+    lie = {rows.source: len(rows.identities) for rows in in_place}
+    staged = connection.execute(
         """
-        INSERT INTO counts
-        SELECT source, count(id) + any_value(right_away), count(id) + any_value(right_away)
-               - count(unsound.id) - count(repeated.id), count(unsound.id), count(repeated.id)
-        FROM (
-            SELECT source, (SELECT count(*) FROM typed WHERE typed.source = sources.source) AS right_away
-            FROM sources WHERE "table" = ?
-        )
+        SELECT source, count(parsed.id), count(unsound.id), count(repeated.id) FROM sources
         LEFT JOIN parsed USING (source) LEFT JOIN unsound USING (id) LEFT JOIN repeated USING (id)
-        GROUP BY source
+        WHERE sources."table" = ? GROUP BY source
         """,
         [table.name],
-    )
+    ).fetchall()
+    for source, count, quarantined, repeated in staged:
+        rows = lie.get(source, count)
+        counted = [source, rows, rows - quarantined - repeated, quarantined, repeated]
+        connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", counted)
 
 
 def _quoted(names: tuple[str, ...]) -> str:

@@ -65,8 +65,8 @@ def open_locked(
             **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
-    connection.execute(f"SET allowed_paths = {_listed(files)}")
-    connection.execute(f"SET allowed_directories = {_listed(folders)}")
+    connection.execute(f"SET allowed_paths = {listed(files)}")
+    connection.execute(f"SET allowed_directories = {listed(folders)}")
     connection.execute("SET TimeZone = 'UTC'")
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
         connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
@@ -79,10 +79,12 @@ def open_locked(
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Say of files that vanish while a database reads them that the records changed."""
+    """Say of files that cannot be read any more, or read otherwise than when they were checked, that they changed."""
     try:
         yield
-    except duckdb.IOException as error:
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
         raise RecordsError(
             f"the records changed while they were being read ({str(error).splitlines()[0]})", remedy="Ask again."
         ) from error
@@ -109,9 +111,10 @@ def create_view(
         connection.execute(f'CREATE OR REPLACE TABLE "{name}" AS SELECT * FROM files{only}')
         connection.unregister("files")
         return
-    rows = f"SELECT * FROM read_parquet({_listed(files)}, hive_partitioning = false){only}"
+    rows = f"SELECT * FROM read_parquet({listed(files)}, hive_partitioning = false){only}"
     connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {rows}')
 
 
-def _listed(paths: Iterable[Path]) -> str:
+def listed(paths: Iterable[Path]) -> str:
+    """Return paths as a list in SQL."""
     return exp.array(*(exp.Literal.string(str(path)) for path in paths)).sql("duckdb")

@@ -1,11 +1,11 @@
-"""Which files of a folder hold which table."""
+"""Which files of a folder hold which table, and whether they are the same still."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from egretscore.errors import RecordsError, did_you_mean
 from egretscore.records.schema import TABLES
@@ -68,6 +68,24 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
             remedy="Nobody is scored without one.",
         )
     return {name: tuple(files) for name, files in found.items()}
+
+
+def state_of_files(files: Iterable[Path]) -> list[Any]:
+    """Return what tells whether any of these files is another than before.
+
+    Raises
+    ------
+    RecordsError
+        If one of them is not there.
+    """
+    state = []
+    for file in files:
+        try:
+            of = file.stat()
+        except OSError as error:
+            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+        state.append([str(file.absolute()), of.st_size, of.st_mtime_ns])
+    return state
 
 
 def table_of(entry: Path) -> str | None:

@@ -16,7 +16,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, shipped_policy
 from egretscore.records import kept
-from egretscore.records.database import GLOB_SIGNS
+from egretscore.records.database import GLOB_SIGNS, asking
 from egretscore.records.partwise import (
     SHARE_OF_THE_DATABASE,
     SPILL,
@@ -28,7 +28,7 @@ from egretscore.records.partwise import (
     parts_at_once,
     parts_beside,
     set_aside_by_part,
-    state_of_files,
+    state_of_records,
     take_the_place,
 )
 from egretscore.records.schema import CONSENTS, READY_COLUMNS, TABLES
@@ -102,7 +102,7 @@ def keep_records(
     _check_place(out, folder)
 
     def question() -> str:
-        return json.dumps({"version": __version__, "policy": policy.sha256, "files": state_of_files(folder)})
+        return json.dumps({"version": __version__, "policy": policy.sha256, "files": state_of_records(folder)})
 
     asked = question()
     with parts_beside(out, asked, kept.part_folder) as (parts, unfinished):
@@ -113,7 +113,8 @@ def keep_records(
             share = int(memory * SHARE_OF_THE_DATABASE)
             found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
-            written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
+            with asking():
+                written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
             set_aside = set_aside_by_part(found)
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}

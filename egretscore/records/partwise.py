@@ -23,7 +23,7 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, sql_part_of
-from egretscore.records.folder import files_by_table
+from egretscore.records.folder import files_by_table, state_of_files
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.store import Records
 from egretscore.writing import alone_in, earlier_of, put_in_place, rights_of_new_folders, whole_file
@@ -37,7 +37,7 @@ SPILL: Final = "spill"
 _READ: Final = "read.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
 # What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
-_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 260, 600, 60
+_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 60, 600, 60
 # Kept records need no checking: what a row takes is a share of its person's vector. More at once are no faster.
 _BYTES_OF_KEPT_ROW: Final = 100
 _MOST_KEPT_ROWS: Final = 8_000_000
@@ -225,17 +225,11 @@ def check_not_among(out: Path, records: Path) -> None:
         )
 
 
-def state_of_files(folder: Path) -> list[Any]:
+def state_of_records(folder: Path) -> list[Any]:
     """Return what tells whether any file of the records is another than before."""
-    files = kept_files(folder) if is_kept(folder) else [f for files in files_by_table(folder).values() for f in files]
-    state = []
-    for file in files:
-        try:
-            of = file.stat()
-        except OSError as error:
-            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
-        state.append([str(file.absolute()), of.st_size, of.st_mtime_ns])
-    return state
+    if is_kept(folder):
+        return state_of_files(kept_files(folder))
+    return state_of_files(file for files in files_by_table(folder).values() for file in files)
 
 
 @contextmanager

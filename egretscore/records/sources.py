@@ -4,9 +4,8 @@ Behind each door stands the same thing: a table ``staged`` in which every cell i
 (NULL when empty) beside the number of its source and of its row. Only those who are
 ``chosen`` (see ``egretscore.parts``) come in, where a table can be read in parts.
 
-Where there are many, rows whose cells have types do not become text first: those with nothing
-wrong in them go into a table ``typed`` of values, which is a fraction of the work. What the
-checks make of them is the same. A row is counted from 1
+Where there are many, rows whose cells have types stay where they lie (``in_place``), which is a
+fraction of the work. What the checks make of them is the same. A row is counted from 1
 at the first row below the header, so in a CSV file it is the line number less one.
 
 CSV is cut into lines here and into cells by DuckDB. DuckDB's own CSV reader is not used:
@@ -17,8 +16,7 @@ gives up on a whole file whose line ends are mixed.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +25,11 @@ import duckdb
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.forbidden import forbidden_matter
-from egretscore.records.schema import SUBJECT_ID, Column, Table
+from egretscore.records.in_place import InPlace, Relation, look_at_subjects, look_through, may_stay, stage_rows
+from egretscore.records.schema import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FEWEST_TYPED_ROWS = 20_000
-"""From how many rows of a source on it pays to keep them from becoming text."""
 
 _BLOCK_BYTES = 64 * 2**20
 _CELL = '"(?:[^"]|"")*"|[^",]*'
@@ -41,40 +37,44 @@ _ROW_NUMBER = "row number"
 
 
 def create_staging(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Create the empty tables ``staged`` and ``typed`` for the rows of a table."""
+    """Create the empty table ``staged`` for the rows of a table."""
     cells = ", ".join(f'"{name}" VARCHAR' for name in table.column_names)
     connection.execute(
         f"CREATE OR REPLACE TABLE staged (source INTEGER, row BIGINT, expected VARCHAR, line VARCHAR, {cells})"
     )
-    values = ", ".join(f'"{column.name}" {column.type.sql}' for column in table.columns)
-    texts = "".join(f', "{column.text}" VARCHAR' for column in table.columns if keeps_text(column))
-    connection.execute(f'CREATE OR REPLACE TABLE typed (source INTEGER, row BIGINT, "right" BOOLEAN, {values}{texts})')
 
 
-def keeps_text(column: Column) -> bool:
-    """Return whether ``typed`` keeps the text of a column: its values do not tell how they were written."""
-    return column.type.typed is None and column.type.sql != "VARCHAR"
+def stage_file(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path, *, in_parts: bool
+) -> InPlace | None:
+    """Put the rows of a CSV or Parquet file, or those of some parts of everyone, into ``staged``.
 
-
-def stage_file(connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path, *, in_parts: bool) -> None:
-    """Put the rows of a CSV or Parquet file, or those of some parts of everyone, into ``staged``."""
+    Returns those that stay in the file, if any do.
+    """
     if file.suffix.lower() == ".csv":
         _stage_csv(connection, table, source, file)
-    else:
-        _stage_parquet(connection, table, source, file, in_parts=in_parts)
+        return None
+    return _stage_parquet(connection, table, source, file, in_parts=in_parts)
 
 
 def stage_frame(
     connection: duckdb.DuckDBPyConnection, table: Table, source: int, frame: Any, label: str, *, in_parts: bool = False
-) -> None:
-    """Put the rows of a pandas, polars or Arrow frame, or those of some parts of everyone, into ``staged``."""
+) -> InPlace | None:
+    """Put the rows of a pandas, polars or Arrow frame, or those of some parts of everyone, into ``staged``.
+
+    Returns those that stay in a table of their own, if any do.
+    """
     arrow = _as_arrow(frame, label)
     check_columns(table, arrow.column_names, label)
-    numbered = arrow.append_column(_ROW_NUMBER, _numbers(1, arrow.num_rows))
-    connection.register("frame", numbered)
+    connection.register("frame", arrow.append_column(_ROW_NUMBER, _numbers(1, arrow.num_rows)))
     try:
-        relation = _Relation.of(connection, "frame", f'"{_ROW_NUMBER}"')
-        _stage_relation(connection, table, source, relation, in_parts=in_parts)
+        relation = Relation.of_table(connection, "frame", _ROW_NUMBER)
+        if may_stay(connection, table, relation):
+            # The frame itself is seen by this connection alone.
+            own = f'in_place."source {source}"'
+            connection.execute(f"CREATE TABLE {own} AS SELECT * FROM frame")
+            relation = Relation.of_table(connection, own, _ROW_NUMBER)
+        return _stage_relation(connection, table, source, relation, in_parts=in_parts)
     finally:
         connection.unregister("frame")
 
@@ -248,23 +248,17 @@ def _cell(i: int) -> str:
 
 def _stage_parquet(
     connection: duckdb.DuckDBPyConnection, table: Table, source: int, file: Path, *, in_parts: bool
-) -> None:
+) -> InPlace | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         if GLOB_SIGNS.intersection(str(file)):  # DuckDB would read other files, whose names match, as well
             with file.open("rb") as stream:
-                stage_frame(connection, table, source, pq.read_table(stream), str(file), in_parts=in_parts)
-            return
-        # Folders named key=value are names, not cells: they must not stand in for a column.
-        described = connection.execute(
-            "DESCRIBE SELECT * FROM read_parquet($1, hive_partitioning = false)", [str(file)]
-        ).fetchall()
-        check_columns(table, [name for name, *_ in described], file)
-        rows = "read_parquet($1, hive_partitioning = false, file_row_number = true)"
-        relation = _Relation.of(connection, rows, "file_row_number + 1", str(file))
-        _stage_relation(connection, table, source, relation, in_parts=in_parts)
+                return stage_frame(connection, table, source, pq.read_table(stream), str(file), in_parts=in_parts)
+        relation = Relation.of_file(connection, file)
+        check_columns(table, list(relation.types), file)
+        return _stage_relation(connection, table, source, relation, in_parts=in_parts)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
@@ -274,131 +268,18 @@ def _stage_parquet(
         ) from error
 
 
-@dataclass(frozen=True)
-class _Relation:
-    """Rows as DuckDB reads them.
-
-    Attributes
-    ----------
-    sql : str
-        What it reads.
-    row : str
-        The expression for the number of a row.
-    values : tuple of str
-        What it is asked with.
-    types : mapping of column to type
-    """
-
-    sql: str
-    row: str
-    values: tuple[str, ...]
-    types: Mapping[str, str]
-
-    @classmethod
-    def of(cls, connection: duckdb.DuckDBPyConnection, sql: str, row: str, *values: str) -> _Relation:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {sql}", values).fetchall()
-        return cls(sql, row, values, {str(name): str(of) for name, of, *_ in described})
-
-    def text(self, column: str) -> str:
-        """Return the expression for the text of a column."""
-        return _as_text(f'"{column}"', self.types[column])
-
-
 def _stage_relation(
-    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation, *, in_parts: bool
-) -> None:
-    typed = (
-        not table.reaches_others
-        and all(_has_type(column, relation.types[column.name]) for column in table.columns)
-        and _has_many_rows(connection, relation)
-    )
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, *, in_parts: bool
+) -> InPlace | None:
+    if may_stay(connection, table, relation):
+        look_at_subjects(connection, relation)
+        return look_through(connection, table, source, relation, in_parts=in_parts)
     comes_in = "true"
-    if typed or (in_parts and not table.reaches_others):
-        _look_at_subjects(connection, relation)
-        comes_in = f"{_subject(relation)} IN (SELECT subject FROM subjects)"
-    if typed:
-        _take_typed_rows(connection, table, source, relation)
-        wrong = f'SELECT row FROM typed WHERE source = {source} AND NOT "right"'
-        if connection.execute(f"{wrong} LIMIT 1").fetchone() is None:
-            return
-        comes_in = f"{comes_in} AND {relation.row} IN ({wrong})"
-    cells = ", ".join(relation.text(name) for name in table.column_names)
-    connection.execute(
-        f"INSERT INTO staged SELECT {source}, {relation.row}, NULL, NULL, {cells} FROM {relation.sql} WHERE {comes_in}",
-        relation.values,
-    )
-    connection.execute(f'DELETE FROM typed WHERE source = {source} AND NOT "right"')
-
-
-def _look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: _Relation) -> None:
-    """Put the subjects who are chosen into ``subjects``, and say of each whether it is an id.
-
-    Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
-    asked of a group's key, DuckDB asks of each row all the same.
-    """
-    subject = _subject(relation)
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE subjects AS
-        SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
-        FROM (SELECT any_value({subject}) AS subject FROM {relation.sql} GROUP BY {subject}) WHERE chosen(subject)
-        """,
-        relation.values,
-    )
-
-
-def _subject(relation: _Relation) -> str:
-    """Return the expression for the text of a row's subject, empty where there is none."""
-    return f"coalesce({relation.text('subject_id')}, '')"
-
-
-def _has_many_rows(connection: duckdb.DuckDBPyConnection, relation: _Relation) -> bool:
-    found = connection.execute(f"SELECT count(*) FROM {relation.sql}", relation.values).fetchone()
-    return found is not None and found[0] >= FEWEST_TYPED_ROWS
-
-
-def _has_type(column: Column, of: str) -> bool:
-    return keeps_text(column) or of in (column.type.typed_as or ("VARCHAR",))
-
-
-def _take_typed_rows(connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: _Relation) -> None:
-    """Put the rows of ``subjects`` into ``typed``, and say of each row whether nothing is wrong in it."""
-    given, taken, right = [], [], []
-    for column in table.columns:
-        cell, own = f'"{column.name}"', column.type
-        given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
-        parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
-        if column.name == "subject_id":
-            parse = f'CASE WHEN is_id THEN "{column.text}" END'
-        taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
-        right.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
-    right += [f"coalesce({rule.holds}, true)" for rule in table.rules]
-    columns = [f'"{name}"' for name in table.column_names]
-    columns += [f'"{column.text}"' for column in table.columns if keeps_text(column)]
-    connection.execute(
-        f"""
-        INSERT INTO typed
-        WITH given AS (
-            SELECT {relation.row} AS row, is_id, {", ".join(given)}
-            FROM {relation.sql} JOIN subjects ON subject = {_subject(relation)}
-        ), taken AS (SELECT *, {", ".join(taken)} FROM given)
-        SELECT {source}, row, {" AND ".join(f"({holds})" for holds in right)}, {", ".join(columns)} FROM taken
-        """,
-        relation.values,
-    )
-
-
-def _as_text(column: str, of: str) -> str:
-    """Return the expression that writes a column of a DuckDB type as a CSV file would."""
-    plain = f"CAST({column} AS VARCHAR)"
-    if of.startswith("TIMESTAMP"):
-        return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
-    if of in {"DOUBLE", "FLOAT"}:
-        return (
-            f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
-            f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
-        )
-    return f"nullif({plain}, '')"
+    if in_parts and not table.reaches_others:
+        look_at_subjects(connection, relation)
+        comes_in = f"{relation.subject} IN (SELECT subject FROM subjects)"
+    stage_rows(connection, table, source, relation, comes_in)
+    return None
 
 
 def _as_arrow(frame: Any, label: str) -> pa.Table:

@@ -21,7 +21,8 @@ from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
 from egretscore.records.database import create_view, open_locked
-from egretscore.records.folder import files_by_table
+from egretscore.records.folder import files_by_table, state_of_files
+from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, DISPUTABLE, DOUBTS, READY_COLUMNS, TABLES, Table
@@ -410,7 +411,9 @@ def read_parts(
     """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
 
     What is read of a person is what :func:`read_records` reads. Rows that are set aside in
-    the tables that reach others are counted with any parts, all other rows with one.
+    the tables that reach others are counted with any parts, all other rows with one. Rows of
+    Parquet files may be read from the files again with every question: who asks must make sure that
+    they are the same still.
 
     Parameters
     ----------
@@ -422,7 +425,8 @@ def read_parts(
     """
     if kept.is_kept(folder):
         return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
-    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, memory, spill)
+    options: dict[str, Any] = {"memory": memory, "spill": spill, "in_memory": False}
+    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, **options)
 
 
 def read_addition(
@@ -438,26 +442,31 @@ def read_addition(
     """Read and check some tables of records that may hold no consents; otherwise as :func:`read_parts`."""
     every = files_by_table(folder, consents_needed=False)
     files = {name: of_table if name in tables else () for name, of_table in every.items()}
-    return _read(files, policy, threads, invented_mark(folder), parts, memory, spill)
+    return _read(files, policy, threads, invented_mark(folder), parts, memory=memory, spill=spill)
 
 
-def _read(  # noqa: PLR0917 - the one place where both ways of reading meet
+def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
     sources: Mapping[str, tuple[Any, ...]],
     policy: Policy,
     threads: int | None,
     invented: Mapping[str, Any] | None,
     parts: Collection[int] | None = None,
+    *,
     memory: int | None = None,
     spill: Path | None = None,
+    in_memory: bool = True,
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
+    state = state_of_files(files)
     connection = open_locked(files, threads, memory, spill)
     in_parts = parts is not None and len(set(parts)) < PARTS
     connection.execute(macro_chosen(parts if in_parts else None))
     try:
-        _fill(connection, sources, policy, threads, ordered=parts is None, in_parts=in_parts)
+        _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
     except duckdb.Error as error:
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
+    if state_of_files(files) != state:  # each is read more than once
+        raise RecordsError("the records changed while they were being read", remedy="Read them again.")
     return Records(connection, policy, invented)
 
 
@@ -467,11 +476,12 @@ def _fill(
     policy: Policy,
     threads: int | None,
     *,
-    ordered: bool,
+    in_memory: bool,
     in_parts: bool,
 ) -> None:
     """Read every source into the database, and check what it holds."""
     prepare_checks(connection, policy.vocabulary)
+    prepare_in_place(connection, in_parts=in_parts)
     number = 0
     for name, table in TABLES.items():
         create_staging(connection, table)
@@ -479,9 +489,11 @@ def _fill(
         number += len(numbered)
         for source, item in numbered.items():
             connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
-        _stage(connection, table, numbered, threads, in_parts=in_parts)
-        check_staged(connection, table, ordered=ordered)
-    finish_checks(connection)
+        in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
+        if in_place:
+            stage_what_may_stand_twice(connection, table, in_place)
+        check_staged(connection, table, in_place, in_memory=in_memory)
+    finish_checks(connection, in_memory=in_memory)
 
 
 def _stage(
@@ -491,22 +503,23 @@ def _stage(
     threads: int | None,
     *,
     in_parts: bool,
-) -> None:
+) -> list[InPlace]:
     """Read the sources of a table, files several at once: within one, the database may find nothing to share out.
 
     Each through a cursor of its own, with which what was worked on goes.
     """
 
-    def read(source: int) -> None:
+    def read(source: int) -> InPlace | None:
+        item = numbered[source]
         with connection.cursor() as own:
-            stage_file(own, table, source, numbered[source].absolute(), in_parts=in_parts)
+            if isinstance(item, Path):
+                return stage_file(own, table, source, item.absolute(), in_parts=in_parts)
+            return stage_frame(own, table, source, item, _label(item, table.name))
 
+    files = [source for source, item in numbered.items() if isinstance(item, Path)]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        list(pool.map(read, (source for source, item in numbered.items() if isinstance(item, Path))))
-    for source, item in numbered.items():
-        if not isinstance(item, Path):
-            with connection.cursor() as own:
-                stage_frame(own, table, source, item, _label(item, table.name))
+        found = [*pool.map(read, files), *(read(source) for source in numbered if source not in files)]
+    return [rows for rows in found if rows is not None]
 
 
 def _label(item: Any, table: str) -> str:

@@ -1,0 +1,271 @@
+"""Rows whose cells have types already: those with nothing wrong in them stay where they lie.
+
+To hold what every cell is against what it should be, a row need not be copied, let alone become
+text. So such rows are looked through once. What is wrong in them, or may stand twice, becomes text
+in ``staged`` like all other rows, and goes the same way; the rest are read from where they lie,
+as the values they are, when they are asked for. What comes of either way is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+
+from egretscore.records.database import listed
+from egretscore.records.schema import SUBJECT_ID, Column, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+FEWEST_TYPED_ROWS = 20_000
+"""From how many rows of a source on it pays to leave them where they lie."""
+
+_NUMBERED = ", file_row_number = true, filename = true"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Rows as DuckDB reads them.
+
+    Attributes
+    ----------
+    sql : str
+        What it reads.
+    row : str
+        The expression for the number of a row.
+    types : mapping of column to type
+    file : Path or None
+        The Parquet file that they lie in.
+    """
+
+    sql: str
+    row: str
+    types: Mapping[str, str]
+    file: Path | None = None
+
+    @classmethod
+    def of_file(cls, connection: duckdb.DuckDBPyConnection, file: Path) -> Relation:
+        """Return the rows of a Parquet file."""
+        return cls(_parquet([file], _NUMBERED), "file_row_number + 1", _types(connection, _parquet([file])), file)
+
+    @classmethod
+    def of_table(cls, connection: duckdb.DuckDBPyConnection, name: str, row: str) -> Relation:
+        """Return the rows of a table of the database, one column of which is the number of the row."""
+        return cls(name, f'"{row}"', _types(connection, name))
+
+    def text(self, column: str) -> str:
+        """Return the expression for the text of a column, as a CSV file would have it: NULL where there is none."""
+        return _as_text(f'"{column}"', self.types[column])
+
+    @property
+    def subject(self) -> str:
+        """The expression for the text of a row's subject, empty where there is none."""
+        return f"coalesce({self.text('subject_id')}, '')"
+
+    def value(self, column: Column) -> str:
+        """Return the expression for the value of a cell with nothing wrong in it."""
+        own, text = column.type, self.text(column.name)
+        if own.sql == "VARCHAR":
+            return text
+        return f'CAST("{column.name}" AS {own.sql})' if own.typed else f"{own.name}({text})"
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """The rows of a source that were looked through: those that are not in ``staged`` lie where they lay.
+
+    Attributes
+    ----------
+    source : int
+    relation : Relation
+    identities : array of shape (n,)
+        A hash of what identifies each row, in no order.
+    """
+
+    source: int
+    relation: Relation
+    identities: NDArray[np.uint64]
+
+
+def prepare_in_place(connection: duckdb.DuckDBPyConnection, *, in_parts: bool) -> None:
+    """Create the schema ``in_place`` for all that is needed to read rows in place, and ``is_among(cell)``.
+
+    That says whether the subject of a row in place is chosen.
+    """
+    connection.execute("CREATE SCHEMA in_place")
+    connection.execute("CREATE TABLE in_place.chosen_subjects (subject VARCHAR)")
+    among = "cell IN (SELECT subject FROM in_place.chosen_subjects)" if in_parts else "true"
+    connection.execute(f"CREATE MACRO is_among(cell) AS {among}")
+
+
+def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Relation) -> bool:
+    """Return whether the rows of a relation have types, and there are enough of them."""
+    if table.reaches_others or not all(_has_type(column, relation.types[column.name]) for column in table.columns):
+        return False
+    ((rows,),) = connection.execute(f"SELECT count(*) FROM {relation.sql}").fetchall()
+    return bool(rows >= FEWEST_TYPED_ROWS)
+
+
+def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) -> None:
+    """Put the subjects who are chosen into ``subjects``, and say of each whether it is an id.
+
+    Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
+    asked of a group's key, DuckDB asks of each row all the same.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE subjects AS
+        SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
+        FROM (SELECT any_value({relation.subject}) AS subject FROM {relation.sql} GROUP BY {relation.subject})
+        WHERE chosen(subject)
+        """
+    )
+
+
+def look_through(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, *, in_parts: bool
+) -> InPlace:
+    """Look through the rows of ``subjects``, and put those into ``staged`` in which something is wrong."""
+    given, taken, fit = [], [], []
+    for column in table.columns:
+        cell, own = f'"{column.name}"', column.type
+        given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
+        parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
+        if column.name == "subject_id":
+            parse = f'CASE WHEN is_id THEN "{column.text}" END'
+        taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
+        fit.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
+    fit += [f"coalesce({rule.holds}, true)" for rule in table.rules]
+    looked_through = f"""
+        WITH given AS (
+            SELECT {relation.row} AS row, is_id, {_identity(table, relation)} AS identity, {", ".join(given)}
+            FROM {relation.sql} JOIN subjects ON subject = {relation.subject}
+        ), taken AS (SELECT *, {", ".join(taken)} FROM given)
+        SELECT row, identity, {" AND ".join(f"({holds})" for holds in fit)} AS fit FROM taken
+    """
+    found = connection.execute(f"SELECT identity, fit FROM ({looked_through})").fetchnumpy()
+    if not np.all(found["fit"]):
+        wrong = f"SELECT row FROM ({looked_through}) WHERE NOT fit"
+        stage_rows(connection, table, source, relation, f"{relation.row} IN ({wrong})")
+    if in_parts:
+        connection.execute(
+            "INSERT INTO in_place.chosen_subjects "
+            "SELECT subject FROM subjects ANTI JOIN in_place.chosen_subjects USING (subject)"
+        )
+    return InPlace(source, relation, np.asarray(found["identity"]))
+
+
+def stage_rows(
+    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, comes_in: str
+) -> None:
+    """Put the rows for which a condition holds into ``staged``, as text."""
+    cells = ", ".join(relation.text(name) for name in table.column_names)
+    connection.execute(
+        f"INSERT INTO staged SELECT {source}, {relation.row}, NULL, NULL, {cells} FROM {relation.sql} WHERE {comes_in}"
+    )
+
+
+def stage_what_may_stand_twice(
+    connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]
+) -> None:
+    """Put the rows into ``staged`` that lie in place and that another row may repeat or contradict.
+
+    Hashes find them, in a fraction of the memory; two that meet by chance stage a row too many, which is no harm.
+    """
+    of_staged = ", ".join(f'"{name}"' for name in table.identity)
+    staged = connection.execute(f"SELECT source, hash({of_staged}) AS identity FROM staged").fetchnumpy()
+    in_staged_alone = ~np.isin(staged["source"], [rows.source for rows in in_place])
+    identities = [*(rows.identities for rows in in_place), staged["identity"][in_staged_alone]]
+    every = np.sort(np.concatenate(identities))
+    repeated = every[1:][every[1:] == every[:-1]]
+    if not len(repeated):
+        return
+    connection.register("again", _as_arrow("identity", np.unique(repeated)))
+    for rows in in_place:
+        once_more = f"{_identity(table, rows.relation)} IN (SELECT identity FROM again)"
+        not_yet = f"{rows.relation.row} NOT IN (SELECT row FROM staged WHERE source = {rows.source})"
+        among = f"is_among({rows.relation.subject})"
+        stage_rows(connection, table, rows.source, rows.relation, f"{once_more} AND {not_yet} AND {among}")
+    connection.unregister("again")
+
+
+def queries_in_place(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Iterable[InPlace]) -> list[str]:
+    """Return queries for the rows that lie in place, less those that are in ``staged``.
+
+    Files of the same types are read by one query, in which the database shares out the work best.
+    """
+    alike: dict[tuple[Any, ...], list[InPlace]] = {}
+    for rows in in_place:
+        where = rows.relation.sql if rows.relation.file is None else None
+        alike.setdefault((where, *sorted(rows.relation.types.items())), []).append(rows)
+    return [
+        _query_in_place(connection, table, of_a_kind, f'in_place."{table.name} apart {number}"')
+        for number, of_a_kind in enumerate(alike.values())
+    ]
+
+
+def _query_in_place(
+    connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace], apart: str
+) -> str:
+    first = in_place[0].relation
+    files = [rows.relation.file for rows in in_place if rows.relation.file is not None]
+    named = {rows.source: str(rows.relation.file or "") for rows in in_place}
+    connection.register(
+        "named", _as_arrow("source", np.array(list(named))).append_column("file", [list(named.values())])
+    )
+    connection.execute(f"CREATE TABLE {apart} AS SELECT file, row FROM staged JOIN named USING (source)")
+    connection.unregister("named")
+    values = ", ".join(f'{first.value(column)} AS "{column.name}"' for column in table.columns)
+    query = f"SELECT {values} FROM {_parquet(files, _NUMBERED) if files else first.sql}"
+    if connection.execute(f"SELECT 1 FROM {apart} LIMIT 1").fetchall():
+        of_file = "filename = apart.file AND " if files else ""
+        query += f" ANTI JOIN {apart} AS apart ON {of_file}{first.row} = apart.row"
+    return f"{query} WHERE is_among({first.subject})"
+
+
+def _parquet(files: Iterable[Path], more: str = "") -> str:
+    # Folders named key=value are names, not cells: they must not stand in for a column.
+    return f"read_parquet({listed(files)}, hive_partitioning = false{more})"
+
+
+def _types(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, str]:
+    return {str(name): str(of) for name, of, *_ in connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()}
+
+
+def _identity(table: Table, relation: Relation) -> str:
+    return f"hash({', '.join(relation.text(name) for name in table.identity)})"
+
+
+def _has_type(column: Column, of: str) -> bool:
+    return _needs_its_text(column) or of in (column.type.typed_as or ("VARCHAR",))
+
+
+def _needs_its_text(column: Column) -> bool:
+    """Return whether only the text of a cell, not its value, tells whether it is right."""
+    return column.type.typed is None and column.type.sql != "VARCHAR"
+
+
+def _as_text(column: str, of: str) -> str:
+    plain = f"CAST({column} AS VARCHAR)"
+    if of.startswith("TIMESTAMP"):
+        return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
+    if of in {"DOUBLE", "FLOAT"}:
+        return (
+            f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
+            f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
+        )
+    return f"nullif({plain}, '')"
+
+
+def _as_arrow(name: str, numbers: NDArray[Any]) -> pa.Table:
+    """Return numbers as Arrow holds them (``pa.array`` of a numpy array would import pandas)."""
+    import pyarrow as pa
+
+    of = pa.from_numpy_dtype(numbers.dtype)
+    return pa.table({name: pa.Array.from_buffers(of, len(numbers), [None, pa.py_buffer(numbers)])})

@@ -1,0 +1,258 @@
+"""Rows that stay where they lie: all that comes of them is what comes of their texts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from whole_records import AS_OF, frames, read, shipped_engine, towns
+
+import egretscore as es
+from egretscore import everyone
+from egretscore.everyone import score_everyone
+from egretscore.parts import PARTS, part_of
+from egretscore.records import in_place, keeping, sources
+from egretscore.records.schema import TABLES
+from egretscore.records.store import read_parts
+
+CELLS: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.string(): st.sampled_from(["", " ", "p0", "p1", "13800138000", "13500000000X", "nonsense", "\u200b", "r" * 200]),
+    pa.date32(): st.sampled_from([date(1899, 12, 31), date(2200, 1, 1), date(2024, 2, 29)]),
+    pa.int32(): st.sampled_from([-1, 0, 9_999_999, 10_000_000]),
+    pa.float64(): st.sampled_from([-1.0, 0.0, 12.5, 0.125, 1e12, float("nan")]),
+    pa.bool_(): st.booleans(),
+}
+
+
+def spoilt(draw: Any, table: pa.Table) -> pa.Table:
+    """Repeat some rows, in some of them with another cell, or none, in the place of one."""
+    rows = table.to_pylist()
+    for row in list(rows):
+        how = draw(st.integers(0, 4))
+        if how <= 1:
+            rows.insert(draw(st.integers(0, len(rows))), dict(row))
+        if how == 1:
+            name = draw(st.sampled_from(table.column_names))
+            rows[-1 if draw(st.booleans()) else 0][name] = draw(CELLS[table.schema.field(name).type] | st.none())
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def all_that_came_of(given_records: Any, fewest: int) -> dict[str, Any]:
+    with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", fewest):
+        records = es.read_records(given_records, threads=1)
+    return {**rows_of(records), "problems": records.problems, "counts": records.counts}
+
+
+def rows_of(records: es.Records) -> dict[str, list[str]]:
+    connection = records.connect()
+    names = [*TABLES, "doubts", "people"]
+    return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"').fetchall())) for name in names}
+
+
+@given(towns(), st.data())
+def test_values_and_texts_come_to_the_same(town, data):
+    tables = {name: spoilt(data.draw, table) for name, table in frames(town).items()}
+    # In two frames, so that rows of one repeat and contradict those of another; of one, sometimes, as texts.
+    split = {}
+    for name, table in tables.items():
+        middle = data.draw(st.integers(0, len(table)))
+        first, second = table[:middle], table[middle:]
+        if data.draw(st.booleans()):
+            second = second.cast(pa.schema([(column, pa.string()) for column in second.column_names]))
+        split[name] = [first, second]
+    assert all_that_came_of(split, fewest=0) == all_that_came_of(split, fewest=10**9)
+
+
+OTHER_TYPES = {pa.date32(): pa.timestamp("us"), pa.int32(): pa.int64(), pa.float64(): pa.float32()}
+FOLDERS = st.sampled_from(["records", "signs [1]*?", "key=value", "it's", "a/../records"])
+
+
+def written(draw: Any, town: Any, scratch: str) -> Path:
+    """Write spoilt rows into several Parquet files of each table, some of other types, in a folder of some name."""
+    folder = Path(scratch) / draw(FOLDERS)
+    (Path(scratch) / "a").mkdir()
+    for name, table in frames(town).items():
+        rows = spoilt(draw, table)
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            of_file = rows[number::3]
+            if draw(st.booleans()):
+                others = [(field.name, OTHER_TYPES.get(field.type, field.type)) for field in of_file.schema]
+                of_file = of_file.cast(pa.schema(others), safe=False)
+            parquet.write_table(of_file, folder / name / f"{number}.parquet", row_group_size=2)
+    return folder
+
+
+@given(towns(), st.sets(st.integers(0, PARTS - 1)), st.data())
+@settings(max_examples=30)
+def test_read_from_where_they_lie_rows_are_what_they_are_in_memory(town, taken, data):
+    """Of everyone at once and of some parts at a time, whatever the files are called and which rows are wrong."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = written(data.draw, town, scratch)
+        as_texts = all_that_came_of(folder, fewest=10**9)
+        assert all_that_came_of(folder, fewest=0) == as_texts
+        with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
+            policy = shipped_engine().policy
+            everyone_s = read_parts(folder, range(PARTS), policy=policy, threads=1)
+            assert {**rows_of(everyone_s), "problems": everyone_s.problems, "counts": everyone_s.counts} == as_texts
+            parts = [read_parts(folder, of, policy=policy, threads=1) for of in (taken, set(range(PARTS)) - taken)]
+            by_half = [rows_of(records) for records in parts]
+        for table in (*TABLES, "people"):
+            assert sorted(row for half in by_half for row in half[table]) == as_texts[table]
+        for half, of in zip(parts, (taken, set(range(PARTS)) - taken), strict=True):
+            found = half.connect().execute("SELECT DISTINCT subject_id FROM commitments").fetchall()
+            assert {part_of(subject) for (subject,) in found} <= of
+
+
+@given(towns())
+@settings(max_examples=10)
+def test_in_memory_nothing_is_left_of_where_rows_lay(town):
+    """Else what is erased would be there still."""
+    with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
+        records = read(town)
+    left = records.connect().execute("SELECT DISTINCT table_name FROM duckdb_tables()").fetchall()
+    assert {name for (name,) in left} == {*TABLES, "doubts", "sources", "counts", "quarantine", "vocabulary"}
+
+
+@given(towns())
+def test_good_rows_are_taken_as_values_and_none_is_lost(town):
+    with (
+        mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0),
+        mock.patch.object(sources, "look_through", wraps=sources.look_through) as taken,
+    ):
+        records = read(town)
+    assert {call.args[1].name for call in taken.call_args_list} == {"civic_points", "penalties", "commitments"}
+    assert [(count.good, count.rows) for count in records.counts] == [
+        (len(table), len(table)) for table in frames(town).values()
+    ]
+
+
+@pytest.mark.parametrize("rows", [in_place.FEWEST_TYPED_ROWS - 1, in_place.FEWEST_TYPED_ROWS])
+def test_from_many_rows_on(rows):
+    points = {
+        "record_id": [f"r{number}" for number in range(rows)],
+        "subject_id": ["p0"] * rows,
+        "activity": ["volunteering"] * rows,
+        "points": [5] * rows,
+        "earned_on": [date(2025, 1, 1)] * rows,
+        "recorded_on": [date(2025, 1, 2)] * rows,
+        "excluded_on": pa.array([None] * rows, pa.date32()),
+    }
+    consents = {
+        "subject_id": ["p0"],
+        "letter_version": ["2023-A"],
+        "adult_confirmed": [True],
+        "granted_on": [date(2024, 1, 1)],
+        "withdrawn_on": pa.array([None], pa.date32()),
+    }
+    with mock.patch.object(sources, "look_through", wraps=sources.look_through) as taken:
+        records = es.read_records({"consents": pa.table(consents), "civic_points": pa.table(points)})
+    assert taken.called == (rows >= in_place.FEWEST_TYPED_ROWS)
+    assert [count.rows for count in records.counts if count.table == "civic_points"] == [rows]
+
+
+@given(st.lists(st.sampled_from(["p0", "p1", "13800138000", "110101199003078515", "p 0", "", None]), min_size=1))
+def test_a_typed_row_of_what_is_no_pseudonym_is_set_aside(subjects):
+    count = len(subjects)
+    points = {
+        "record_id": [f"r{number}" for number in range(count)],
+        "subject_id": pa.array(subjects, pa.string()),
+        "activity": ["volunteering"] * count,
+        "points": [5] * count,
+        "earned_on": [date(2025, 1, 1)] * count,
+        "recorded_on": [date(2025, 1, 2)] * count,
+        "excluded_on": pa.array([None] * count, pa.date32()),
+    }
+    with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
+        records = es.read_records({"consents": frames([])["consents"], "civic_points": pa.table(points)})
+    wrong = [row for row, subject in enumerate(subjects, start=1) if subject not in {"p0", "p1"}]
+    assert [problem.row for problem in records.problems if problem.column == "subject_id"] == wrong
+    kept = records.connect().execute("SELECT DISTINCT subject_id FROM civic_points").fetchall()
+    assert {subject for (subject,) in kept} == {subject for subject in subjects if subject in {"p0", "p1"}}
+
+
+def test_a_typed_row_whose_dates_contradict_each_other_is_set_aside():
+    consents = {"subject_id": ["p0"], "letter_version": ["2023-A"], "adult_confirmed": [True]}
+    consents |= {"granted_on": [date(2024, 1, 1)], "withdrawn_on": pa.array([None], pa.date32())}
+    points = {"record_id": ["r1", "r2"], "subject_id": ["p0", "p0"], "activity": ["volunteering"] * 2}
+    points |= {"points": [5, 5], "earned_on": [date(2025, 1, 2)] * 2, "excluded_on": pa.array([None] * 2, pa.date32())}
+    points |= {"recorded_on": [date(2025, 1, 1), date(2025, 1, 2)]}
+    with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
+        records = es.read_records({"consents": pa.table(consents), "civic_points": pa.table(points)})
+    (problem,) = [problem for problem in records.problems if problem.table == "civic_points"]
+    assert (problem.row, problem.column, problem.value) == (1, "recorded_on", "2025-01-01")
+    assert problem.expected == "no earlier than earned_on"
+
+
+# ------------------------------------------------------------------------------- files that change meanwhile
+
+
+def shortened(file: Path) -> None:
+    table = parquet.read_table(file)
+    parquet.write_table(table[: len(table) // 2], file)
+
+
+def of_other_columns(file: Path) -> None:
+    table = parquet.read_table(file)
+    parquet.write_table(table.drop_columns(["due_on"]), file)
+
+
+def spoilt_inside(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    file.write_bytes(content)
+
+
+CHANGES: list[Callable[[Path], None]] = [os.unlink, shortened, of_other_columns, spoilt_inside]
+
+
+@pytest.fixture
+def town_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", 1)
+    return es.simulate_town(300, tmp_path / "town", seed=5, file_format="parquet")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("room", "command"),
+    [
+        (everyone, lambda records, out: score_everyone(shipped_engine(), records, AS_OF, out)),
+        (keeping, es.keep_records),
+    ],
+    ids=["score", "keep"],
+)
+def test_of_a_file_that_changes_once_it_is_checked_nothing_is_written(
+    town_folder, tmp_path, monkeypatch, room, command, change
+):
+    def then_it_changes(*args: Any, **options: Any) -> es.Records:
+        records = read_parts(*args, **options)
+        change(town_folder / "commitments.parquet")
+        return records
+
+    monkeypatch.setattr(room, "read_parts", then_it_changes)
+    with pytest.raises(es.RecordsError, match="changed while"):
+        command(town_folder, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["town"]
+
+
+def test_a_file_that_changes_while_it_is_checked_is_said(town_folder, tmp_path, monkeypatch):
+    def then_it_changes(*args: Any, **options: Any) -> Any:
+        found = in_place.look_through(*args, **options)
+        shutil.copy(tmp_path / "other.parquet", town_folder / "penalties.parquet")
+        return found
+
+    shutil.copy(town_folder / "penalties.parquet", tmp_path / "other.parquet")
+    monkeypatch.setattr(sources, "look_through", then_it_changes)
+    with pytest.raises(es.RecordsError, match="changed while"):
+        es.read_records(town_folder)
