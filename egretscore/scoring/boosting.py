@@ -6,7 +6,7 @@ constraints, the next stage other pairs, continuing the same booster, round and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from egretscore.scoring.columns import Column
 from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
+
+_PATIENCE_OF_BEST = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,9 @@ class Rows:
         return Rows(self.columns[chosen], self.for_regression[chosen], self.outcome[chosen], self.weight[chosen])
 
     def log_loss(self, log_odds: NDArray[np.float64]) -> float:
-        """Return the weighted mean log loss of these log-odds of the rows."""
+        """Return the weighted mean log loss of these log-odds of the rows, 0 of none."""
+        if not len(self.outcome):
+            return 0.0
         return float(np.average(np.logaddexp(0.0, log_odds) - self.outcome * log_odds, weights=self.weight))
 
     def dataset(self, settings: Settings, cut_like: lgb.Dataset | None = None) -> lgb.Dataset:
@@ -146,6 +150,7 @@ def boost(
     """Grow a forest by so many rounds, each path of a tree inside one of the pairs."""
     if not rounds and start is not None:
         return start
+    rounds = max(rounds, 1)  # the first holds the mean
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
         return _grown(data, settings.for_lightgbm(sets_by_stage[0]), rounds, start)
@@ -153,91 +158,142 @@ def boost(
     return booster
 
 
-@dataclass(frozen=True)
 class Growth:
-    """A forest as LightGBM writes it, and what it was after so many rounds: its trees, and the loss of held-out rows.
+    """A forest that grows stage by stage, beside others.
 
-    Rounds count from the end of the start, whose own loss is that after none; a round in
-    which nothing could be split adds no tree. Without a start the first trees hold the mean, so
-    that such a forest is never less than these.
+    Rounds count from the end of the start, whose own loss is that after none. A round in which
+    nothing could be split adds no tree. Without a start the first trees hold the mean, so that such a
+    forest is never less than these.
+
+    Parameters
+    ----------
+    data : lightgbm.Dataset
+        The rows it learns from.
+    held_out : Rows
+        The rows its loss is measured on.
+    pairs, settings, start
+        As :func:`boost` has them.
+
+    Attributes
+    ----------
+    rounds : list of int
+        After which rounds the others are known: those of every forest, if their settings are alike.
+    trees : list of int
+        How many trees there are then.
+    losses : list of float
+        The log loss of the rows held out then.
     """
 
-    model: str
-    trees: Mapping[int, int]
-    losses: Mapping[int, float]
+    def __init__(
+        self,
+        data: lgb.Dataset,
+        held_out: Rows,
+        pairs: Sequence[Pair],
+        settings: Settings,
+        start: lgb.Booster | None,
+    ) -> None:
+        self.rounds, self.trees, self.losses = list[int](), list[int](), list[float]()
+        self._booster = start
+        self._stages = self._growing(data, held_out, stages(pairs, settings.directions), settings)
+        if start is not None:
+            self._note(0, held_out.log_loss(_log_odds(start, held_out)))
 
-    @property
-    def own_best(self) -> int:
-        """After how many rounds the loss of this forest's own rows was least."""
-        return _least(self.losses)
+    def grow(self) -> None:
+        """Grow by one more stage, as long as there are rounds left."""
+        next(self._stages, None)
 
-    def trees_within(self, rounds: int) -> int:
-        """Return how many trees count: up to the forest's own best, within so many rounds."""
-        last = min(self.own_best, rounds)
-        return self.trees[max((known for known in self.trees if known <= last), default=min(self.trees))]
+    def model(self, trees: int) -> str:
+        """Return the first trees as LightGBM writes them."""
+        assert self._booster is not None  # noqa: S101 - it has grown
+        return self._booster.model_to_string(num_iteration=trees)
+
+    def _growing(
+        self, data: lgb.Dataset, held_out: Rows, sets_by_stage: Sequence[list[list[int]]], settings: Settings
+    ) -> Iterator[None]:
+        if len(sets_by_stage) == 1:
+            return self._growing_on(data, held_out, sets_by_stage[0], settings)
+        return self._growing_in_turn(data, held_out, sets_by_stage, settings)
+
+    def _growing_on(
+        self, data: lgb.Dataset, held_out: Rows, sets: list[list[int]], settings: Settings
+    ) -> Iterator[None]:
+        """Grow one booster on, of which LightGBM itself follows the loss."""
+        parameters = {**settings.for_lightgbm(sets), "metric": "binary_logloss"}
+        valid_sets = [held_out.dataset(settings, data)] if len(held_out.outcome) else []
+        booster = self._booster = _grown(data, parameters, 1, self._booster, valid_sets=valid_sets)
+        for rounds in range(1, settings.most_rounds + 1):
+            if rounds > 1:
+                booster.update()
+            self._note(rounds, booster.eval_valid()[0][2] if valid_sets else 0.0)
+            if rounds % settings.rounds_per_stage == 0:
+                yield
+
+    def _growing_in_turn(
+        self, data: lgb.Dataset, held_out: Rows, sets_by_stage: Sequence[list[list[int]]], settings: Settings
+    ) -> Iterator[None]:
+        """Grow by another booster in each stage, for the pairs whose turn it is."""
+        rounds, done, log_odds = 0, 0, np.zeros(len(held_out.outcome))
+        if self._booster is not None:
+            done, log_odds = self._booster.num_trees(), _log_odds(self._booster, held_out)
+        for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, self._booster):
+            self._booster, grown = booster, booster.num_trees()
+            if grown > done:
+                log_odds = log_odds + _log_odds(booster, held_out, done)
+            rounds, done = min(rounds + settings.rounds_per_stage, settings.most_rounds), grown
+            self._note(rounds, held_out.log_loss(log_odds))
+            yield
+
+    def _note(self, rounds: int, loss: float) -> None:
+        assert self._booster is not None  # noqa: S101 - it has grown
+        for known in (0, rounds) if rounds and not self.rounds else (rounds,):
+            self.rounds.append(known)
+            self.trees.append(self._booster.num_trees())
+            self.losses.append(loss)
 
 
-def boost_until_no_better(
-    data: lgb.Dataset, held_out: Rows, pairs: Sequence[Pair], settings: Settings, start: lgb.Booster | None
-) -> Growth:
-    """Grow a forest until the log loss of the rows held out has not got less for ``settings.patience`` rounds.
+def _log_odds(booster: lgb.Booster, rows: Rows, first: int = 0) -> NDArray[np.float64]:
+    """Return what the trees of a booster from one on add to the log-odds of rows."""
+    if not len(rows.outcome):
+        return np.zeros(0)
+    found = booster.predict(rows.columns, raw_score=True, start_iteration=first, num_iteration=-1, num_threads=1)
+    return np.asarray(found)
 
-    Where pairs have to take turns, each gets one before growing stops.
+
+def grow_until_no_better(
+    growths: Sequence[Growth],
+    at_once: Callable[[Callable[[Growth], None], Sequence[Growth]], Iterable[None]],
+    pairs: Sequence[Pair],
+    settings: Settings,
+) -> int:
+    """Grow forests side by side until the mean log loss of held-out rows gets no less, and return where it was least.
+
+    The mean of forests, each with other rows held out, is far smoother than the loss of one, which
+    by chance may stop it early or late.
+
+    Parameters
+    ----------
+    growths : sequence of Growth
+    at_once : callable
+        What calls a function of each of them, such as ``map``.
+    pairs, settings
+        Those of any of them. Where pairs have to take turns, each gets one before growing stops.
+
+    Returns
+    -------
+    int
+        The place in ``trees`` and ``losses`` of each.
     """
-    sets_by_stage = stages(pairs, settings.directions)
-    trees, losses = dict[int, int](), dict[int, float]()
-    raw = np.zeros(len(held_out.outcome))
-    if start is not None:
-        raw += start.predict(held_out.columns, raw_score=True, num_threads=1)
-        trees[0], losses[0] = start.num_trees(), held_out.log_loss(raw)
-    if len(sets_by_stage) == 1:
-
-        def note(env: Any) -> None:
-            rounds = env.iteration - env.begin_iteration + 1
-            trees[rounds], losses[rounds] = env.model.num_trees(), env.evaluation_result_list[0][2]
-
-        booster = _grown(
-            data,
-            {**settings.for_lightgbm(sets_by_stage[0]), "metric": "binary_logloss"},
-            settings.most_rounds,
-            start,
-            valid_sets=[held_out.dataset(settings, data)],
-            callbacks=[note, lgb.early_stopping(settings.patience, verbose=False)],
-        )
-        return Growth(booster.model_to_string(), trees, losses)
-    a_turn_each = settings.rounds_per_stage * len(sets_by_stage)
-    rounds, done = 0, trees.get(0, 0)
-    for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, start):
-        grown = booster.num_trees()
-        if grown > done:
-            raw += booster.predict(
-                held_out.columns, raw_score=True, start_iteration=done, num_iteration=grown - done, num_threads=1
-            )
-        rounds, done = min(rounds + settings.rounds_per_stage, settings.most_rounds), grown
-        trees[rounds], losses[rounds] = grown, held_out.log_loss(raw)
-        if rounds - _least(losses) >= max(settings.patience, a_turn_each):
-            break
-    return Growth(booster.model_to_string(), trees, losses)
-
-
-def _least(losses: Mapping[int, float]) -> int:
-    """Return the first number of rounds after which the loss was least."""
-    return min(losses, key=lambda rounds: losses[rounds])
-
-
-def best_rounds(growths: Sequence[Growth]) -> int:
-    """Return after how many rounds the mean log loss of the rows held out was least.
-
-    One number for all forests: the mean of their losses is smoother than each. A forest that
-    stopped before has its last loss from there on, one whose first loss came later has that before.
-    """
-    every = sorted({rounds for growth in growths for rounds in growth.losses})
-    means = np.zeros(len(every))
-    for growth in growths:
-        known = sorted(growth.losses)
-        last = np.searchsorted(known, every, side="right") - 1
-        means += np.array([growth.losses[rounds] for rounds in known])[np.maximum(last, 0)]
-    return every[int(means.argmin())]
+    a_turn_each = settings.rounds_per_stage * len(stages(pairs, settings.directions))
+    means = list[float]()
+    while True:
+        for _ in at_once(Growth.grow, growths):
+            pass
+        rounds, known = growths[0].rounds, len(means)
+        means += np.sum([growth.losses[known:] for growth in growths], axis=0).tolist()
+        best = int(np.argmin(means))
+        enough = max(settings.patience, _PATIENCE_OF_BEST * rounds[best], a_turn_each)
+        if rounds[-1] - rounds[best] >= enough or rounds[-1] >= settings.most_rounds:
+            return best
 
 
 def _growing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import lightgbm as lgb
 import numpy as np
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import egretscore as es
 from egretscore.scoring import estimator
-from egretscore.scoring.boosting import Growth, Rows, Settings, _growing, best_rounds, boost_until_no_better
+from egretscore.scoring.boosting import Growth, Rows, Settings, _growing, grow_until_no_better
 from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
 from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import steps_compared, violations
@@ -91,14 +92,19 @@ def test_the_losses_of_a_growth_are_those_of_its_trees(seed, directions, ridge, 
     data = learn.dataset(how, rows.bins(how).construct())
     pairs = [(0, 1), (0, 2), (1, 2), (1, 3)]
     start = start_of(learn, data, how)
-    growth = boost_until_no_better(data, held_out, pairs, how, start)
-    assert (0 in growth.losses) == (ridge is not None)
-    assert max(growth.losses) <= how.most_rounds
-    booster = lgb.Booster(model_str=growth.model)
-    for rounds in sorted(growth.losses):
-        if rounds <= growth.own_best and growth.trees[rounds]:
-            raw = booster.predict(held_out.columns, raw_score=True, num_iteration=growth.trees[rounds])
-            assert growth.losses[rounds] == pytest.approx(held_out.log_loss(raw), abs=1e-9)
+    growth = Growth(data, held_out, pairs, how, start)
+    assert growth.rounds == ([] if ridge is None else [0])
+    while growth.rounds[-1:] != [how.most_rounds]:
+        growth.grow()
+    assert growth.rounds[0] == 0
+    assert growth.rounds == sorted(set(growth.rounds))
+    assert growth.trees == sorted(growth.trees)
+    for trees, loss in zip(growth.trees, growth.losses, strict=True):
+        if trees:
+            booster = lgb.Booster(model_str=growth.model(trees))
+            assert booster.num_trees() == trees
+            raw = booster.predict(held_out.columns, raw_score=True)
+            assert loss == pytest.approx(held_out.log_loss(raw), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -108,8 +114,10 @@ def test_each_pair_has_its_turn_even_where_nothing_can_be_learnt(seed):
     outcome = np.random.default_rng(seed).integers(0, 2, 400).astype(float)
     rows, how = rows_and_settings(values, outcome, [1, 1, 1, 0], patience=1)
     data = rows[np.arange(300)].dataset(how)
-    growth = boost_until_no_better(data, rows[np.arange(300, 400)], [(0, 1), (0, 2), (1, 2)], how, None)
-    assert max(growth.losses) >= 3 * how.rounds_per_stage
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    growth = Growth(data, rows[np.arange(300, 400)], pairs, how, None)
+    grow_until_no_better([growth], map, pairs, how)
+    assert growth.rounds[-1] >= 3 * how.rounds_per_stage
 
 
 def test_stages_do_not_draw_the_same_lots_again():
@@ -167,26 +175,45 @@ def test_forests_take_the_ridges_in_turn():
     assert forests(np.array([20.0])) == alone[0]
 
 
+class Grown:
+    """What grows by a stage of two rounds each time, to losses that are known beforehand."""
+
+    def __init__(self, curve: list[float]) -> None:
+        self.curve, self.rounds, self.losses = curve, [0], curve[:1]
+
+    def grow(self) -> None:
+        self.rounds += [self.rounds[-1] + 1, self.rounds[-1] + 2]
+        self.losses = self.curve[: len(self.rounds)]
+
+
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.lists(st.floats(0, 1), min_size=1, max_size=12)), min_size=1, max_size=5)
-)
-def test_forests_stop_where_the_mean_loss_is_least_and_none_beyond_its_own_least(curves):
-    growths = [
-        Growth("", {first + done: 7 + done for done in range(len(curve))}, dict(enumerate(curve, start=first)))
-        for first, curve in curves
-    ]
-    longest = max(first + len(curve) for first, curve in curves)
-    padded = np.array(
-        [[curve[0]] * first + curve + [curve[-1]] * (longest - first - len(curve)) for first, curve in curves]
+    st.integers(1, 4).flatmap(
+        lambda n: st.lists(st.lists(st.floats(0, 1), min_size=n, max_size=n), min_size=61, max_size=61)
     )
-    rounds = best_rounds(growths)
-    least_first = min(first for first, _ in curves)
-    assert padded.mean(axis=0)[rounds] == pytest.approx(padded.mean(axis=0)[least_first:].min())
-    for growth, (first, curve) in zip(growths, curves, strict=True):
-        assert growth.trees_within(rounds) == 7 + max(0, min(rounds - first, int(np.argmin(curve))))
+)
+@settings(max_examples=50)
+def test_forests_stop_together_where_the_mean_of_their_losses_is_least(losses):
+    """And not before it has got no less for as many rounds as they have patience, nor much later."""
+    _, how = rows_and_settings(*of_every_kind(0, 50), [0] * 4, patience=4, rounds_per_stage=2, most_rounds=60)
+    growths = [Grown(list(curve)) for curve in zip(*losses[:61], strict=True)]
+    with mock.patch.object(Growth, "grow", Grown.grow):
+        best = grow_until_no_better(growths, map, [], how)
+    means = np.mean([growth.losses for growth in growths], axis=0)
+    assert means[best] == pytest.approx(means.min())
+    last = growths[0].rounds[-1]
+    assert last == 60 or last - best >= max(4, best / 10)
+    assert last - 2 - int(np.argmin(means[:-2])) < max(4, best / 10)
 
 
-@pytest.mark.parametrize(("count", "bags"), [(600, 32), (6_000, 9), (12_000, 6)])
+def test_all_forests_are_cut_off_after_the_same_rounds():
+    values, outcome = of_every_kind(1, 500)
+    X = np.column_stack(values[:3])
+    model = es.ScoreTableClassifier(ridge=None, bags=5).fit(X, outcome)
+    (rounds,) = set(model.n_rounds_)
+    assert [booster.num_trees() for booster in model.boosters_] == [rounds] * 5
+
+
+@pytest.mark.parametrize(("count", "bags"), [(600, 32), (6_000, 8), (12_000, 6)])
 def test_few_rows_get_more_forests(count, bags):
     X = np.random.default_rng(0).normal(size=(count, 2))
     model = es.ScoreTableClassifier(max_rounds=5, max_pairs=0).fit(X, (X[:, 0] > 0).astype(int))
