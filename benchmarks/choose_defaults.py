@@ -174,7 +174,8 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     "max_bins=255": {"max_bins": 255},
     "l2=5": {"l2": 5.0},
     "validation_fraction=0.25": {"validation_fraction": 0.25},
-    "patience=50": {"patience": 50},
+    "patience=20": {"patience": 20},
+    "patience=100": {"patience": 100},
 }
 
 

@@ -79,7 +79,7 @@ FOLDERS = st.sampled_from(["records", "signs [1]*?", "key=value", "it's", "a/../
 
 
 def written(draw: Any, town: Any, scratch: str) -> Path:
-    """Write spoilt rows into several Parquet files of each table, some of other types, in a folder of some name."""
+    """Write spoilt rows into Parquet files, some of other types, in columns of any order, in a folder of some name."""
     folder = Path(scratch) / draw(FOLDERS)
     (Path(scratch) / "a").mkdir()
     for name, table in frames(town).items():
@@ -90,6 +90,7 @@ def written(draw: Any, town: Any, scratch: str) -> Path:
             if draw(st.booleans()):
                 others = [(field.name, OTHER_TYPES.get(field.type, field.type)) for field in of_file.schema]
                 of_file = of_file.cast(pa.schema(others), safe=False)
+            of_file = of_file.select(draw(st.permutations(of_file.column_names)))
             parquet.write_table(of_file, folder / name / f"{number}.parquet", row_group_size=2)
     return folder
 
