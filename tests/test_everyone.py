@@ -30,7 +30,7 @@ from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records import in_place
-from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, set_aside_by_part
+from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, parts_at_once, set_aside_by_part
 from egretscore.records.schema import TABLES
 from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
@@ -185,6 +185,18 @@ def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_pat
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **EVERY_COLUMN)
     assert tried[:4] == [64, 32, 16, 8]
     assert contents(tmp_path / "scores") == contents(undisturbed)
+
+
+def test_rows_that_become_text_are_fewer_at_once(town, tmp_path, monkeypatch):
+    """Those of CSV files, and those of Parquet files whose types tell less than their texts, or that are few."""
+    as_text = split(town, tmp_path / "as_text")
+    memory = 2**20
+
+    def passes(records: Path, fewest: int) -> int:
+        monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", fewest)
+        return PARTS // parts_at_once(records, memory)
+
+    assert passes(town, 1) < passes(as_text, 1) < passes(town, 10**9)
 
 
 def test_too_little_memory_is_said(town, tmp_path):

@@ -75,9 +75,9 @@ def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
 def check_staged(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
-    in_place: Sequence[InPlace] = (),
+    in_place: Sequence[InPlace],
     *,
-    in_memory: bool = True,
+    in_memory: bool,
 ) -> None:
     """Move the rows of ``staged`` into their table, the quarantine and the counts, and put beside them those in place.
 
@@ -294,6 +294,8 @@ def _settle(
         every = " UNION ALL ".join([good, *others])
         order = f" ORDER BY subject_id, {columns}" if in_memory else ""
         connection.execute(f'CREATE TABLE "{table.name}" AS {every}{order}')
+        for copied in (rows.relation for rows in in_place if rows.relation.file is None):
+            connection.execute(f"DROP TABLE {copied.sql}")
     original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
     connection.execute(
         f"""

@@ -79,14 +79,15 @@ def open_locked(
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Say of files that cannot be read any more, or read otherwise than when they were checked, that they changed."""
+    """Say of files that cannot be read any more, or not as when they were checked, that they may have changed."""
     try:
         yield
-    except duckdb.OutOfMemoryException:
+    except (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
         raise
     except duckdb.Error as error:
         raise RecordsError(
-            f"the records changed while they were being read ({str(error).splitlines()[0]})", remedy="Ask again."
+            f"the records cannot be read any more ({str(error).splitlines()[0]})",
+            remedy="They may have changed while they were being read: ask again.",
         ) from error
 
 

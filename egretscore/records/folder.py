@@ -76,7 +76,7 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
     Raises
     ------
     RecordsError
-        If one of them is not there.
+        If one of them cannot be read.
     """
     state = []
     for file in files:
@@ -84,7 +84,7 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
             of = file.stat()
         except OSError as error:
             raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
-        state.append([str(file.absolute()), of.st_size, of.st_mtime_ns])
+        state.append([str(file.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns])
     return state
 
 

@@ -73,7 +73,8 @@ class Relation:
         own, text = column.type, self.text(column.name)
         if own.sql == "VARCHAR":
             return text
-        return f'CAST("{column.name}" AS {own.sql})' if own.typed else f"{own.name}({text})"
+        # TRY_CAST: a database may look at the cells of rows that are set aside, to pass over them.
+        return f'TRY_CAST("{column.name}" AS {own.sql})' if own.typed else f"{own.name}({text})"
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,14 @@ class InPlace:
 
 
 def prepare_in_place(connection: duckdb.DuckDBPyConnection, *, in_parts: bool) -> None:
-    """Create the schema ``in_place`` for all that is needed to read rows in place, and ``is_among(cell)``.
+    """Create the schema ``in_place`` for all that is needed to read rows in place.
 
-    That says whether the subject of a row in place is chosen.
+    In it, ``is_chosen(cell)`` says whether the subject of such a row is chosen, without an MD5 for each row.
     """
     connection.execute("CREATE SCHEMA in_place")
     connection.execute("CREATE TABLE in_place.chosen_subjects (subject VARCHAR)")
-    among = "cell IN (SELECT subject FROM in_place.chosen_subjects)" if in_parts else "true"
-    connection.execute(f"CREATE MACRO is_among(cell) AS {among}")
+    chosen = "cell IN (SELECT subject FROM in_place.chosen_subjects)" if in_parts else "true"
+    connection.execute(f"CREATE MACRO in_place.is_chosen(cell) AS {chosen}")
 
 
 def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Relation) -> bool:
@@ -182,16 +183,17 @@ def stage_what_may_stand_twice(
     staged = connection.execute(f"SELECT source, hash({of_staged}) AS identity FROM staged").fetchnumpy()
     in_staged_alone = ~np.isin(staged["source"], [rows.source for rows in in_place])
     identities = [*(rows.identities for rows in in_place), staged["identity"][in_staged_alone]]
-    every = np.sort(np.concatenate(identities))
-    repeated = every[1:][every[1:] == every[:-1]]
-    if not len(repeated):
-        return
-    connection.register("again", _as_arrow("identity", np.unique(repeated)))
+    every = np.concatenate(identities)
+    every.sort()
+    repeated = np.unique(every[1:][every[1:] == every[:-1]])
+    connection.register("again", _as_arrow("identity", repeated))
     for rows in in_place:
+        if not np.isin(rows.identities, repeated).any():
+            continue
         once_more = f"{_identity(table, rows.relation)} IN (SELECT identity FROM again)"
         not_yet = f"{rows.relation.row} NOT IN (SELECT row FROM staged WHERE source = {rows.source})"
-        among = f"is_among({rows.relation.subject})"
-        stage_rows(connection, table, rows.source, rows.relation, f"{once_more} AND {not_yet} AND {among}")
+        chosen = f"in_place.is_chosen({rows.relation.subject})"
+        stage_rows(connection, table, rows.source, rows.relation, f"{once_more} AND {not_yet} AND {chosen}")
     connection.unregister("again")
 
 
@@ -226,7 +228,7 @@ def _query_in_place(
     if connection.execute(f"SELECT 1 FROM {apart} LIMIT 1").fetchall():
         of_file = "filename = apart.file AND " if files else ""
         query += f" ANTI JOIN {apart} AS apart ON {of_file}{first.row} = apart.row"
-    return f"{query} WHERE is_among({first.subject})"
+    return f"{query} WHERE in_place.is_chosen({first.subject})"
 
 
 def _parquet(files: Iterable[Path], more: str = "") -> str:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeGuard, TypeVar
@@ -23,8 +23,11 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, sql_part_of
+from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table, state_of_files
+from egretscore.records.in_place import Relation, may_stay
 from egretscore.records.kept import about_part, is_kept, kept_files
+from egretscore.records.schema import TABLES, Table
 from egretscore.records.store import Records
 from egretscore.writing import alone_in, earlier_of, put_in_place, rights_of_new_folders, whole_file
 
@@ -36,8 +39,8 @@ SPILL: Final = "spill"
 
 _READ: Final = "read.json"
 _SMALLEST_MEMORY: Final = 256 * 2**20
-# What a row takes while it is checked: as values, or, where it is read as text, as text and as values.
-_BYTES_OF_TYPED_ROW, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 60, 600, 60
+# What a row takes while it is checked: in place its hash and a share of its person's vector, else text and values.
+_BYTES_OF_ROW_IN_PLACE, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 50, 600, 60
 # Kept records need no checking: what a row takes is a share of its person's vector. More at once are no faster.
 _BYTES_OF_KEPT_ROW: Final = 100
 _MOST_KEPT_ROWS: Final = 8_000_000
@@ -92,25 +95,27 @@ def parts_at_once(folder: Path, memory: int) -> int:
         rows = sum(sum(about_part(folder, part).rows.values()) for part in range(PARTS))
         at_once = min(_MOST_KEPT_ROWS, memory // _BYTES_OF_KEPT_ROW)
         return min(PARTS, max(1, PARTS * at_once // max(rows, 1)))
-    taken = 0
-    for files in files_by_table(folder, consents_needed=False).values():
-        for file in files:
-            of_a_row = _BYTES_OF_TEXT_ROW if file.suffix.lower() == ".csv" else _BYTES_OF_TYPED_ROW
-            taken += _rows(file) * of_a_row
+    found = files_by_table(folder, consents_needed=False)
+    files = [(TABLES[name], file.absolute()) for name, of_table in found.items() for file in of_table]
+    with closing(open_locked(file for _, file in files)) as connection:
+        taken = sum(_bytes_of(connection, table, file) for table, file in files)
     passes = max(1, -(-taken // memory))
     return max(1, -(-PARTS // passes))
 
 
-def _rows(file: Path) -> int:
-    """Return how many rows a file has, roughly."""
+def _bytes_of(connection: duckdb.DuckDBPyConnection, table: Table, file: Path) -> int:
+    """Return how many bytes the rows of a file take, roughly."""
     import pyarrow as pa
     from pyarrow import parquet
 
     if file.suffix.lower() == ".csv":
-        return file.stat().st_size // _BYTES_OF_A_LINE
-    with suppress(pa.ArrowException, OSError):  # what is wrong with the file, reading it will say
-        return int(parquet.read_metadata(file).num_rows)
-    return 0
+        return file.stat().st_size // _BYTES_OF_A_LINE * _BYTES_OF_TEXT_ROW
+    rows, of_a_row = 0, _BYTES_OF_TEXT_ROW
+    with suppress(pa.ArrowException, duckdb.Error, OSError, KeyError):  # what is wrong with it, reading it will say
+        rows = int(parquet.read_metadata(file).num_rows)
+        if may_stay(connection, table, Relation.of_file(connection, file)):
+            of_a_row = _BYTES_OF_ROW_IN_PLACE
+    return rows * of_a_row
 
 
 def groups_of(parts: Sequence[int], at_once: int) -> list[Sequence[int]]:

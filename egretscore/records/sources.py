@@ -69,12 +69,15 @@ def stage_frame(
     connection.register("frame", arrow.append_column(_ROW_NUMBER, _numbers(1, arrow.num_rows)))
     try:
         relation = Relation.of_table(connection, "frame", _ROW_NUMBER)
-        if may_stay(connection, table, relation):
-            # The frame itself is seen by this connection alone.
-            own = f'in_place."source {source}"'
-            connection.execute(f"CREATE TABLE {own} AS SELECT * FROM frame")
-            relation = Relation.of_table(connection, own, _ROW_NUMBER)
-        return _stage_relation(connection, table, source, relation, in_parts=in_parts)
+        if not may_stay(connection, table, relation):
+            _stage_as_text(connection, table, relation, source, in_parts=in_parts)
+            return None
+        look_at_subjects(connection, relation)
+        own = f'in_place."source {source}"'  # the frame itself is seen by this connection alone
+        theirs = f"SELECT * FROM frame SEMI JOIN subjects ON subject = {relation.subject}"
+        connection.execute(f"CREATE TABLE {own} AS {theirs}")
+        relation = Relation.of_table(connection, own, _ROW_NUMBER)
+        return look_through(connection, table, source, relation, in_parts=in_parts)
     finally:
         connection.unregister("frame")
 
@@ -258,7 +261,11 @@ def _stage_parquet(
                 return stage_frame(connection, table, source, pq.read_table(stream), str(file), in_parts=in_parts)
         relation = Relation.of_file(connection, file)
         check_columns(table, list(relation.types), file)
-        return _stage_relation(connection, table, source, relation, in_parts=in_parts)
+        if not may_stay(connection, table, relation):
+            _stage_as_text(connection, table, relation, source, in_parts=in_parts)
+            return None
+        look_at_subjects(connection, relation)
+        return look_through(connection, table, source, relation, in_parts=in_parts)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
@@ -268,18 +275,14 @@ def _stage_parquet(
         ) from error
 
 
-def _stage_relation(
-    connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, *, in_parts: bool
-) -> InPlace | None:
-    if may_stay(connection, table, relation):
-        look_at_subjects(connection, relation)
-        return look_through(connection, table, source, relation, in_parts=in_parts)
+def _stage_as_text(
+    connection: duckdb.DuckDBPyConnection, table: Table, relation: Relation, source: int, *, in_parts: bool
+) -> None:
     comes_in = "true"
     if in_parts and not table.reaches_others:
         look_at_subjects(connection, relation)
         comes_in = f"{relation.subject} IN (SELECT subject FROM subjects)"
     stage_rows(connection, table, source, relation, comes_in)
-    return None
 
 
 def _as_arrow(frame: Any, label: str) -> pa.Table:

@@ -413,7 +413,7 @@ def read_parts(
     What is read of a person is what :func:`read_records` reads. Rows that are set aside in
     the tables that reach others are counted with any parts, all other rows with one. Rows of
     Parquet files may be read from the files again with every question: who asks must make sure that
-    they are the same still.
+    they are the same still. Nobody can be erased from these.
 
     Parameters
     ----------
@@ -465,7 +465,7 @@ def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
         _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
     except duckdb.Error as error:
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
-    if state_of_files(files) != state:  # each is read more than once
+    if state_of_files(files) != state:  # a Parquet file is read more than once
         raise RecordsError("the records changed while they were being read", remedy="Read them again.")
     return Records(connection, policy, invented)
 
@@ -489,11 +489,24 @@ def _fill(
         number += len(numbered)
         for source, item in numbered.items():
             connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
-        in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
-        if in_place:
-            stage_what_may_stand_twice(connection, table, in_place)
-        check_staged(connection, table, in_place, in_memory=in_memory)
+        _take_in(connection, table, numbered, threads, in_memory=in_memory, in_parts=in_parts)
     finish_checks(connection, in_memory=in_memory)
+
+
+def _take_in(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbered: Mapping[int, Any],
+    threads: int | None,
+    *,
+    in_memory: bool,
+    in_parts: bool,
+) -> None:
+    """Read the sources of a table, and check what they hold."""
+    in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
+    if in_place:
+        stage_what_may_stand_twice(connection, table, in_place)
+    check_staged(connection, table, in_place, in_memory=in_memory)
 
 
 def _stage(
@@ -517,8 +530,9 @@ def _stage(
             return stage_frame(own, table, source, item, _label(item, table.name))
 
     files = [source for source, item in numbered.items() if isinstance(item, Path)]
+    frames = [source for source, item in numbered.items() if not isinstance(item, Path)]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        found = [*pool.map(read, files), *(read(source) for source in numbered if source not in files)]
+        found = [*pool.map(read, files), *map(read, frames)]
     return [rows for rows in found if rows is not None]
 
 

@@ -96,6 +96,10 @@ class Rows:
     def __getitem__(self, chosen: NDArray[Any]) -> Rows:
         return Rows(self.columns[chosen], self.for_regression[chosen], self.outcome[chosen], self.weight[chosen])
 
+    def without_regression(self) -> Rows:
+        """Return the same rows without what the regression is given."""
+        return replace(self, for_regression=self.outcome)
+
     def log_loss(self, log_odds: NDArray[np.float64]) -> float:
         """Return the weighted mean log loss of these log-odds of the rows, 0 of none."""
         if not len(self.outcome):
@@ -150,7 +154,6 @@ def boost(
     """Grow a forest by so many rounds, each path of a tree inside one of the pairs."""
     if not rounds and start is not None:
         return start
-    rounds = max(rounds, 1)  # the first holds the mean
     sets_by_stage = stages(pairs, settings.directions)
     if len(sets_by_stage) == 1:
         return _grown(data, settings.for_lightgbm(sets_by_stage[0]), rounds, start)
@@ -161,9 +164,9 @@ def boost(
 class Growth:
     """A forest that grows stage by stage, beside others.
 
-    Rounds count from the end of the start, whose own loss is that after none. A round in which
-    nothing could be split adds no tree. Without a start the first trees hold the mean, so that such a
-    forest is never less than these.
+    Rounds count from the end of the start, whose own loss is that after none. Without a start the first
+    trees hold the mean, so that such a forest is never less than these, and its first loss stands for that after
+    none as well. A round in which nothing could be split adds no tree.
 
     Parameters
     ----------
@@ -171,13 +174,16 @@ class Growth:
         The rows it learns from.
     held_out : Rows
         The rows its loss is measured on.
-    pairs, settings, start
-        As :func:`boost` has them.
+    pairs : sequence of Pair
+        The features that may share a path.
+    settings : Settings
+    start : lightgbm.Booster or None
+        The trees that it grows on from.
 
     Attributes
     ----------
     rounds : list of int
-        After which rounds the others are known: those of every forest, if their settings are alike.
+        After how many rounds the others are known: as many places for every forest whose settings are alike.
     trees : list of int
         How many trees there are then.
     losses : list of float
@@ -194,9 +200,7 @@ class Growth:
     ) -> None:
         self.rounds, self.trees, self.losses = list[int](), list[int](), list[float]()
         self._booster = start
-        self._stages = self._growing(data, held_out, stages(pairs, settings.directions), settings)
-        if start is not None:
-            self._note(0, held_out.log_loss(_log_odds(start, held_out)))
+        self._stages = self._stage_by_stage(data, held_out, stages(pairs, settings.directions), settings)
 
     def grow(self) -> None:
         """Grow by one more stage, as long as there are rounds left."""
@@ -207,14 +211,19 @@ class Growth:
         assert self._booster is not None  # noqa: S101 - it has grown
         return self._booster.model_to_string(num_iteration=trees)
 
-    def _growing(
+    def _stage_by_stage(
         self, data: lgb.Dataset, held_out: Rows, sets_by_stage: Sequence[list[list[int]]], settings: Settings
     ) -> Iterator[None]:
+        log_odds = np.zeros(len(held_out.outcome))
+        if self._booster is not None:
+            log_odds = _log_odds(self._booster, held_out)
+            self._note(0, held_out.log_loss(log_odds))
         if len(sets_by_stage) == 1:
-            return self._growing_on(data, held_out, sets_by_stage[0], settings)
-        return self._growing_in_turn(data, held_out, sets_by_stage, settings)
+            yield from self._on_and_on(data, held_out, sets_by_stage[0], settings)
+        else:
+            yield from self._in_turn(data, held_out, sets_by_stage, settings, log_odds)
 
-    def _growing_on(
+    def _on_and_on(
         self, data: lgb.Dataset, held_out: Rows, sets: list[list[int]], settings: Settings
     ) -> Iterator[None]:
         """Grow one booster on, of which LightGBM itself follows the loss."""
@@ -228,13 +237,16 @@ class Growth:
             if rounds % settings.rounds_per_stage == 0:
                 yield
 
-    def _growing_in_turn(
-        self, data: lgb.Dataset, held_out: Rows, sets_by_stage: Sequence[list[list[int]]], settings: Settings
+    def _in_turn(
+        self,
+        data: lgb.Dataset,
+        held_out: Rows,
+        sets_by_stage: Sequence[list[list[int]]],
+        settings: Settings,
+        log_odds: NDArray[np.float64],
     ) -> Iterator[None]:
         """Grow by another booster in each stage, for the pairs whose turn it is."""
-        rounds, done, log_odds = 0, 0, np.zeros(len(held_out.outcome))
-        if self._booster is not None:
-            done, log_odds = self._booster.num_trees(), _log_odds(self._booster, held_out)
+        rounds, done = 0, 0 if self._booster is None else self._booster.num_trees()
         for booster in _growing(data, sets_by_stage, settings, settings.most_rounds, self._booster):
             self._booster, grown = booster, booster.num_trees()
             if grown > done:
@@ -245,14 +257,14 @@ class Growth:
 
     def _note(self, rounds: int, loss: float) -> None:
         assert self._booster is not None  # noqa: S101 - it has grown
-        for known in (0, rounds) if rounds and not self.rounds else (rounds,):
-            self.rounds.append(known)
+        for _ in range(2 if rounds and not self.rounds else 1):
+            self.rounds.append(rounds)
             self.trees.append(self._booster.num_trees())
             self.losses.append(loss)
 
 
 def _log_odds(booster: lgb.Booster, rows: Rows, first: int = 0) -> NDArray[np.float64]:
-    """Return what the trees of a booster from one on add to the log-odds of rows."""
+    """Return what the trees of a booster from the first given on add to the log-odds of rows."""
     if not len(rows.outcome):
         return np.zeros(0)
     found = booster.predict(rows.columns, raw_score=True, start_iteration=first, num_iteration=-1, num_threads=1)
@@ -289,7 +301,7 @@ def grow_until_no_better(
         for _ in at_once(Growth.grow, growths):
             pass
         rounds, known = growths[0].rounds, len(means)
-        means += np.sum([growth.losses[known:] for growth in growths], axis=0).tolist()
+        means += np.mean([growth.losses[known:] for growth in growths], axis=0).tolist()
         best = int(np.argmin(means))
         enough = max(settings.patience, _PATIENCE_OF_BEST * rounds[best], a_turn_each)
         if rounds[-1] - rounds[best] >= enough or rounds[-1] >= settings.most_rounds:

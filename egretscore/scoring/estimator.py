@@ -26,7 +26,7 @@ from egretscore.scoring.tables import ScoreTables
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
 _BAGS = (6, 32)
-_ROWS_IN_ALL_BAGS = 50_000
+_ROWS_IN_ALL_BAGS = 56_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _Value = TypeVar("_Value")
@@ -64,13 +64,14 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         there are more forests than weights): no one weight suits all data. The last digits of a
         regression may be others on another processor.
     bags : int, optional
-        How many forests the tables are the mean of; when None 32 of up to 1,550 rows, 8 of
-        6,000 and 6 of 8,300 or more, which vary less from one draw to the next. With 1,
+        How many forests the tables are the mean of; when None 32 of up to 1,750 rows, 9 of
+        6,000 and 6 of 8,000 or more, which vary less from one draw to the next. With 1,
         that forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
         How a forest is grown; see LightGBM for the first four. All grow side by side until the mean
         of their log losses on held-out rows has not got less for ``patience`` rounds, or for 10 %
-        of the rounds until then if that is more; all are then cut off where it was least.
+        of the rounds until then if that is more; all are then cut off where it was least. That is
+        looked at every ``rounds_per_stage`` rounds, and first when each pair has had its turn.
     random_cuts : bool
         Whether the place of each split is drawn by lot, the best feature then being chosen
         (extremely randomized trees); the mean of such forests is smoother.
@@ -80,8 +81,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     validation_fraction : float
         The share of rows, or of groups, held out from each forest.
     n_jobs : int, optional
-        How many forests are grown at once: one when None, on every core when -1. The
-        result is the same.
+        How many threads grow the forests, which are all in memory at once: one when None, one for
+        every core when -1. The result is the same.
     random_state : int, RandomState or None
 
     Attributes
@@ -93,7 +94,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     boosters_ : list of lightgbm.Booster
         Read anew each time from what LightGBM wrote of them.
     n_rounds_ : list of int
-        How many trees of each booster count.
+        How many trees each booster has.
     pairs_ : list of pairs of positions
     smallest_leaf_ : int
         How many people the smallest leaf rests on; only with ``groups``.
@@ -268,7 +269,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             begun = [(data_of_first, start_of_first), *pool.map(begin, range(1, len(splits)))]
             if any(len(hold_out) for _, hold_out in splits):
                 growths = [
-                    Growth(data, rows[hold_out], pairs, own, start)
+                    Growth(data, rows.without_regression()[hold_out], pairs, own, start)
                     for (data, start), (_, hold_out), own in zip(begun, splits, settings, strict=True)
                 ]
                 best = grow_until_no_better(growths, pool.map, pairs, settings[0])
@@ -276,9 +277,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 self._models = list(pool.map(Growth.model, growths, self.n_rounds_))
             else:
                 rounds = min(self.max_rounds, _ROUNDS_WITHOUT_HOLD_OUT)
-                self._take(
-                    boost(data, pairs, own, rounds, start) for (data, start), own in zip(begun, settings, strict=True)
-                )
+                self._take(pool.map(lambda own, of: boost(of[0], pairs, own, rounds, of[1]), settings, begun))
         if len(splits) == 1:  # grown again, on all rows
             everyone = rows.dataset(settings[0], bins)
             self._take([boost(everyone, pairs, settings[0], rounds, start_of(rows, everyone, settings[0]))])

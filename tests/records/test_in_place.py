@@ -116,6 +116,21 @@ def test_read_from_where_they_lie_rows_are_what_they_are_in_memory(town, taken, 
             assert {part_of(subject) for (subject,) in found} <= of
 
 
+def test_rows_set_aside_do_not_stop_a_question_about_the_others(tmp_path, monkeypatch):
+    """A database may look at the cells of rows that it passes over: here points that no whole number holds."""
+    monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", 1)
+    for name, table in frames([]).items():
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    points = {"record_id": ["r1", "r2"], "subject_id": ["p0", "p0"], "activity": ["volunteering"] * 2}
+    points |= {"points": [3_000_000_000, 5], "earned_on": [date(2025, 1, 1)] * 2}
+    points |= {"recorded_on": [date(2025, 1, 1)] * 2, "excluded_on": pa.array([None] * 2, pa.date32())}
+    parquet.write_table(pa.table(points), tmp_path / "civic_points.parquet")
+    records = read_parts(tmp_path, range(PARTS), policy=shipped_engine().policy)
+    found = records.connect().execute("SELECT record_id FROM civic_points WHERE points > 3").fetchall()
+    assert found == [("r2",)]
+    assert [problem.value for problem in records.problems] == ["3000000000"]
+
+
 @given(towns())
 @settings(max_examples=10)
 def test_in_memory_nothing_is_left_of_where_rows_lay(town):
@@ -242,7 +257,7 @@ def test_of_a_file_that_changes_once_it_is_checked_nothing_is_written(
         return records
 
     monkeypatch.setattr(room, "read_parts", then_it_changes)
-    with pytest.raises(es.RecordsError, match="changed while"):
+    with pytest.raises(es.RecordsError, match="changed while they were being"):
         command(town_folder, tmp_path / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["town"]
 
