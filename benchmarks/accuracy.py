@@ -7,10 +7,10 @@ into five stratified folds (seed 0). Every model learns from four and is measure
 fifth: AUC, log loss, calibration error (ten bins of equal size) and the seconds its fit took,
 one model at a time, each free to use all cores.
 
-Nothing here is tuned on the folds. Our defaults were chosen on other data (see
-``benchmarks/choose_defaults.py``); early stopping, and the choice among settings of the
-tuned LightGBM, see only rows held out within the training part. The peers run with their
-own defaults, but for CatBoost's 600 rounds. On HELOC ours and the scorecard are told which values
+No setting is searched for on the folds. Our defaults were chosen on other data (see
+``benchmarks/choose_defaults.py``; the README says what was known of these folds then); early
+stopping, and the choice among settings of the tuned LightGBM, see only rows held out within the
+training part. The peers run with their own defaults, but for CatBoost's 600 rounds. On HELOC ours and the scorecard are told which values
 are codes; the others have no way to be told.
 """
 
