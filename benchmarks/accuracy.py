@@ -10,8 +10,8 @@ one model at a time, each free to use all cores.
 No setting is searched for on the folds. Our defaults were chosen on other data (see
 ``benchmarks/choose_defaults.py``; the README says what was known of these folds then); early
 stopping, and the choice among settings of the tuned LightGBM, see only rows held out within the
-training part. The peers run with their own defaults, but for CatBoost's 600 rounds. On HELOC ours and the scorecard are told which values
-are codes; the others have no way to be told.
+training part. The peers run with their own defaults, but for CatBoost's 600 rounds. On HELOC ours
+and the scorecard are told which values are codes; the others have no way to be told.
 """
 
 from __future__ import annotations
