@@ -84,6 +84,7 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
             of = file.stat()
         except OSError as error:
             raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+        # The ctime, for whoever replaces a file may give it the time of the one before.
         state.append([str(file.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns])
     return state
 
