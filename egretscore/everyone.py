@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_AT_ONCE: Final = 65_536
+# Of fewer people, most of the time is that of the calls: measured.
+_PEOPLE_AT_ONCE: Final = 8_192
 
 
 @dataclass(frozen=True)
@@ -164,10 +166,11 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                     )
                 found.update(group.found)
                 note_read(parts, found)
-                read += len(group.scores)
-                for people in writers.map(partial(_write, parts), group.scores, group.scores.values()):
-                    done, written = done + 1, written + people
-                    progress(Progress(done, read, taken_up, written))
+                read += len(group.people)
+                for bundle in writers.map(partial(run.write, group, parts), group.bundles()):
+                    for people in bundle:
+                        done, written = done + 1, written + people
+                        progress(Progress(done, read, taken_up, written))
         whole = found.values() if len(found) == PARTS else None
         outcome = Outcome.of(
             parts,
@@ -183,14 +186,22 @@ class _Group:
 
     Attributes
     ----------
-    scores : mapping of part to a function
-        What makes the scores of each.
+    people : mapping of part to Table
+        Everyone to be scored; see :meth:`Engine.people_by_part`.
     found : mapping of part to PartRead
         What reading each came to.
+    changed : mapping of part to array of subject_id
+        Of the parts of which only some people are scored, and the rest is as it was: those people.
     """
 
-    scores: Mapping[int, Callable[[], pa.Table]]
+    people: Mapping[int, pa.Table]
     found: Mapping[int, PartRead]
+    changed: Mapping[int, pa.Array]
+
+    def bundles(self) -> list[Sequence[int]]:
+        """Return the parts in bundles of enough people each to be worth a call of numpy's."""
+        total = sum(map(len, self.people.values()))
+        return groups_of(list(self.people), max(1, _PEOPLE_AT_ONCE * len(self.people) // max(1, total)))
 
 
 @dataclass(frozen=True)
@@ -245,23 +256,24 @@ class _Run:
         if before is not None and isinstance(found, KeptRecords):
             changed.update(before.narrow(found, self.folder, self.engine, self.day, group))
 
-        def scores_of(part: int, people: pa.Table) -> pa.Table:
-            scores = self.scorer.table(people)
-            return before.with_changes(part, changed[part], scores) if before and part in changed else scores
-
         people = dict(zip(group, self.engine.people_by_part(found, self.day, group), strict=True))
         rows = set_aside_by_part(found)
-        return _Group(
-            scores={part: partial(scores_of, part, of_part) for part, of_part in people.items()},
-            found={part: PartRead(len(of_part), rows.get(part, 0)) for part, of_part in people.items()},
-        )
+        read = {part: PartRead(len(of_part), rows.get(part, 0)) for part, of_part in people.items()}
+        return _Group(people, read, changed)
 
+    def write(self, group: _Group, parts: Path, bundle: Sequence[int]) -> list[int]:
+        """Score and write some parts of a group, and return of how many people each is."""
+        import pyarrow as pa
 
-def _write(parts: Path, part: int, scores_of_part: Callable[[], pa.Table]) -> int:
-    """Write the scores of a part, and return of how many people they are."""
-    scores = scores_of_part()
-    write_scores(scores, parts / part_file(part))
-    return len(scores)
+        scores = self.scorer.table(pa.concat_tables(group.people[part] for part in bundle))
+        written, first = [], 0
+        for part in bundle:
+            of_part = scores[first : (first := first + len(group.people[part]))]
+            if self.before is not None and part in group.changed:
+                of_part = self.before.with_changes(part, group.changed[part], of_part)
+            write_scores(of_part, parts / part_file(part))
+            written.append(len(of_part))
+        return written
 
 
 @contextmanager

@@ -66,8 +66,8 @@ def everyone_on_file() -> Select:
     return select("subject_id").from_("people").where("since <= :as_of")
 
 
-def standing_civic_points() -> Select:
-    """Return the query for the civic points that stand.
+def standing_civic_points(younger_than: int) -> Select:
+    """Return the query for the civic points that stand and are younger than so many days.
 
     Columns: subject_id, activity, points, age_days, age_months.
     """
@@ -75,11 +75,12 @@ def standing_civic_points() -> Select:
         select("subject_id", "activity", "points", *_ages("earned_on"))
         .from_("civic_points")
         .where("recorded_on <= :as_of", "excluded_on IS NULL OR excluded_on > :as_of")
+        .where(_age_days("earned_on") < younger_than)
     )
 
 
-def standing_penalties(policy: Policy) -> Select:
-    """Return the query for the penalties that stand.
+def standing_penalties(policy: Policy, younger_than: int) -> Select:
+    """Return the query for the penalties that stand and are younger than so many days.
 
     Columns: subject_id, severity, fine_yuan (whole yuan), age_days, age_months.
     """
@@ -101,12 +102,15 @@ def standing_penalties(policy: Policy) -> Select:
             "repaired_on IS NULL OR repaired_on > :as_of",
             "disputed.record_id IS NULL",
             exp.or_(*stands),
+            _age_days("decided_on") < younger_than,
         )
     )
 
 
-def settled_commitments(policy: Policy) -> Select:
+def settled_commitments(policy: Policy, due_within: int | None = None) -> Select:
     """Return the query for how every commitment on file was settled by the as-of date.
+
+    Of all of them, or of those alone that were due within so many days before it, or later.
 
     Being late or past due begins after the policy's days of grace. Commitments that are
     open, and breaches under dispute, have no settlement (NULL). A commitment kept is as old
@@ -133,6 +137,8 @@ def settled_commitments(policy: Policy) -> Select:
         .join(_disputed("commitments"), on=_same_record("commitments", "commitment_id"), join_type="left")
         .where("recorded_on <= :as_of")
     )
+    if due_within is not None:
+        known = known.where(_age_days("due_on") < due_within)
     return (
         select("subject_id", "kind", "due_on", "outcome_on", settlement.as_("settlement"))
         .select(case().when(kept_in_time(policy), "outcome_on").else_("due_on").as_("settled_on"))
@@ -145,8 +151,10 @@ def kept_in_time(policy: Policy) -> str:
     return f"outcome = 'fulfilled' AND DATEDIFF(outcome_on, due_on) <= {policy.commitments.grace_days}"
 
 
-def standing_commitments(policy: Policy) -> Select:
-    """Return the query for the settled commitments that stand: all that were kept, and breaches within retention.
+def standing_commitments(policy: Policy, younger_than: int) -> Select:
+    """Return the query for the settled commitments that stand and are younger than so many days.
+
+    Those that were kept stand for good, breaches within retention.
 
     Columns: subject_id, kind, settlement, days_ahead, age_days, age_months.
     """
@@ -161,8 +169,9 @@ def standing_commitments(policy: Policy) -> Select:
     return (
         select("subject_id", "kind", "settlement")
         .select("GREATEST(DATEDIFF(due_on, settled_on), 0) AS days_ahead", *_ages("settled_on"))
-        .from_(settled_commitments(policy).subquery("settled"))
-        .where(exp.or_(_is(Settlement.KEPT), *stands))
+        # One that was kept is younger than its due date by the days of grace at most.
+        .from_(settled_commitments(policy, younger_than + rules.grace_days).subquery("settled"))
+        .where(exp.or_(_is(Settlement.KEPT), *stands), _age_days("settled_on") < younger_than)
     )
 
 

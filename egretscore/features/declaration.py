@@ -98,6 +98,11 @@ class Feature:
         """The least the feature can be."""
         return 0 if self.prior is None else -self.prior.permille
 
+    @property
+    def every_step(self) -> WeightSteps:
+        """At which ages a record weighs what, for the feature or against it; older ones weigh nothing."""
+        return self.weights if self.prior is None else (*self.weights, *self.prior.against)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the declaration as plain JSON data."""
         return asdict(self)

@@ -24,8 +24,8 @@ from egretscore.status import Status
 
 ZERO, ONE = exp.Literal.number(0), exp.Literal.number(1)
 
-SOURCES: Mapping[str, Callable[[Policy], Select]] = {
-    "civic_points": lambda _: standing_civic_points(),
+SOURCES: Mapping[str, Callable[[Policy, int], Select]] = {
+    "civic_points": lambda _, younger_than: standing_civic_points(younger_than),
     "penalties": standing_penalties,
     "commitments": standing_commitments,
 }
@@ -35,14 +35,16 @@ def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Se
     """Return the query that makes a source's features from its standing records.
 
     Columns: subject_id and one for each feature, for the people in ``scored`` who have
-    standing records. Parameter: ``:as_of``.
+    standing records that are young enough to count in any. Parameter: ``:as_of``.
     """
+    own = [feature for feature in features if feature.source == source]
+    count_until = max(days for feature in own for days, _ in feature.every_step)
     return (
         select("subject_id")
-        .from_(SOURCES[source](policy).subquery("standing", copy=False))
+        .from_(SOURCES[source](policy, count_until).subquery("standing", copy=False))
         .where("subject_id IN (SELECT subject_id FROM scored)")
         .group_by("subject_id")
-        .select(*(_aggregate(f) for f in features if f.source == source), copy=False)
+        .select(*map(_aggregate, own), copy=False)
     )
 
 

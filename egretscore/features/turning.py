@@ -74,9 +74,7 @@ def _commitment_turns(features: Sequence[Feature], policy: Policy, since: date, 
 
 def _ages(features: Iterable[Feature], source: str) -> set[int]:
     """Return the ages, in days, at which a source's records come to count another weight."""
-    of_source = [feature for feature in features if feature.source == source]
-    steps = [steps for f in of_source for steps in (f.weights, () if f.prior is None else f.prior.against)]
-    return {days for of_feature in steps for days, _ in of_feature}
+    return {days for feature in features if feature.source == source for days, _ in feature.every_step}
 
 
 def _between(day: str, ages: Iterable[int], since: date, as_of: date) -> exp.Expr:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from itertools import product
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from whole_records import AS_OF, POLICY, Person, days_ago, read, shipped_engine, towns
+from whole_records import (
+    AS_OF,
+    POLICY,
+    Person,
+    days_ago,
+    plain_consent,
+    read,
+    settled_commitment,
+    shipped_engine,
+    towns,
+)
 
 import egretscore as es
 from egretscore.features import Aggregate, Feature, declare_features
@@ -109,6 +120,22 @@ def value(feature: Feature, rows: list[dict[str, Any]], day: date) -> int:
 
 @given(towns(), days_ago(0, 400))
 def test_vectors_are_what_the_declarations_say(town, day):
+    check_vectors(town, day)
+
+
+def test_a_commitment_counts_to_the_last_day_of_its_weight():
+    ages = {days for feature in declare_features(POLICY) for days, _ in feature.every_step}
+    around = range(-RULES.grace_days - 2, RULES.grace_days + 3)
+    town = []
+    for age, days, late in product(sorted(ages), around, around):
+        due = AS_OF - timedelta(days=age + days)
+        subject = f"p{len(town)}"
+        kept = settled_commitment(subject, POLICY.kinds[0].id, due, "fulfilled", due + timedelta(days=late))
+        town.append(Person(subject, consents=(plain_consent(subject),), commitments=(kept,)))
+    check_vectors(town, AS_OF)
+
+
+def check_vectors(town: list[Person], day: date) -> None:
     engine = shipped_engine()
     vectors = engine.vectors(read(town), day)
     for person in town:
