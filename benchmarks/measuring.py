@@ -5,10 +5,11 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,34 +31,62 @@ class Measured:
 
 
 class Stages(dict[str, float]):
-    """The seconds of each stage of a run; of one marked ``~``, reckoned and not measured."""
+    """The seconds of each stage of a run; of one marked ``~``, reckoned and not measured.
+
+    Attributes
+    ----------
+    reckoned_cpu : float
+        The CPU seconds of those reckoned.
+    afterwards : function
+        What is left to do when the run has been measured.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cpu: dict[str, float] = {}
+        self.reckoned_cpu = 0.0
+        self.afterwards: Callable[[], None] = lambda: None
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, its seconds added up under the name of a stage."""
 
         def run(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             try:
                 return function(*arguments, **options)
             finally:
                 self[stage] = self.get(stage, 0.0) + time.perf_counter() - start
+                self._cpu[stage] = self._cpu.get(stage, 0.0) + time.process_time() - cpu
 
         return run
 
+    def reckon(self, stage: str, times: float) -> None:
+        """Add what so many times a stage that was measured would take."""
+        self[f"~ {stage} the rest"] = self[stage] * times
+        self.reckoned_cpu += self._cpu[stage] * times
 
-def alone(what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int) -> Measured:
-    """Measure some work on a task in a fresh process."""
+
+def alone(
+    what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int, libraries: Sequence[str] = ()
+) -> Measured:
+    """Measure some work on a task in a fresh process, which has imported these libraries."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure, what, work, task, residents, rows).result()
+        return pool.submit(_measure, what, work, task, residents, rows, libraries).result()
 
 
-def _measure(what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int) -> Measured:
+def _measure(
+    what: str, work: Callable[[Any], Stages], task: Any, residents: int, rows: int, libraries: Sequence[str]
+) -> Measured:
+    for library in libraries:
+        import_module(library)
     start, cpu = time.perf_counter(), time.process_time()
     stages = work(task)
-    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    wall, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, _peak_mib()
+    stages.afterwards()
     wall += sum(seconds for stage, seconds in stages.items() if stage.startswith("~"))
+    cpu += stages.reckoned_cpu
     rounded = {stage: round(seconds, 2) for stage, seconds in stages.items()}
-    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(_peak_mib()), rounded)
+    return Measured(what, residents, rows, round(wall, 2), round(cpu, 2), round(peak), rounded)
 
 
 def _peak_mib() -> float:

@@ -30,10 +30,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import in_pandas
 import lightgbm
 import numpy as np
 import pandas as pd
-from peers import COLUMNS, as_pandas, pandas_vectors
+from peers import COLUMNS
 
 from egretscore import keep_records, load_engine, read_records, simulate_town
 from egretscore.records.folder import files_by_table
@@ -83,7 +84,7 @@ class InPandas:
         self.features, self.policy = engine.model.scorecard.features, engine.policy
         self.booster = lightgbm.Booster(model_file=str(shipped_model() / "model.txt"))
         self.frames = {
-            table: as_pandas(pd.concat([pd.read_parquet(file, columns=COLUMNS[table]) for file in files]))
+            table: in_pandas.ready(pd.concat([pd.read_parquet(file, columns=COLUMNS[table]) for file in files]))
             .set_index("subject_id", drop=False)
             .sort_index()
             .rename_axis(None)
@@ -96,7 +97,7 @@ class InPandas:
         for table, frame in self.frames.items():
             first, end = frame.index.searchsorted([subject, subject + "\0"])
             theirs[table] = frame.iloc[first:end]
-        return pandas_vectors(theirs, self.features, self.policy, AS_OF)
+        return in_pandas.vectors(theirs, self.features, self.policy, AS_OF)
 
     def explain(self, subject: str) -> tuple[float, Any]:
         """Return the raw score and the contributions."""
