@@ -37,7 +37,7 @@ from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS
 from egretscore.records import adding, kept
 from egretscore.records.folder import files_by_table
-from egretscore.records.schema import COMES_ON_FILE, TABLES, Table
+from egretscore.records.schema import TABLES, Table
 from egretscore.records.store import INVENTED_MARK, KeptRecords, read_addition
 from egretscore.scored import PartScorer, write_scores
 
@@ -109,9 +109,9 @@ def cut(town: Path, task: Task) -> tuple[int, int]:
         (task.folder / name).mkdir()
         shutil.copy(town / INVENTED_MARK, task.folder / name)
     for name, files in files_by_table(town).items():
-        table, came = TABLES[name], COMES_ON_FILE[name][0]
+        table, came = TABLES[name], TABLES[name].on_file
         rows_of = duckdb.read_parquet([str(file) for file in files])
-        days = [came, *(column for column in table.later_columns if column.endswith("_on"))]
+        days = [came, *table.later_days]
         came_or_became = " OR ".join(f"\"{day}\" BETWEEN DATE '{task.since}' + 1 AND DATE '{AS_OF}'" for day in days)
         now = rows_of.filter(f"{came} <= DATE '{AS_OF}'")
         for folder, found in (

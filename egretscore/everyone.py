@@ -31,12 +31,12 @@ from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records.database import create_view, open_locked
 from egretscore.records.kept import is_kept
 from egretscore.records.partwise import (
-    SHARE_OF_THE_DATABASE,
     SPILL,
     PartRead,
     Progress,
     as_memory_allows,
     check_not_among,
+    for_the_database,
     groups_of,
     memory_to_use,
     note_read,
@@ -55,6 +55,7 @@ from egretscore.writing import check_no_folder, check_replaceable, sha256_of, wh
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, *map(part_file, range(PARTS))})
 _ROWS_AT_ONCE: Final = 65_536
 # Of fewer people, most of the time is that of the calls: measured.
 _PEOPLE_AT_ONCE: Final = 8_192
@@ -171,6 +172,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                     for people in bundle:
                         done, written = done + 1, written + people
                         progress(Progress(done, read, taken_up, written))
+                del group  # while the next is read, this is not held as well
         whole = found.values() if len(found) == PARTS else None
         outcome = Outcome.of(
             parts,
@@ -240,7 +242,7 @@ class _Run:
         # Groups of kept records are small: one is read while one is written.
         ahead = is_kept(self.folder)
         at_most = parts_at_once(self.folder, self.memory)
-        memory = int(self.memory * SHARE_OF_THE_DATABASE / (2 if ahead else 1))
+        memory = for_the_database(self.memory) // (2 if ahead else 1)
         found = as_memory_allows(
             [*groups_of(known, at_most), *groups_of(unknown, at_most)],
             lambda group: self._read(group, memory, spill, self.before if group[0] in known else None),
@@ -318,7 +320,7 @@ def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | 
         _write_in_one(parts, out, threads, memory)
     else:
         _write_about(parts, outcome, asked)
-        take_the_place(parts, out)
+        take_the_place(parts, out, _NAMES_IN_A_FOLDER)
     return outcome
 
 
@@ -348,7 +350,7 @@ def check_place(out: Path, records: Path) -> None:
             expected="a name ending in .parquet, or that of a folder, with no ending",
         )
     else:
-        check_replaceable(out, {ABOUT, QUESTION, *map(part_file, range(PARTS))})
+        check_replaceable(out, {QUESTION, *_NAMES_IN_A_FOLDER})
 
 
 def _is_one_file(out: Path) -> bool:
@@ -361,11 +363,14 @@ def _write_in_one(parts: Path, out: Path, threads: int | None, memory: int) -> N
 
     files = [parts / part_file(part) for part in range(PARTS)]
     schema = parquet.read_schema(files[0])
-    connection = open_locked(files, threads, int(memory * SHARE_OF_THE_DATABASE), parts / SPILL)
+    connection = open_locked(files, threads, for_the_database(memory), parts / SPILL)
     try:
         create_view(connection, "scores", files)
         merged = connection.sql("SELECT * FROM scores ORDER BY subject_id")
-        with whole_file(out) as scratch, parquet.ParquetWriter(scratch, schema, compression="zstd") as writer:
+        with (
+            whole_file(out, within=parts) as scratch,
+            parquet.ParquetWriter(scratch, schema, compression="zstd") as writer,
+        ):
             for rows in _of_one_size(merged.to_arrow_reader(_ROWS_AT_ONCE), schema):
                 writer.write_table(rows, row_group_size=_ROWS_AT_ONCE)
     except duckdb.Error as error:

@@ -77,7 +77,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     vectors, reasons, benefits : bool
         Which columns to add.
     master : str, optional
-        The cluster, such as ``spark://host:7077``; this machine when not given.
+        The cluster, such as ``spark://host:7077``; this machine when not given. Not of a session that is running.
     spark : SparkSession, optional
         A session of yours; when not given, the one that is running, else one is begun, and
         stopped at the end. Its executors need this library installed.
@@ -213,6 +213,12 @@ def _session(
         raise ArgumentError("pyspark is not installed", remedy="pip install 'egretscore[spark]'") from error
     running = given or SparkSession.getActiveSession()
     if running is not None:
+        if master is not None:
+            raise ArgumentError(
+                "a Spark session is running, which has its cluster",
+                value=master,
+                remedy="Name no cluster, or stop the session first.",
+            )
         session = running.newSession()
         session.conf.set("spark.sql.session.timeZone", "UTC")
         yield session

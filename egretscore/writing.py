@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
@@ -16,14 +15,24 @@ from egretscore.errors import ArgumentError
 
 
 @contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
-    """Give a scratch file to write; it takes the place of ``file`` when all went well."""
+def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
+    """Give a scratch file to write; it takes the place of ``file``, and its rights, when all went well.
+
+    Parameters
+    ----------
+    file : Path
+    within : Path, optional
+        The folder for the scratch file, on the same disk, where what a killed process leaves is found
+        and removed; beside ``file`` when not given.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     check_no_folder(file)
-    scratch = _new_file_beside(file)
+    scratch = _new_file(within or file.parent, file)
     try:
         yield scratch
         _reach_the_disk(scratch)
+        if file.exists():
+            scratch.chmod(rights_of(file))
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
@@ -51,6 +60,8 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
         fresh = Path(scratch) / "new"
         fresh.mkdir()
         yield fresh
+        if folder.exists():
+            fresh.chmod(rights_of(folder))
         put_in_place(fresh, folder, Path(scratch) / "old")
 
 
@@ -95,6 +106,16 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def rights_of(place: Path) -> int:
+    """Return who may do what with a file or a folder."""
+    return stat.S_IMODE(place.stat().st_mode)
+
+
+def unfinished_of(place: Path) -> Path:
+    """Return where lies what is to become a file or a folder, until all of it is there."""
+    return place.with_name(f".{place.name}.unfinished")
+
+
 def earlier_of(folder: Path) -> Path:
     """Return where a folder lies that another is taking the place of, until it is removed."""
     return folder.with_name(f".{folder.name}.earlier")
@@ -104,7 +125,7 @@ def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
     """Make a finished folder the one of this name; what has stood there becomes ``earlier``."""
     if folder.exists():
         folder.rename(earlier)
-    shutil.move(fresh, folder)
+    fresh.rename(folder)
 
 
 def check_no_folder(file: Path) -> None:
@@ -115,15 +136,26 @@ def check_no_folder(file: Path) -> None:
 
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
     """Raise if there is something, and it is not a folder of files of these names and nothing else."""
+    check_no_mount(folder)
     holds_only = folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
     if folder.exists() and not holds_only:
         raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
 
 
-def _new_file_beside(file: Path) -> Path:
+def check_no_mount(folder: Path) -> None:
+    """Raise if another disk begins at a folder: no other can take its place."""
+    if folder.is_mount():
+        raise ArgumentError(
+            "the folder to write is where a disk is mounted, and nothing can take its place",
+            file=folder,
+            remedy="Name a folder inside it.",
+        )
+
+
+def _new_file(folder: Path, file: Path) -> Path:
     """Create a file of a name of its own, as open to others as any new file is."""
     while True:
-        scratch = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+        scratch = folder / f".{file.name}-{secrets.token_hex(4)}"
         try:
             os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
@@ -150,4 +182,4 @@ def rights_of_new_folders(place: Path) -> int:
     with tempfile.TemporaryDirectory(dir=place, prefix=".rights-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        return stat.S_IMODE(fresh.stat().st_mode)
+        return rights_of(fresh)

@@ -166,8 +166,8 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     "death",
     [
         "die_at(everyone, 'take_the_place', 1, False)",
-        "die_at(writing.shutil, 'move', 1, False)",
-        "die_at(writing.shutil, 'move', 1, True)",
+        "die_at(writing.Path, 'rename', 1, True)",
+        "die_at(writing.Path, 'rename', 2, True)",
     ],
 )
 def test_killed_as_it_replaces_the_previous_scores_it_still_goes_on(town, here, death):

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +24,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from stopping import run as stopped
 from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
@@ -29,7 +32,7 @@ from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
-from egretscore.records import in_place
+from egretscore.records import in_place, partwise
 from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, parts_at_once, set_aside_by_part
 from egretscore.records.schema import TABLES
 from egretscore.records.store import read_parts
@@ -200,7 +203,7 @@ def test_rows_that_become_text_are_fewer_at_once(town, tmp_path, monkeypatch):
 
 
 def test_too_little_memory_is_said(town, tmp_path):
-    with pytest.raises(es.ArgumentError, match="256 MiB"):
+    with pytest.raises(es.ArgumentError, match="256MB"):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", memory=10**6)
 
 
@@ -219,21 +222,65 @@ def command(town: Path, out: Path, prelude: str = "") -> list[str]:
 
 def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, undisturbed, tmp_path):
     out, lots, kept = tmp_path / "scores", np.random.default_rng(11), 0
-    for _ in range(6):
+    for at_least in (0, 3, 11, 24, 40, 52):
         with subprocess.Popen(command(town, out), stderr=subprocess.DEVNULL) as process:
-            time.sleep(lots.uniform(0.5, 3.0))
+            while process.poll() is None and len(parts_of(tmp_path)) < at_least:
+                time.sleep(0.005)
+            time.sleep(lots.uniform(0, 0.05))
             process.send_signal(signal.SIGKILL)
-        if out.exists():
-            assert contents(out) == contents(undisturbed)
-            shutil.rmtree(out)
-            kept = 0
-            continue
-        before, kept = kept, len(list((tmp_path / ".scores.unfinished").glob("part-??.parquet")))
-        assert kept >= before
+        before, kept = kept, len(parts_of(tmp_path))
+        assert not out.exists()
+        assert max(before, at_least) <= kept < PARTS
     done = subprocess.run(command(town, out), capture_output=True, text=True, check=True)
     assert "64 of 64 parts" in done.stderr
     assert contents(out) == contents(undisturbed)
     assert [file.name for file in tmp_path.iterdir()] == ["scores"]
+
+
+def parts_of(folder: Path) -> list[Path]:
+    return list((folder / ".scores.unfinished").glob("part-??.parquet"))
+
+
+def test_killed_while_it_writes_one_file_it_leaves_nothing_behind_once_it_is_done(town, tmp_path):
+    arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+    out = tmp_path / "scores.parquet"
+    for death in ("die_at(everyone, '_of_one_size', 1, True)", "die_at(everyone.shutil, 'rmtree', 1, False)"):
+        assert stopped([*arguments, "--out", str(out)], death).returncode == -signal.SIGKILL
+    assert stopped([*arguments, "--out", str(out)]).returncode == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.parquet"]
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "undisturbed.parquet")
+    assert out.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
+
+
+def test_what_a_killed_process_of_a_cluster_left_among_the_parts_is_none_of_the_scores(town, undisturbed, tmp_path):
+    def leave(done: Progress) -> None:
+        (tmp_path / ".scores.unfinished" / f".part-{done.parts - 1:02}.parquet-half").write_bytes(b"half of it")
+
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=leave, **EVERY_COLUMN)
+    assert contents(tmp_path / "scores") == contents(undisturbed)
+
+
+def test_records_that_come_to_say_that_they_are_invented_are_scored_anew(town, tmp_path, monkeypatch):
+    in_passes_of(4, monkeypatch)
+    records, out = Path(shutil.copytree(town, tmp_path / "records")), tmp_path / "scores"
+    mark = (records / "invented.json").rename(tmp_path / "mark")
+
+    def stop(done: Progress) -> None:
+        if done.parts == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(not_invented(), records, TOWN_DAY, out, progress=stop)
+    mark.rename(records / "invented.json")
+    score_everyone(not_invented(), records, TOWN_DAY, out)
+    every = [parquet.read_schema(out / part_file(part)).metadata[b"egretscore"] for part in range(PARTS)]
+    assert {json.loads(said)["invented"] for said in every} == {True}
+    assert json.loads((out / ABOUT).read_text(encoding="utf-8"))["invented"] is True
+
+
+def not_invented() -> es.Engine:
+    """Return an engine of which the records alone tell whether the scores are invented."""
+    return es.Engine(replace(shipped_engine().model, invented=False))
 
 
 def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monkeypatch):
@@ -294,6 +341,49 @@ def test_a_folder_of_scores_is_as_open_to_others_as_any_new_folder(town, tmp_pat
     (tmp_path / "scores").chmod(0o700)
     score_everyone(shipped_engine(), town, "2026-01-02", tmp_path / "scores")
     assert (tmp_path / "scores").stat().st_mode & 0o777 == 0o700
+
+
+def test_killed_as_it_takes_the_place_of_closed_scores_it_leaves_them_closed(town, tmp_path):
+    arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+    arguments += ["--out", str(tmp_path / "scores")]
+    assert stopped(arguments).returncode == 0
+    (tmp_path / "scores").chmod(0o700)
+    assert stopped(arguments, "die_at(writing.Path, 'rename', 1, True)").returncode == -signal.SIGKILL
+    assert not (tmp_path / "scores").exists()
+    assert stopped(arguments).returncode == 0
+    assert (tmp_path / "scores").stat().st_mode & 0o777 == 0o700
+
+
+def test_scores_do_not_take_the_place_of_a_disk(town, tmp_path, monkeypatch):
+    (tmp_path / "scores").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "scores")
+    with pytest.raises(es.ArgumentError, match="mounted"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=pytest.fail)
+
+
+def test_no_more_memory_is_used_than_a_container_has(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("3000000000\n", encoding="ascii")
+    (tmp_path / "other").write_text("max\n", encoding="ascii")
+    monkeypatch.setattr(partwise, "_LIMITS_OF_CONTAINERS", [tmp_path / name for name in ("other", "memory.max", "no")])
+    assert partwise.memory_to_use(None) == 1_500_000_000
+
+
+def test_what_was_read_is_let_go_of_before_more_is_read():
+    class Read:
+        pass
+
+    alive: list[weakref.ref[Read]] = []
+
+    def read(_: object) -> Read:
+        assert not any(earlier() is not None for earlier in alive)
+        found = Read()
+        alive.append(weakref.ref(found))
+        return found
+
+    for _, found in partwise.as_memory_allows([[0], [1], [2]], read):
+        assert alive[-1]() is found
+        del found
+    assert len(alive) == 3
 
 
 def test_a_run_that_goes_on_says_of_all_its_parts_how_many_rows_were_set_aside(tmp_path, monkeypatch):

@@ -47,6 +47,22 @@ def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):
     assert [(entry.name, entry.read_text(encoding="utf-8")) for entry in tmp_path.iterdir()] == [("scores", "earlier")]
 
 
+def test_a_file_keeps_its_rights_when_another_takes_its_place(tmp_path):
+    file, other = tmp_path / "scores", tmp_path / "elsewhere"
+    other.mkdir()
+    for within in (None, other):
+        file.touch()
+        file.chmod(0o600)
+        with whole_file(file, within=within) as scratch:
+            scratch.write_text("new", encoding="utf-8")
+            assert scratch.parent == (within or tmp_path)
+        assert file.read_text(encoding="utf-8") == "new"
+        assert file.stat().st_mode & 0o777 == 0o600
+        file.unlink()
+    assert list(tmp_path.iterdir()) == [other]
+    assert not list(other.iterdir())
+
+
 def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path):
     file = tmp_path / ("x" * 300)
     with pytest.raises(OSError, match="x" * 300) as raised, whole_file(file):

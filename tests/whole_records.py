@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 import egretscore as es
 from egretscore.features import declare_features
-from egretscore.records.schema import COMES_ON_FILE, TABLES
+from egretscore.records.schema import TABLES
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -73,7 +73,7 @@ def as_known(town: list[Person], day: date) -> list[Person]:
             person.subject_id,
             **{
                 name: tuple(
-                    _row_as_known(name, row, day) for row in getattr(person, name) if row[COMES_ON_FILE[name][0]] <= day
+                    _row_as_known(name, row, day) for row in getattr(person, name) if row[TABLES[name].on_file] <= day
                 )
                 for name in TABLES
             },

@@ -15,7 +15,7 @@ from sqlglot.expressions import case, column, select
 
 from egretscore.features.declaration import Feature
 from egretscore.policy import Policy
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, TABLES
+from egretscore.records.schema import CHECKED_COLUMNS, TABLES
 from egretscore.standing import kept_in_time
 from egretscore.status import Settlement
 
@@ -32,20 +32,12 @@ def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of
     }
     found = []
     for table in CHECKED_COLUMNS:
-        on_file, *later = _days_of(table)
+        on_file, *later = (TABLES[table].on_file, *TABLES[table].later_days) if table in TABLES else ("since",)
         turns = [_between(day, {0}, since, as_of) for day in (on_file, *later)]
         turns += [turning[table]] if table in turning else []
         known = column(on_file) <= _literal(as_of)
         found.append(select("subject_id").from_(table).where(known, exp.or_(*turns)))
     return exp.union(*found)
-
-
-def _days_of(table: str) -> tuple[str, ...]:
-    """Return the columns with the day on which a row came on file, and with those of what became of it."""
-    if table not in TABLES:
-        return ("since",)
-    types = CHECKED_COLUMNS[table]
-    return COMES_ON_FILE[table][0], *(name for name in TABLES[table].later_columns if types[name] == "DATE")
 
 
 def _penalty_turns(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Expr:

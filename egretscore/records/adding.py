@@ -28,14 +28,14 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
-from egretscore.records.database import open_locked
+from egretscore.records.database import open_locked, quoted
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.partwise import (
-    SHARE_OF_THE_DATABASE,
     Progress,
     as_memory_allows,
     check_not_among,
+    for_the_database,
     groups_of,
     memory_to_use,
     parts_at_once,
@@ -43,7 +43,6 @@ from egretscore.records.partwise import (
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import (
     CHECKED_COLUMNS,
-    COMES_ON_FILE,
     CONSENTS,
     DOUBTS,
     OBJECTIONS,
@@ -51,7 +50,7 @@ from egretscore.records.schema import (
     TABLES,
     people_sql,
 )
-from egretscore.records.store import Records, invented_mark, read_addition
+from egretscore.records.store import Records, SourceCount, invented_mark, read_addition
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import whole_file
 
@@ -83,6 +82,31 @@ class Contradiction:
             f"{self.table}, record {self.record_id!r} of {self.subject_id!r}: what is kept says something else; "
             f"it stays, in doubt from {self.since}"
         )
+
+
+@dataclass(frozen=True)
+class _NewRows:
+    """The new rows of some parts, without the database that checked them.
+
+    Attributes
+    ----------
+    by_part : mapping of part to mapping of table to its rows
+        Of each part that has any.
+    counts : tuple of SourceCount
+    problems : tuple of Problem
+    """
+
+    by_part: _ByPart
+    counts: tuple[SourceCount, ...]
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of(cls, found: Records) -> _NewRows:
+        tables: dict[int, dict[str, pa.Table]] = {}
+        for table in CHECKED_COLUMNS:
+            for part, rows in by_part(rows_in_order(found, table)):
+                tables.setdefault(part, {})[table] = rows
+        return cls(tables, found.counts, found.problems)
 
 
 @dataclass(frozen=True)
@@ -180,17 +204,16 @@ def add_records(
         _check_kept_consents(to)
         policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
 
-        def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> tuple[Records, _ByPart]:
-            share = int(memory * SHARE_OF_THE_DATABASE)
+        def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
+            share = for_the_database(memory)
             options: dict[str, Any] = {"policy": policy, "threads": threads, "memory": share, "spill": spill / "new"}
-            found = read_addition(folder, group, tables, **options)
-            return found, _by_part(found)
+            return _NewRows.of(read_addition(folder, group, tables, **options))
 
         try:
             # Each part's rows are few, and several parts are worked on at once.
-            left = int(memory * (1 - SHARE_OF_THE_DATABASE))
+            left = memory - for_the_database(memory)
             database = open_locked(threads=1, memory=left, spill=spill / "merged")
-            _check_consents(database, to, *read(range(PARTS), [CONSENTS.name]))
+            _check_consents(database, to, read(range(PARTS), [CONSENTS.name]))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:
                 return _add(database, to, groups, pool, progress)
@@ -205,21 +228,21 @@ def add_records(
 def _add(
     database: duckdb.DuckDBPyConnection,
     to: Path,
-    groups: Iterable[tuple[Sequence[int], tuple[Records, _ByPart]]],
+    groups: Iterable[tuple[Sequence[int], _NewRows]],
     pool: ThreadPoolExecutor,
     progress: Callable[[Progress], None],
 ) -> Added:
     """Add the new rows of each group of parts."""
     done = Added(0, 0, 0)
-    for group, (found, new) in groups:
+    for group, new in groups:
         every_table = group[-1] == PARTS - 1  # some tables every group reads whole, and counts
         counted = [table.name for table in TABLES.values() if every_table or not table.reaches_others]
         done = replace(
             done,
-            known=done.known + sum(count.repeated for count in found.counts if count.table in counted),
-            problems=(*done.problems, *(problem for problem in found.problems if problem.table in counted)),
+            known=done.known + sum(count.repeated for count in new.counts if count.table in counted),
+            problems=(*done.problems, *(problem for problem in new.problems if problem.table in counted)),
         )
-        for part, merged in zip(group, pool.map(partial(_add_to_part, database, to, new), group), strict=True):
+        for part, merged in zip(group, pool.map(partial(_add_to_part, database, to, new.by_part), group), strict=True):
             done = Added(
                 done.new + sum(of_table.new for of_table in merged),
                 done.completed + sum(of_table.completed for of_table in merged),
@@ -228,6 +251,7 @@ def _add(
                 (*done.contradictions, *(one for of_table in merged for one in of_table.contradictions)),
             )
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
+        del new  # while the next are read, these are not held as well
     return done
 
 
@@ -235,15 +259,6 @@ def _parts_in_memory(to: Path, threads: int, memory: int) -> int:
     """Return how many parts of the kept records are worked on at once."""
     largest = max(sum(kept.about_part(to, part).rows.values()) for part in range(PARTS))
     return max(1, min(threads, memory // max(1, largest * _BYTES_OF_A_MERGED_ROW)))
-
-
-def _by_part(found: Records) -> _ByPart:
-    """Return the new rows of each part that has any, by table."""
-    tables: dict[int, dict[str, pa.Table]] = {}
-    for table in CHECKED_COLUMNS:
-        for part, rows in by_part(rows_in_order(found, table)):
-            tables.setdefault(part, {})[table] = rows
-    return tables
 
 
 # ------------------------------------------------------------------------------- what is refused
@@ -278,9 +293,9 @@ def _check_kept_consents(to: Path) -> None:
         )
 
 
-def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, found: Records, new: _ByPart) -> None:
+def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if the new consents are unclear by themselves, or contradict those that are kept."""
-    for problem in found.problems:
+    for problem in new.problems:
         raise RecordsError(
             "the row may be a withdrawal and cannot be used, so nothing was added",
             file=problem.file,
@@ -290,7 +305,7 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, found: Record
             expected=problem.expected,
             remedy="Mend it, and add again.",
         )
-    for part, tables in new.items():
+    for part, tables in new.by_part.items():
         before = kept.read_table(to, part, CONSENTS.name)
         for one in _merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
             raise RecordsError(
@@ -390,13 +405,13 @@ def _merge(database: duckdb.DuckDBPyConnection, table: str, before: pa.Table, ro
         )
         if not result.new and not result.completed:
             return result
-        names, identity = _quoted(CHECKED_COLUMNS[table]), _quoted(kept.identity_of(table))
+        names, identity = quoted(CHECKED_COLUMNS[table]), quoted(kept.identity_of(table))
         good = "SELECT * FROM judged WHERE verdict IN ('new', 'completes')"
         of_touched = "subject_id IN (SELECT subject_id FROM good)"
         after = connection.sql(
             f"WITH good AS ({good}) "
             f"SELECT {names} FROM stood ANTI JOIN good USING ({identity}) WHERE {of_touched} "
-            f"UNION ALL SELECT {names} FROM good ORDER BY {_quoted(kept.order_of(table))}"
+            f"UNION ALL SELECT {names} FROM good ORDER BY {quoted(kept.order_of(table))}"
         ).to_arrow_table()
         touched = compute.unique(after["subject_id"]).cast("string")
         return replace(result, rows=people_replaced(before, touched, after), touched=touched)
@@ -437,8 +452,4 @@ def _contradicted(table: str) -> str:
 
 
 def _came_on_file(table: str) -> str:
-    return COMES_ON_FILE[table][0] if table in COMES_ON_FILE else "since"
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+    return TABLES[table].on_file if table in TABLES else "since"

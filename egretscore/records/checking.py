@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from egretscore.records.database import create_table
+from egretscore.records.database import create_table, quoted
 from egretscore.records.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
     CHECKED_COLUMNS,
@@ -162,7 +162,7 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
     """Fix which identities more than one sound row has, and say if any: the few rows that later checks compare."""
-    identity = _quoted(table.identity)
+    identity = quoted(table.identity)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {identity} FROM sound GROUP BY {identity} HAVING count(*) > 1"
     )
@@ -177,7 +177,7 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
 
     What was on file first stays: a row recorded next year does not change today's score.
     """
-    identity, record = _quoted(table.identity), table.identity[0]
+    identity, record = quoted(table.identity), table.identity[0]
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE later_versions AS
@@ -207,7 +207,7 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
     Else one of them could count against its holder once it is delivered again, to be added to kept records, or
     what they contradict there would.
     """
-    identity, whole_row = _quoted(table.identity), _quoted(table.column_names)
+    identity, whole_row = quoted(table.identity), quoted(table.column_names)
     complete = "" if table.completed_by is None else f'WHERE "{table.completed_by}" IS NOT NULL'
     connection.execute(
         f"""
@@ -269,7 +269,7 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
 
 
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    identity = _quoted(table.identity)
+    identity = quoted(table.identity)
     first = "min(id)"
     if table.completed_by is not None:
         first = f'coalesce(min(id) FILTER ("{table.completed_by}" IS NOT NULL), min(id))'
@@ -283,7 +283,7 @@ def _settle(
     connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace], *, in_memory: bool
 ) -> None:
     """Keep the good rows, and set the others aside."""
-    columns = _quoted(table.column_names)
+    columns = quoted(table.column_names)
     good = f"SELECT {columns} FROM sound ANTI JOIN repeated USING (id)"
     others = queries_in_place(connection, table, in_place)
     if others and not in_memory:
@@ -322,7 +322,3 @@ def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequen
         rows = lie.get(source, count)
         counted = [source, rows, rows - quarantined - repeated, quarantined, repeated]
         connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", counted)
-
-
-def _quoted(names: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}"' for name in names)

@@ -6,9 +6,11 @@ is opened; the configuration is then locked, so that no query can undo it.
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +43,7 @@ def open_locked(
     memory : int, optional
         How many bytes it may hold in memory; DuckDB's default when not given.
     spill : Path, optional
-        The folder for what does not fit into memory.
+        The folder for what does not fit into memory; one of this process's own when not given.
     folders : paths of folders whose files it may read
 
     Raises
@@ -61,7 +63,7 @@ def open_locked(
             "allow_community_extensions": "false",
             "python_enable_replacements": "false",
             # Not the default ".tmp": nothing is written into the current folder.
-            "temp_directory": str(spill or Path(tempfile.gettempdir()) / "egretscore-spill"),
+            "temp_directory": str(spill or Path(_folder_of_this_process().name) / secrets.token_hex(4)),
             **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
@@ -75,6 +77,12 @@ def open_locked(
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+@cache
+def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that nobody else can read, which goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="egretscore-")
 
 
 @contextmanager
@@ -114,6 +122,11 @@ def create_view(
         return
     rows = f"SELECT * FROM read_parquet({listed(files)}, hive_partitioning = false){only}"
     connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {rows}')
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return the names of columns as SQL lists them."""
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def listed(paths: Iterable[Path]) -> str:

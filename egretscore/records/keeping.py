@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
@@ -18,11 +18,11 @@ from egretscore.policy import Policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, asking
 from egretscore.records.partwise import (
-    SHARE_OF_THE_DATABASE,
     SPILL,
     Progress,
     as_memory_allows,
     check_not_among,
+    for_the_database,
     groups_of,
     memory_to_use,
     parts_at_once,
@@ -33,6 +33,7 @@ from egretscore.records.partwise import (
 )
 from egretscore.records.schema import CONSENTS, READY_COLUMNS, TABLES
 from egretscore.records.store import Records, invented_mark, read_parts
+from egretscore.writing import check_no_mount
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,8 +111,8 @@ def keep_records(
         taken_up, rows = PARTS - len(missing), 0
 
         def read(group: Sequence[int]) -> Mapping[int, kept.AboutPart]:
-            share = int(memory * SHARE_OF_THE_DATABASE)
-            found = read_parts(folder, group, policy=policy, threads=threads, memory=share, spill=parts / SPILL)
+            options: dict[str, Any] = {"memory": for_the_database(memory), "spill": parts / SPILL}
+            found = read_parts(folder, group, policy=policy, threads=threads, **options)
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             with asking():
                 written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
@@ -136,7 +137,7 @@ def keep_records(
                 progress(Progress(taken_up + missing.index(part) + 1, known, taken_up, rows))
         every = [kept.about_part(parts, part) for part in range(PARTS)]
         kept.write_about(parts, kept.AboutKept(policy.text, invented_mark(folder)), __version__)
-        take_the_place(parts, out)
+        take_the_place(parts, out, kept.NAMES_IN_A_FOLDER)
     return Kept(sum(part.rows[table] for part in every for table in TABLES), sum(part.set_aside for part in every))
 
 
@@ -181,6 +182,7 @@ def _check_place(out: Path, records: Path) -> None:
     if kept.is_kept(records):
         raise ArgumentError("these records are kept already", file=records)
     check_not_among(out, records)
+    check_no_mount(out)
     ours = out.is_dir() and (kept.is_kept(out) or not any(out.iterdir())) and not kept.strangers(out)
     if out.exists() and not ours:
         raise ArgumentError("the folder to write holds something else", file=out, remedy="Name a new folder.")

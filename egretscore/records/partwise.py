@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
@@ -28,17 +28,27 @@ from egretscore.records.folder import files_by_table, state_of_files
 from egretscore.records.in_place import Relation, may_stay
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.store import Records
-from egretscore.writing import alone_in, earlier_of, put_in_place, rights_of_new_folders, whole_file
-
-SHARE_OF_THE_DATABASE: Final = 0.7
-"""How much of the memory is the database's; the rest is for what is made of its answers."""
+from egretscore.records.store import INVENTED_MARK, Records
+from egretscore.writing import (
+    alone_in,
+    earlier_of,
+    put_in_place,
+    rights_of,
+    rights_of_new_folders,
+    unfinished_of,
+    whole_file,
+)
 
 SPILL: Final = "spill"
 """The folder, among the parts of a run, for what does not fit into memory."""
 
 _READ: Final = "read.json"
-_SMALLEST_MEMORY: Final = 256 * 2**20
+_SHARE_OF_THE_DATABASE: Final = 0.7
+# Of Linux control groups, version 2 and 1.
+_LIMITS_OF_CONTAINERS: Final = tuple(
+    Path("/sys/fs/cgroup") / file for file in ("memory.max", "memory/memory.limit_in_bytes")
+)
+_SMALLEST_MEMORY: Final = 256_000_000
 # What a row takes while it is checked: in place its hash and a share of its person's vector, else text and values.
 _BYTES_OF_ROW_IN_PLACE, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 50, 600, 60
 # Kept records need no checking: what a row takes is a share of its person's vector. More at once are no faster.
@@ -81,12 +91,26 @@ def memory_to_use(memory: int | None) -> int:
         If they are too few for anything.
     """
     if memory is None:
-        return max(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2, _SMALLEST_MEMORY)
+        return max(_memory_of_this_machine() // 2, _SMALLEST_MEMORY)
     if memory < _SMALLEST_MEMORY:
         raise ArgumentError(
-            "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 2**20} MiB"
+            "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 1_000_000}MB"
         )
     return memory
+
+
+def for_the_database(memory: int) -> int:
+    """Return how much of the memory is the database's; the rest is for what is made of its answers."""
+    return int(memory * _SHARE_OF_THE_DATABASE)
+
+
+def _memory_of_this_machine() -> int:
+    """Return the bytes of memory there are, or those a container may use of them."""
+    every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _LIMITS_OF_CONTAINERS:
+        with suppress(OSError, ValueError):  # there is none, or it is "max"
+            every = min(every, int(limit.read_text(encoding="ascii")))
+    return every
 
 
 def parts_at_once(folder: Path, memory: int) -> int:
@@ -146,6 +170,7 @@ def as_memory_allows(
                 ) from error
         else:
             yield group, found
+            del found  # while the next are read, these are not held as well
             continue
         # Not while the error is handled: it holds on to what the failed read had in memory.
         yield from as_memory_allows(groups_of(group, len(group) // 2), read)
@@ -234,7 +259,9 @@ def state_of_records(folder: Path) -> list[Any]:
     """Return what tells whether any file of the records is another than before."""
     if is_kept(folder):
         return state_of_files(kept_files(folder))
-    return state_of_files(file for files in files_by_table(folder).values() for file in files)
+    mark = folder / INVENTED_MARK
+    files = [file for of_table in files_by_table(folder).values() for file in of_table]
+    return state_of_files([*files, mark] if mark.is_file() else files)
 
 
 @contextmanager
@@ -248,7 +275,7 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
     """
     names = [part_name(part) for part in range(PARTS)]
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    folder = out.absolute().parent / f".{out.name}.unfinished"
+    folder = unfinished_of(out.absolute())
     folder.mkdir(mode=0o700, exist_ok=True)
     with alone_in(folder):
         asked = folder / QUESTION
@@ -265,7 +292,7 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
             shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
 
 
-def _clear(folder: Path, keep: Sequence[str]) -> None:
+def _clear(folder: Path, keep: Collection[str]) -> None:
     for entry in folder.iterdir():
         if entry.name in keep:
             continue
@@ -275,16 +302,17 @@ def _clear(folder: Path, keep: Sequence[str]) -> None:
             entry.unlink()
 
 
-def take_the_place(folder: Path, out: Path) -> None:
-    """Make the folder of the parts the folder that was to be written.
+def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
+    """Make the folder of the parts the folder that was to be written, with its rights, and nothing but what it holds.
 
     Stopped before, the next run finds all parts done. Stopped after, the file of the question and the folder that
     was there before are left, which the next run, and who erases from kept records, removes.
     """
-    shutil.rmtree(folder / SPILL, ignore_errors=True)
-    (folder / _READ).unlink(missing_ok=True)
-    folder.chmod(out.stat().st_mode if out.exists() else rights_of_new_folders(folder))
+    # What a killed process of a cluster was writing may lie there as well.
+    _clear(folder, keep=(QUESTION, *holds))
     earlier = earlier_of(out)
+    stood = next((place for place in (out, earlier) if place.exists()), None)
+    folder.chmod(rights_of_new_folders(folder) if stood is None else rights_of(stood))
     shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
         put_in_place(folder, out, earlier)

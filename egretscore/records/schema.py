@@ -208,6 +208,8 @@ class Table:
     identity : tuple of str
         The columns that identify a row; the first is the record's id. The person is always
         among them, so that nobody's rows can touch another's.
+    on_file : str
+        The column with the day on which a row came on file.
     completed_by : str, optional
         A column that is empty in a row's earlier state: a row that fills it stands in place
         of one that does not.
@@ -220,6 +222,7 @@ class Table:
     columns: tuple[Column, ...]
     rules: tuple[Rule, ...]
     identity: tuple[str, ...]
+    on_file: str
     completed_by: str | None = None
     reaches_others: bool = False
 
@@ -232,6 +235,11 @@ class Table:
     def later_columns(self) -> tuple[str, ...]:
         """The names of the columns that may be filled once a row is on file."""
         return tuple(column.name for column in self.columns if column.later)
+
+    @property
+    def later_days(self) -> tuple[str, ...]:
+        """The names of those that say on which day something became of the record."""
+        return tuple(column.name for column in self.columns if column.later and column.type is DATE)
 
 
 def _not_before(later: str, *earlier: str) -> tuple[Rule, ...]:
@@ -257,6 +265,7 @@ CONSENTS: Final = Table(
     ),
     _not_before("withdrawn_on", "granted_on"),
     identity=("subject_id", "letter_version", "granted_on"),
+    on_file="granted_on",
     reaches_others=True,
 )
 CIVIC_POINTS: Final = Table(
@@ -272,6 +281,7 @@ CIVIC_POINTS: Final = Table(
     ),
     (*_not_before("recorded_on", "earned_on"), *_not_before("excluded_on", "earned_on")),
     identity=("record_id", "subject_id"),
+    on_file="recorded_on",
 )
 PENALTIES: Final = Table(
     "penalties",
@@ -296,6 +306,7 @@ PENALTIES: Final = Table(
     ),
     # One decision may impose several penalties, on several people, and two authorities may give one number.
     identity=("decision_no", "subject_id", "authority_code", "category"),
+    on_file="recorded_on",
 )
 COMMITMENTS: Final = Table(
     "commitments",
@@ -317,6 +328,7 @@ COMMITMENTS: Final = Table(
         *_together("outcome", "outcome_on"),
     ),
     identity=("commitment_id", "subject_id"),
+    on_file="recorded_on",
 )
 OBJECTIONS: Final = Table(
     "objections",
@@ -330,18 +342,10 @@ OBJECTIONS: Final = Table(
     ),
     (*_not_before("resolved_on", "filed_on"), *_together("outcome", "resolved_on")),
     identity=("record_id", "table", "subject_id", "filed_on"),
+    on_file="filed_on",
     completed_by="resolved_on",
     reaches_others=True,
 )
-
-COMES_ON_FILE: Final[Mapping[str, tuple[str, ...]]] = {
-    "consents": ("granted_on", "withdrawn_on"),
-    "civic_points": ("recorded_on", "excluded_on"),
-    "penalties": ("recorded_on", "revoked_on", "repaired_on"),
-    "commitments": ("recorded_on", "outcome_on"),
-    "objections": ("filed_on", "resolved_on"),
-}
-"""The columns of each table that say when something came on file: first the row, then what became of it."""
 
 TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)
@@ -371,5 +375,5 @@ Beside all that is on file, ``people``: everyone named in a row of the five tabl
 
 def people_sql() -> str:
     """Return the query for ``people``."""
-    days = (f'SELECT subject_id, "{days[0]}" AS day FROM "{table}"' for table, days in COMES_ON_FILE.items())
+    days = (f'SELECT subject_id, "{table.on_file}" AS day FROM "{table.name}"' for table in TABLES.values())
     return f"SELECT subject_id, min(day) AS since FROM ({' UNION ALL '.join(days)}) GROUP BY subject_id"

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlglot import exp
 
+from egretscore.records.database import quoted
 from egretscore.records.lookup import PersonRows
 from egretscore.records.schema import CHECKED_COLUMNS
 
@@ -107,12 +108,8 @@ def _open() -> sqlite3.Connection:
     for name, function in (("bit_count", _bit_count), ("year_of", _year_of), ("month_of", _month_of)):
         connection.create_function(name, 1, function, deterministic=True)
     for table, columns in CHECKED_COLUMNS.items():
-        connection.execute(f'CREATE TABLE "{table}" ({", ".join(map(_quoted, columns))})')
+        connection.execute(f'CREATE TABLE "{table}" ({quoted(columns)})')
     return connection
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
 
 
 class _BitOr:

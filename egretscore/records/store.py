@@ -25,7 +25,7 @@ from egretscore.records.folder import files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, COMES_ON_FILE, DISPUTABLE, DOUBTS, READY_COLUMNS, TABLES, Table
+from egretscore.records.schema import CHECKED_COLUMNS, CONSENTS, DISPUTABLE, DOUBTS, READY_COLUMNS, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ class Records:
         Consents do not tell it: one may be given, or end, on a day still to come.
         """
         days = [
-            f'SELECT max("{column}") AS day FROM "{table}"'
-            for table, columns in COMES_ON_FILE.items()
-            if table != "consents"
-            for column in columns
+            f'SELECT max("{day}") AS day FROM "{table.name}"'
+            for table in TABLES.values()
+            if table is not CONSENTS
+            for day in (table.on_file, *table.later_days)
         ]
         found = self.connect().execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)})").fetchone()
         return found[0] if found else None
@@ -229,7 +229,7 @@ class KeptRecords(Records):
     ) -> None:
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
         about = kept.read_about(folder)
-        self._folder = folder
+        self._folder, self._threads = folder, threads
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
@@ -254,7 +254,8 @@ class KeptRecords(Records):
         with self._lock:
             states = {part: self._state_of(part) for part in self._parts}
             if states != self._seen:
-                kept.verify(self._folder, [part for part in self._parts if self._seen.get(part) != states[part]])
+                unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
+                kept.verify(self._folder, unseen, self._threads)
                 files = [kept.files_of_part(self._folder, part) for part in self._parts]
                 for table in READY_COLUMNS:
                     create_view(

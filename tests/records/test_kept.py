@@ -23,6 +23,7 @@ from egretscore.policy import parse_policy
 from egretscore.records import keeping
 from egretscore.records.kept import about_part, files_of_part, kept_files, part_folder, state_of_part
 from egretscore.shipped import shipped_model
+from egretscore.writing import alone_in
 
 DAY = "2026-01-01"
 
@@ -347,10 +348,23 @@ def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
 
 def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
     run(["keep", "--records", str(town), "--out", str(kept)], "die_at(partwise, 'put_in_place', 1, True)")
-    left = kept.with_name(".kept.earlier")
-    assert left.is_dir()
-    assert main(["erase", es.read_records(kept).invented["subject_id"], "--kept", str(kept)]) == 0
-    assert not left.exists()
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(kept, 'write_about', 1, False)")
+    left = kept.with_name(".kept.earlier"), kept.with_name(".kept.unfinished")
+    subject = es.read_records(kept).invented["subject_id"]
+    assert all(folder.is_dir() for folder in left)
+    assert list(left[1].glob(f"{part_folder(part_of(subject))}/consents-*.parquet"))
+    assert main(["erase", subject, "--kept", str(kept)]) == 0
+    assert not any(folder.exists() for folder in left)
+
+
+def test_nobody_is_erased_while_all_records_are_being_kept_again(kept, capsys):
+    unfinished = kept.with_name(".kept.unfinished")
+    unfinished.mkdir()
+    subject = es.read_records(kept).invented["subject_id"]
+    with alone_in(unfinished):
+        assert main(["erase", subject, "--kept", str(kept)]) == 2
+    assert "another run is writing this" in capsys.readouterr().err
+    assert main(["erase", subject, "--kept", str(kept)]) == 0
 
 
 def test_who_is_erased_is_gone_for_those_who_have_the_records_open(kept):

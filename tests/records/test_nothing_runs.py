@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pytest
 from hypothesis import example, given
@@ -140,3 +142,14 @@ def test_reading_writes_nothing_into_the_current_folder(tmp_path, monkeypatch):
     records = es.read_records(es.sample_records())
     shipped_engine().score(records, AS_OF)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_into_memory_goes_where_nobody_else_can_read():
+    with open_locked() as one, open_locked() as other:
+        places = {
+            Path(place)
+            for connection in (one, other)
+            for (place,) in connection.execute("SELECT current_setting('temp_directory')").fetchall()
+        }
+    assert len(places) == 2
+    assert {place.parent.stat().st_mode & 0o777 for place in places} == {0o700}
