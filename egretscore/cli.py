@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from egretscore import __version__
 from egretscore.dates import as_day
@@ -38,20 +42,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     _never_fail_to_print()
     options = _parser().parse_args(arguments)
+    with _interrupts() as interrupts:
+        try:
+            return int(options.command(options))
+        # A library may make another error of an interrupt.
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                return _complain("interrupted; give the same command again to finish", INTERRUPTED)
+            if isinstance(error, EgretError):
+                return _complain(error, WRONG_USAGE if isinstance(error, ArgumentError) else BAD_INPUT)
+            if isinstance(error, OSError):
+                return _complain(_what_failed(error), BAD_INPUT)
+            raise
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Give a list that every interrupt of this process is noted in."""
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, note)
     try:
-        return int(options.command(options))
-    except ArgumentError as error:
-        return _complain(error, WRONG_USAGE)
-    except EgretError as error:
-        return _complain(error, BAD_INPUT)
-    except BrokenPipeError:
-        # The reader of our output has seen enough; say nothing, and keep Python from saying it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except OSError as error:
-        return _complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), BAD_INPUT)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was to be written was not", INTERRUPTED)
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _what_failed(error: OSError) -> str:
+    what = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
+    return f"{what}. Make room, and give the same command again." if error.errno == errno.ENOSPC else what
 
 
 # ------------------------------------------------------------------------------- the commands
@@ -74,9 +100,9 @@ def _explain(options: argparse.Namespace) -> int:
     day = options.as_of or (_today() if options.records else example["as_of"])
     explanation = engine.explain(records, subject_id, day)
     if options.format == "json":
-        print(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
+        _print(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
     else:
-        print(explanation.text(options.lang), end="")
+        _print(explanation.text(options.lang), end="")
     return DONE if explanation.score is not None else NOT_SCORED
 
 
@@ -134,7 +160,7 @@ def _train(options: argparse.Namespace) -> int:
         model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
-    print(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
+    _print(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
     _say(f"Written to {options.out}{', in place of the model that was there' if replaced else ''}")
     return DONE
 
@@ -152,7 +178,7 @@ def _validate(options: argparse.Namespace) -> int:
     if options.quarantine is not None:
         for file in records.write_quarantine(options.quarantine):
             _say(f"Written: {file}")
-    print(_counts_table(records))
+    _print(_counts_table(records))
     if unmatched:
         _say(
             f"egretscore: {len(unmatched):,} objections name no record on file and dispute nothing: "
@@ -187,14 +213,14 @@ def _keep(options: argparse.Namespace) -> int:
 
 def _add(options: argparse.Namespace) -> int:
     from egretscore.records.adding import add_records
+    from egretscore.records.quarantine import check_holds_no_records
 
-    try:
-        with _parts_done("Adding", "rows") as progress:
-            added = add_records(
-                options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
-            )
-    except KeyboardInterrupt:
-        return _complain("interrupted; some parts may have been added to: add again to finish", INTERRUPTED)
+    if options.quarantine is not None:
+        check_holds_no_records(options.quarantine)  # before anything is added
+    with _parts_done("Adding", "rows") as progress:
+        added = add_records(
+            options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
+        )
     _print_first([*added.problems, *added.contradictions])
     if options.quarantine is not None:
         for file in added.write_quarantine(options.quarantine):
@@ -233,7 +259,7 @@ def _publish(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.scoring.publication import publication
 
-    print(publication(load_engine(options.model).model), end="")
+    _print(publication(load_engine(options.model).model), end="")
     return DONE
 
 
@@ -541,7 +567,7 @@ def memory_size(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 4GB or 800MB")
     number, unit, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
+    return int(Decimal(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
 
 
 def _today() -> str:
@@ -557,19 +583,42 @@ def _language() -> str:
 
 
 def _complain(what: object, status: int) -> int:
-    print(f"egretscore: {what}", file=sys.stderr)
+    _say(f"egretscore: {what}")
     return status
 
 
 def _say(what: str) -> None:
-    print(what, file=sys.stderr)
+    """Say something beside the result: whether anybody hears it must not end the work."""
+    if sys.stderr is not None:  # it is, where whoever started us closed it
+        try:
+            print(what, file=sys.stderr, flush=True)
+        except OSError:
+            _print_no_more(sys.stderr)
+
+
+def _print(what: str, end: str = "\n") -> None:
+    """Print a result, or no more of it where its reader has seen enough."""
+    if sys.stdout is not None:
+        try:
+            print(what, end=end, flush=True)
+        except BrokenPipeError:
+            _print_no_more(sys.stdout)
+
+
+def _print_no_more(stream: TextIO) -> None:
+    # Else Python would say so at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _on_a_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _print_first(problems: Sequence[object]) -> None:
     for problem in problems[:_MOST_PROBLEMS_SHOWN]:
-        print(f"{problem}\n")
+        _print(f"{problem}\n")
     if len(problems) > _MOST_PROBLEMS_SHOWN:
-        print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
+        _print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
 
 
 def _mention_quarantine(records: Records) -> None:
@@ -595,7 +644,7 @@ def _counts_table(records: Records) -> str:
 @contextlib.contextmanager
 def _working(what: str) -> Iterator[None]:
     """Show on a terminal that something takes a while; say nothing into a pipe."""
-    if not sys.stderr.isatty():
+    if not _on_a_terminal():
         yield
         return
     from rich.console import Console
@@ -607,7 +656,7 @@ def _working(what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _progress(what: str, total: int) -> Iterator[Any]:
     """Give a function to call with how much is done; it moves a bar on a terminal."""
-    if not sys.stderr.isatty():
+    if not _on_a_terminal():
         yield lambda _: None
         return
     from rich.console import Console
@@ -636,7 +685,7 @@ def _parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
             said_last = time.monotonic()
             _say(f"{done.parts} of {PARTS} parts, {said(done)}")
 
-    if not sys.stderr.isatty():
+    if not _on_a_terminal():
         yield line
         return
     from rich.console import Console

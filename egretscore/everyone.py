@@ -44,12 +44,13 @@ from egretscore.records.partwise import (
     one_ahead,
     parts_at_once,
     parts_beside,
+    remove_what_was_replaced,
     set_aside_by_part,
     state_of_records,
     take_the_place,
 )
 from egretscore.records.store import KeptRecords, invented_mark, read_parts
-from egretscore.scored import METADATA, ColumnsAsked, PartScorer, write_scores
+from egretscore.scored import METADATA, ColumnsAsked, PartScorer, are_whole, write_scores
 from egretscore.writing import check_no_folder, check_replaceable, sha256_of, whole_file
 
 if TYPE_CHECKING:
@@ -153,10 +154,13 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     check_place(out, Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), threads, memory)
     if since is not None or previous is not None:
+        if previous is not None and Path(previous).resolve() == out and run.is_answered_by(out):
+            remove_what_was_replaced(out)  # by a run that was stopped at its very end
+            return Outcome.of(out, None)
         run = replace(run, before=_previous(run, since, previous, out))
 
     asked = run.question()
-    with parts_beside(out, asked, part_file) as (parts, unfinished):
+    with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
         done = read = taken_up = PARTS - len(unfinished)
         found, written = noted_read(parts), 0
         with _writers(threads) as writers, closing(run.groups(unfinished, parts / SPILL)) as groups:
@@ -234,6 +238,17 @@ class _Run:
 
     def question(self) -> str:
         return question(self.engine, self.folder, self.day, self.columns, self.before)
+
+    def is_answered_by(self, scores: Path) -> bool:
+        """Return whether a folder holds these very scores of these kept records, as they were written."""
+        if not is_kept(self.folder):
+            return False
+        try:
+            there = read_previous(scores, self.day, self.engine, self.scorer.column_names, self.day)
+        except (ArgumentError, RecordsError):
+            return False
+        same = there.states == Origin.of(self.engine, self.folder).states
+        return same and all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
 
     def groups(self, parts: Sequence[int], spill: Path) -> Generator[_Group, None, None]:
         """Read the records of these parts, as many at once as the memory holds."""
@@ -322,6 +337,11 @@ def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | 
         _write_about(parts, outcome, asked)
         take_the_place(parts, out, _NAMES_IN_A_FOLDER)
     return outcome
+
+
+def is_whole(parts: Path, part: int) -> bool:
+    """Return whether the scores of a part are as an earlier run wrote them."""
+    return are_whole(parts / part_file(part))
 
 
 def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: bool) -> PartScorer:

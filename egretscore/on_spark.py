@@ -26,11 +26,11 @@ from sqlglot import exp
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.everyone import Outcome, check_place, finish, part_scorer, question
+from egretscore.everyone import Outcome, check_place, finish, is_whole, part_scorer, question
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
-from egretscore.records.database import GLOB_SIGNS
+from egretscore.records.database import GLOB_SIGNS, check_threads
 from egretscore.records.partwise import memory_to_use, parts_beside
 from egretscore.records.schema import READY_COLUMNS
 from egretscore.records.store import KeptRecords, check_words
@@ -47,6 +47,7 @@ _MASTER: Final = re.compile(r"local(\[.+\])?|yarn|(spark|k8s)://.+")
 _EXPECTED_MASTER: Final = "a Spark master such as spark://host:7077, k8s://https://host:443, yarn or local[4]"
 _QUIET: Final = "spark-log4j2.properties"
 _RAISED: Final = re.compile(r"([A-Za-z.]*Error|[A-Za-z.]*Exception): ")
+_LEAST_OF_A_DRIVER: Final = 450  # MiB, what Spark insists on
 _LOCAL_SHARES: Final = 16  # one machine has nothing to gain from Spark's usual 200
 
 
@@ -99,11 +100,12 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     """
     folder, out, day = Path(records).absolute(), Path(out).resolve(), as_day(as_of)
     memory = memory_to_use(memory)
+    check_threads(threads)
     check_place(out, folder)
     found = _kept_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
     asked = question(engine, folder, day, columns)
-    with parts_beside(out, asked, part_file) as (parts, missing):
+    with parts_beside(out, asked, part_file, is_whole) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
         if missing:
             with _quietly(), _session(spark, master, threads, memory) as session, _in_words():
@@ -158,7 +160,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
     for table, columns in READY_COLUMNS.items():
-        named = [files[part][table].as_uri() for part in parts]
+        named = [f"file://{files[part][table]}" for part in parts]  # not as_uri(): %20 are three signs to Spark
         types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
         session.read.schema(declared).parquet(*named).createOrReplaceTempView(table)
@@ -226,12 +228,17 @@ def _session(
     master = master or f"{_LOCAL}[{threads or '*'}]"
     if not _MASTER.fullmatch(master):
         raise ArgumentError("this names no cluster", value=master, expected=_EXPECTED_MASTER)
+    of_the_driver = memory // 2**21  # MiB; the other half is for the rest of this process
+    if of_the_driver < _LEAST_OF_A_DRIVER:
+        raise ArgumentError(
+            "the memory is too little for Spark", value=memory, expected=f"at least {2 * _LEAST_OF_A_DRIVER}MiB"
+        )
     os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={Path(__file__).parent / _QUIET}")
     options = {
-        "spark.driver.memory": f"{memory >> 21}m",  # the other half is for the rest of this process
+        "spark.driver.memory": f"{of_the_driver}m",
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower(),
+        "spark.ui.showConsoleProgress": str(sys.stderr is not None and sys.stderr.isatty()).lower(),
     }
     if master.startswith(_LOCAL):  # nothing of this machine is offered to the network
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -20,7 +20,7 @@ from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.status import Status
-from egretscore.writing import whole_file
+from egretscore.writing import hash_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,11 +141,21 @@ class PartScorer:
 
 
 def write_scores(scores: pa.Table, file: Path) -> None:
-    """Write scores, in the order of subject_id, into a file, whole or not at all."""
+    """Write scores, in the order of subject_id, into a file, whole or not at all, and note its hash beside it."""
     from pyarrow import parquet
 
     with whole_file(file) as scratch:
         parquet.write_table(scores, scratch, compression="zstd")
+    file.with_name(hash_beside(file.name)).write_text(sha256_of(file), encoding="ascii")
+
+
+def are_whole(file: Path) -> bool:
+    """Return whether the scores in a file are as :func:`write_scores` wrote them."""
+    try:
+        noted = file.with_name(hash_beside(file.name)).read_bytes()
+        return noted == sha256_of(file).encode()
+    except OSError:
+        return False
 
 
 def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedArray:

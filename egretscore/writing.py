@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
@@ -34,6 +35,10 @@ def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
         if file.exists():
             scratch.chmod(rights_of(file))
         scratch.replace(file)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -52,17 +57,22 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     Raises
     ------
     ArgumentError
-        If the folder holds something else.
+        If the folder holds something else, or is being written.
     """
     check_replaceable(folder, replaces)
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}-") as scratch:
-        fresh = Path(scratch) / "new"
-        fresh.mkdir()
-        yield fresh
-        if folder.exists():
-            fresh.chmod(rights_of(folder))
-        put_in_place(fresh, folder, Path(scratch) / "old")
+    scratch = unfinished_of(folder.absolute())
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone_in(scratch):
+        try:
+            clear(scratch)  # what a killed process left
+            fresh = scratch / "new"
+            fresh.mkdir()
+            yield fresh
+            if folder.exists():
+                fresh.chmod(rights_of(folder))
+            put_in_place(fresh, folder, scratch / "old")
+        finally:
+            shutil.rmtree(scratch)
 
 
 @contextmanager
@@ -106,6 +116,11 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def hash_beside(name: str) -> str:
+    """Return the name of the file in which the hash of a file is noted."""
+    return f"{name}.sha256"
+
+
 def rights_of(place: Path) -> int:
     """Return who may do what with a file or a folder."""
     return stat.S_IMODE(place.stat().st_mode)
@@ -126,6 +141,17 @@ def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
     if folder.exists():
         folder.rename(earlier)
     fresh.rename(folder)
+
+
+def clear(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove everything from a folder but what has one of these names."""
+    for entry in folder.iterdir():
+        if entry.name in keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def check_no_folder(file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -209,6 +210,29 @@ def test_no_place_to_write_is_a_message(tmp_path):
     done = run(*SCORE, "--out", str(out))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_nobody_hears_what_is_said_and_the_work_is_done_all_the_same(tmp_path):
+    """Also of a result that nobody reads: what came of the command is its status."""
+    damaged = shutil.copytree(SAMPLE, tmp_path / "damaged")
+    with (damaged / "penalties.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense\n")
+    for number, (silence, arguments, status) in enumerate(
+        (
+            ("2>&1 | true", ["keep", "--records", SAMPLE, "--out", "{out}"], 0),
+            ("2>&1 | true", [*SCORE, "--out", "{out}"], 0),
+            ("2>&-", [*SCORE, "--out", "{out}"], 0),
+            ("2>/dev/full", [*SCORE, "--out", "{out}"], 0),
+            ("2>&1 | true", ["validate", "--records", str(damaged)], 1),
+            (">&- 2>&-", ["validate", "--records", str(damaged)], 1),
+            ("2>&1 | true", ["explain", "nosuch", "--records", SAMPLE], 3),
+        )
+    ):
+        out = tmp_path / str(number)
+        command = shlex.join([sys.executable, "-m", "egretscore", *arguments]).replace("{out}", str(out))
+        done = subprocess.run(["/bin/bash", "-c", f"{command} {silence}; exit ${{PIPESTATUS[0]}}"], check=False)
+        assert done.returncode == status, (silence, arguments)
+        assert out.exists() == ("{out}" in arguments)
 
 
 def test_a_reader_that_leaves_early_is_no_error():

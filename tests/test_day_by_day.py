@@ -178,6 +178,10 @@ def test_killed_as_it_replaces_the_previous_scores_it_still_goes_on(town, here, 
     assert finished.returncode == 0, finished.stderr
     assert contents(here / "scores") == contents(town / "all")
     assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
+    assert run(again).returncode == 0  # there is nothing left to do
+    part = here / "scores" / part_file(11)
+    part.write_bytes(part.read_bytes()[:-1])
+    assert run(again).returncode == 2  # these are none to go on from
 
 
 def test_one_file_can_be_written_from_parts(here):

@@ -252,6 +252,34 @@ def test_killed_while_it_writes_one_file_it_leaves_nothing_behind_once_it_is_don
     assert out.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
 
 
+def test_a_part_that_is_not_as_it_was_written_is_made_again(town, undisturbed, tmp_path, monkeypatch):
+    """As after a power cut: cut off, empty, of other bytes, or of a question that cannot be read."""
+    in_passes_of(4, monkeypatch)
+    out, unfinished = tmp_path / "scores", tmp_path / ".scores.unfinished"
+
+    def stop(done: Progress) -> None:
+        if done.parts == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=stop, **EVERY_COLUMN)
+    for number, damage in enumerate(
+        (lambda old: old[:-9], lambda _: b"", lambda old: old[:99] + b"?" + old[100:]), start=1
+    ):
+        part = unfinished / part_file(number)
+        part.write_bytes(damage(part.read_bytes()))
+    (unfinished / f"{part_file(4)}.sha256").unlink()
+    seen: list[Progress] = []
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
+    assert seen[0].taken_up == 8
+    assert contents(out) == contents(undisturbed)
+
+    unfinished.mkdir()
+    (unfinished / "question.json").write_bytes(b"\xff\xfe")
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, **EVERY_COLUMN)
+    assert contents(out) == contents(undisturbed)
+
+
 def test_what_a_killed_process_of_a_cluster_left_among_the_parts_is_none_of_the_scores(town, undisturbed, tmp_path):
     def leave(done: Progress) -> None:
         (tmp_path / ".scores.unfinished" / f".part-{done.parts - 1:02}.parquet-half").write_bytes(b"half of it")
@@ -294,7 +322,7 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=stop_after_ten, **EVERY_COLUMN)
     unfinished = tmp_path / ".scores.unfinished"
-    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-*")}
+    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-??.parquet")}
     assert 10 <= len(before) <= 12  # those of one pass are written side by side
     (unfinished / ".part-11.parquet-half").write_bytes(b"half of it")
     seen: list[Progress] = []
@@ -465,6 +493,7 @@ def test_a_disk_that_fills_up_is_a_message_and_the_run_can_go_on(town, undisturb
     assert not out.exists()
     left = [file.name for file in (tmp_path / ".scores.unfinished").iterdir()]
     assert all(name.startswith(("part-", "question", "read.")) for name in left)
+    assert str(tmp_path) in done.stderr
     subprocess.run(command(town, out), check=True, capture_output=True)
     assert contents(out) == contents(undisturbed)
 

@@ -82,7 +82,7 @@ def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "again", spark=spark, **EVERY_COLUMN)
     monkeypatch.undo()
     (unfinished / part_file(7)).unlink()
-    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-*")}
+    before = {file.name: file.stat().st_mtime_ns for file in unfinished.glob("part-??.parquet")}
     assert len(before) == 63
     score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "again", spark=spark, **EVERY_COLUMN)
     assert contents(tmp_path / "again") == contents(tmp_path / "duckdb")
@@ -149,6 +149,21 @@ def test_what_fails_on_an_executor_is_said_in_a_line(kept, spark, tmp_path, monk
 
 
 @needs_java
+def test_a_folder_may_have_any_name_that_is_no_pattern(kept, spark, tmp_path):
+    odd = tmp_path / "年=2026 %20#+ä'&"
+    shutil.copytree(kept, odd / "kept")
+    score_on_spark(shipped_engine(), odd / "kept", "2026-10-31", odd / "spark", spark=spark)
+    score_everyone(shipped_engine(), odd / "kept", "2026-10-31", odd / "duckdb")
+    assert contents(odd / "spark") == contents(odd / "duckdb")
+
+
+@needs_java
+def test_a_cluster_is_not_named_to_a_session_that_has_one(kept, spark, tmp_path):
+    with pytest.raises(es.ArgumentError, match="has its cluster"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", master="local[2]", spark=spark)
+
+
+@needs_java
 def test_a_session_of_ones_own_stays_as_it_was(kept, spark, tmp_path):
     spark.range(3).createOrReplaceTempView("consents")
     score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out")  # takes the session that is running
@@ -167,6 +182,9 @@ def test_a_master_that_is_none_is_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
     with pytest.raises(es.ArgumentError, match=r"spark://host:7077"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", master="nonsense")
+    for options, says in (({"memory": 800_000_000}, "900MiB"), ({"threads": 0}, "threads")):
+        with pytest.raises(es.ArgumentError, match=says):
+            score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", **options)
 
 
 def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch):

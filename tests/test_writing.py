@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from egretscore.writing import rights_of_new_folders, whole_file
+from egretscore.errors import ArgumentError
+from egretscore.writing import rights_of_new_folders, whole_file, whole_folder
 
 
 def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(tmp_path):
@@ -61,6 +62,18 @@ def test_a_file_keeps_its_rights_when_another_takes_its_place(tmp_path):
         file.unlink()
     assert list(tmp_path.iterdir()) == [other]
     assert not list(other.iterdir())
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed_by_the_next(tmp_path):
+    left = tmp_path / ".town.unfinished"
+    (left / "new").mkdir(parents=True)
+    (left / "new" / "half.csv").touch()
+    with whole_folder(tmp_path / "town") as scratch:
+        (scratch / "whole.csv").touch()
+        assert scratch.parent == left
+        with pytest.raises(ArgumentError, match="another run"), whole_folder(tmp_path / "town"):
+            pass
+    assert [str(entry.relative_to(tmp_path)) for entry in sorted(tmp_path.rglob("*"))] == ["town", "town/whole.csv"]
 
 
 def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path):

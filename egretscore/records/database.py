@@ -25,6 +25,14 @@ GLOB_SIGNS: Final = frozenset("*?[")
 """The signs in a file's name that DuckDB takes to stand for others."""
 
 
+def check_threads(threads: int | None) -> None:
+    """Raise if a number of threads makes no sense; None is as many as there are cores."""
+    if threads is not None and threads not in range(1, MOST_THREADS + 1):
+        raise ArgumentError(
+            "threads cannot be this", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
+        )
+
+
 def open_locked(
     files: Iterable[Path] = (),
     threads: int | None = None,
@@ -51,10 +59,7 @@ def open_locked(
     ArgumentError
         If the number of threads makes no sense.
     """
-    if threads is not None and threads not in range(1, MOST_THREADS + 1):
-        raise ArgumentError(
-            "threads cannot be this", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
-        )
+    check_threads(threads)
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -69,7 +74,7 @@ def open_locked(
     )
     connection.execute(f"SET allowed_paths = {listed(files)}")
     connection.execute(f"SET allowed_directories = {listed(folders)}")
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors as well, whatever the machine's is
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
         connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
     if threads is not None:

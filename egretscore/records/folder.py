@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,8 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
     A table is ``TABLE.csv`` or ``TABLE.parquet``, any number of parts whose names go on
     after a dot, hyphen or underscore (``civic_points-2026.csv``), or a folder so named
     (``penalties``, ``penalties.parquet``) of parts with any names, as Spark and polars write
-    them. Other kinds of file are not looked at, unless they are named like a table.
+    them. Other kinds of file are not looked at, unless they are named like a table, or lie in a
+    folder so named under a name that begins with neither a dot nor an underscore.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
     ------
     RecordsError
         If there is no such folder, it holds a CSV or Parquet file of no table, something
-        named like a table that is neither, or no consents.
+        named like a table that is neither, or no consents, or a part of it cannot be read.
     """
     folder = Path(folder)
     try:
@@ -54,12 +56,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
         elif _is_record_file(entry):
             found[table or _no_table(entry)].append(entry)
         elif table:
-            raise RecordsError(
-                "this is named like a record table but is no file of records",
-                file=entry,
-                expected=f"a name that ends in {' or '.join(SUFFIXES)}",
-                remedy="Rename it, or move it elsewhere; a table is never passed over in silence.",
-            )
+            raise _no_record_file("this is named like a record table but is no file of records", entry)
     if consents_needed and not found["consents"]:
         raise RecordsError(
             "there is no file of consents",
@@ -89,6 +86,15 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
     return state
 
 
+def check_readable(files: Iterable[Path]) -> None:
+    """Raise if one of these files is gone, or closed to us."""
+    for file in files:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+
+
 def table_of(entry: Path) -> str | None:
     """Return the table that a file or folder is named like."""
     return next((name for name in TABLES if re.fullmatch(rf"{name}([._-].*)?", entry.name, re.IGNORECASE)), None)
@@ -98,8 +104,31 @@ def _is_record_file(entry: Path) -> bool:
     return entry.suffix.lower() in SUFFIXES and entry.is_file()
 
 
+def _no_record_file(problem: str, entry: Path) -> RecordsError:
+    return RecordsError(
+        problem,
+        file=entry,
+        expected=f"a file whose name ends in {' or '.join(SUFFIXES)}",
+        remedy="Rename it, or move it elsewhere; a table is never passed over in silence.",
+    )
+
+
 def _parts(folder: Path) -> list[Path]:
-    parts = [part for part in sorted(folder.rglob("*")) if _is_record_file(part)]
+    """Return the files in a folder and all folders below it, links followed: none is passed over in silence."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise RecordsError(f"the folder cannot be read ({error.strerror})", file=error.filename) from error
+
+    parts, seen = [], set[str]()
+    for place, below, names in os.walk(folder, onerror=fail, followlinks=True):
+        seen.add(os.path.realpath(place))
+        below[:] = [name for name in below if os.path.realpath(Path(place) / name) not in seen]  # no link leads round
+        for entry in (Path(place) / name for name in names):
+            if _is_record_file(entry):
+                parts.append(entry)
+            elif entry.suffix.lower() in SUFFIXES or not entry.name.startswith((".", "_")):
+                raise _no_record_file("this lies among the parts of a record table but is no file of records", entry)
+    parts.sort()
     if not parts:
         raise RecordsError(
             "this folder is named like a record table but holds no file of records",

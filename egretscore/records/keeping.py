@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
@@ -106,8 +105,7 @@ def keep_records(
         return json.dumps({"version": __version__, "policy": policy.sha256, "files": state_of_records(folder)})
 
     asked = question()
-    with parts_beside(out, asked, kept.part_folder) as (parts, unfinished):
-        missing = sorted({*unfinished, *_damaged(parts, set(range(PARTS)) - set(unfinished))})
+    with parts_beside(out, asked, kept.part_folder, _is_whole) as (parts, missing):
         taken_up, rows = PARTS - len(missing), 0
 
         def read(group: Sequence[int]) -> Mapping[int, kept.AboutPart]:
@@ -141,14 +139,12 @@ def keep_records(
     return Kept(sum(part.rows[table] for part in every for table in TABLES), sum(part.set_aside for part in every))
 
 
-def _damaged(folder: Path, parts: Collection[int]) -> Iterator[int]:
-    """Remove the parts of an earlier run that are not whole, as after a power cut, and yield them."""
-    for part in parts:
-        try:
-            kept.verify(folder, [part])
-        except RecordsError:
-            shutil.rmtree(folder / kept.part_folder(part))
-            yield part
+def _is_whole(folder: Path, part: int) -> bool:
+    try:
+        kept.verify(folder, [part])
+    except RecordsError:
+        return False
+    return True
 
 
 def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:

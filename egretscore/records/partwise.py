@@ -31,7 +31,9 @@ from egretscore.records.schema import TABLES, Table
 from egretscore.records.store import INVENTED_MARK, Records
 from egretscore.writing import (
     alone_in,
+    clear,
     earlier_of,
+    hash_beside,
     put_in_place,
     rights_of,
     rights_of_new_folders,
@@ -49,6 +51,7 @@ _LIMITS_OF_CONTAINERS: Final = tuple(
     Path("/sys/fs/cgroup") / file for file in ("memory.max", "memory/memory.limit_in_bytes")
 )
 _SMALLEST_MEMORY: Final = 256_000_000
+_LARGEST_MEMORY: Final = 2**50  # more than any machine has, and a number that every database takes
 # What a row takes while it is checked: in place its hash and a share of its person's vector, else text and values.
 _BYTES_OF_ROW_IN_PLACE, _BYTES_OF_TEXT_ROW, _BYTES_OF_A_LINE = 50, 600, 60
 # Kept records need no checking: what a row takes is a share of its person's vector. More at once are no faster.
@@ -96,7 +99,7 @@ def memory_to_use(memory: int | None) -> int:
         raise ArgumentError(
             "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 1_000_000}MB"
         )
-    return memory
+    return min(memory, _LARGEST_MEMORY)
 
 
 def for_the_database(memory: int) -> int:
@@ -265,8 +268,21 @@ def state_of_records(folder: Path) -> list[Any]:
 
 
 @contextmanager
-def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> Iterator[tuple[Path, list[int]]]:
+def parts_beside(
+    out: Path, question: str, part_name: Callable[[int], str], is_whole: Callable[[Path, int], bool]
+) -> Iterator[tuple[Path, list[int]]]:
     """Give the hidden folder of the parts, and the parts that no earlier run of this question finished.
+
+    Parameters
+    ----------
+    out : Path
+        What is to be written.
+    question : str
+        What the parts answer.
+    part_name : function of a part
+        Of the file or folder of each.
+    is_whole : function of the hidden folder and a part
+        Whether a part that an earlier run wrote is as it wrote it: after a power cut it may not be.
 
     Raises
     ------
@@ -279,27 +295,17 @@ def parts_beside(out: Path, question: str, part_name: Callable[[int], str]) -> I
     folder.mkdir(mode=0o700, exist_ok=True)
     with alone_in(folder):
         asked = folder / QUESTION
-        if not asked.is_file() or asked.read_text(encoding="utf-8") != question:
-            _clear(folder, keep=())
+        if not asked.is_file() or asked.read_bytes() != question.encode():
+            clear(folder)
             with whole_file(asked) as scratch:
-                scratch.write_text(question, encoding="utf-8")
-        else:
-            _clear(folder, keep=(QUESTION, _READ, *names))
+                scratch.write_bytes(question.encode())
+        finished = {names[part] for part in range(PARTS) if (folder / names[part]).exists() and is_whole(folder, part)}
+        clear(folder, keep={QUESTION, _READ, *finished, *map(hash_beside, finished)})
         try:
-            yield folder, [part for part in range(PARTS) if not (folder / names[part]).exists()]
+            yield folder, [part for part in range(PARTS) if names[part] not in finished]
         finally:
             nothing_to_go_on_with = not any((folder / name).exists() for name in names)
             shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
-
-
-def _clear(folder: Path, keep: Collection[str]) -> None:
-    for entry in folder.iterdir():
-        if entry.name in keep:
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
@@ -309,12 +315,17 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     # What a killed process of a cluster was writing may lie there as well.
-    _clear(folder, keep=(QUESTION, *holds))
+    clear(folder, keep=(QUESTION, *holds))
     earlier = earlier_of(out)
     stood = next((place for place in (out, earlier) if place.exists()), None)
     folder.chmod(rights_of_new_folders(folder) if stood is None else rights_of(stood))
     shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
         put_in_place(folder, out, earlier)
-    (out / QUESTION).unlink()
-    shutil.rmtree(earlier, ignore_errors=True)
+    remove_what_was_replaced(out)
+
+
+def remove_what_was_replaced(out: Path) -> None:
+    """Remove what is left when parts have taken the place of earlier ones."""
+    (out / QUESTION).unlink(missing_ok=True)
+    shutil.rmtree(earlier_of(out), ignore_errors=True)

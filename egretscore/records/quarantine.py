@@ -9,6 +9,7 @@ from pathlib import Path
 
 from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.records.folder import table_of
+from egretscore.records.kept import is_kept
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_file
 
@@ -60,7 +61,8 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     ArgumentError
         If the folder holds records: what is set aside must not come to lie among them.
     """
-    _refuse_records(folder)
+    check_holds_no_records(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     by_table: dict[str, list[Problem]] = {}
     for problem in problems:
         by_table.setdefault(problem.table, []).append(problem)
@@ -78,9 +80,11 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     return written
 
 
-def _refuse_records(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    among = next((entry for entry in folder.iterdir() if table_of(entry)), None)
+def check_holds_no_records(folder: Path) -> None:
+    """Raise if rows that are set aside would come to lie among records."""
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    among = next((entry for entry in entries if table_of(entry)), None)
+    among = next((place for place in (folder.resolve(), *folder.resolve().parents) if is_kept(place)), among)
     if among is not None:
         raise ArgumentError(
             "the folder for the rows set aside holds records", file=among, remedy="Name another folder."

@@ -24,6 +24,7 @@ import duckdb
 
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.records.database import GLOB_SIGNS
+from egretscore.records.folder import check_readable
 from egretscore.records.forbidden import forbidden_matter
 from egretscore.records.in_place import InPlace, Relation, look_at_subjects, look_through, may_stay, stage_rows
 from egretscore.records.schema import Table
@@ -267,6 +268,7 @@ def _stage_parquet(
         look_at_subjects(connection, relation)
         return look_through(connection, table, source, relation, in_parts=in_parts)
     except (duckdb.Error, pa.ArrowException, OSError) as error:
+        check_readable([file])
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",
             file=file,

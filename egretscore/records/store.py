@@ -21,7 +21,7 @@ from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
 from egretscore.records.database import create_view, open_locked
-from egretscore.records.folder import files_by_table, state_of_files
+from egretscore.records.folder import check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
@@ -465,6 +465,7 @@ def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
     try:
         _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
     except duckdb.Error as error:
+        check_readable(files)
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
     if state_of_files(files) != state:  # a Parquet file is read more than once
         raise RecordsError("the records changed while they were being read", remedy="Read them again.")

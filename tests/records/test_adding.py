@@ -265,6 +265,12 @@ def test_other_places_are_refused(folder, capsys):
     assert "these are no kept records" in capsys.readouterr().err
     assert main(["add", "--records", str(folder / "kept"), "--kept", str(folder / "kept")]) == 2
     assert "kept already" in capsys.readouterr().err
+    write([P0], folder / "new")
+    for quarantine in (folder / "kept", folder / "kept" / "part-00" / "aside"):
+        arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
+        assert main([*arguments, "--quarantine", str(quarantine)]) == 2
+        assert "holds records" in capsys.readouterr().err
+        es.read_records(folder / "kept")
     write([P0], folder / "town").joinpath("invented.json").write_text("{}", encoding="utf-8")
     es.keep_records(folder / "town", folder / "invented")
     for to in ("kept", "invented"):
@@ -280,15 +286,21 @@ def test_damaged_consents_are_refused_before_they_are_looked_at(folder):
         es.add_records(folder / "new", folder / "kept")
 
 
-def test_who_interrupts_is_told_to_add_again(folder, monkeypatch, capsys):
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError("Query interrupted"), es.RecordsError("interrupt")])
+def test_who_interrupts_is_told_to_add_again_whatever_the_database_made_of_it(folder, monkeypatch, capsys, raised):
     write([P0], folder / "new")
 
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise raised from None
 
+    before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr("egretscore.records.adding.add_records", interrupted)
     assert main(["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]) == 130
-    assert "add again to finish" in capsys.readouterr().err
+    assert "interrupted; give the same command again to finish" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_damaged_part_is_refused(folder):

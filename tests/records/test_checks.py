@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import time
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from pyarrow import parquet
+from whole_records import frame
 
 import egretscore as es
+from egretscore.records import in_place, sources
 
 ROWS = {
     "consents": {
@@ -181,6 +192,105 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, make: Callable[
         es.read_records(tmp_path)
     assert says in str(wrong.value)
     assert "consent" in str(wrong.value)
+
+
+@pytest.fixture
+def parted(tmp_path: Path) -> Path:
+    """A folder of consents in parts, one of which lies a folder deeper."""
+    folder = write(tmp_path) / "consents"
+    (folder / "year=2025").mkdir(parents=True)
+    (tmp_path / "consents.csv").rename(folder / "year=2025" / "part-0.csv")
+    header = "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"
+    (folder / "part-1.csv").write_text(f"{header}p9,2023-B,true,2025-01-01,\n", encoding="utf-8")
+    assert consented(tmp_path) == {"p1", "p9"}
+    return folder
+
+
+def consented(folder: Path) -> set[str]:
+    found = es.read_records(folder).connect().execute("SELECT subject_id FROM consents").fetchall()
+    return {subject for (subject,) in found}
+
+
+def test_parts_that_lie_elsewhere_are_read_where_a_link_leads(parted, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.move(parted / "year=2025", elsewhere / "moved")
+    (parted / "year=2025").symlink_to(elsewhere / "moved")
+    (elsewhere / "moved" / "round").symlink_to(parted)
+    assert consented(parted.parent) == {"p1", "p9"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("part-2.csv", "is no file of records"), ("part-2.csv.gz", "is no file of records"), ("year=2026", "is no file")],
+)
+def test_a_part_that_cannot_be_read_is_never_passed_over(parted, name, says):
+    (parted / name).symlink_to(parted / "nowhere")
+    with pytest.raises(es.RecordsError, match=says) as wrong:
+        es.read_records(parted.parent)
+    assert wrong.value.file == str(parted / name)
+
+
+def test_a_folder_of_parts_that_cannot_be_read_is_never_passed_over(parted, monkeypatch):
+    closed, scandir = parted / "year=2025", os.scandir
+
+    def refuse(place: Any) -> Any:  # who runs the tests may be allowed everything
+        if str(place) == str(closed):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(es.RecordsError, match="Permission denied") as wrong:
+        es.read_records(parted.parent)
+    assert wrong.value.file == str(closed)
+
+
+def test_what_other_programs_leave_beside_parts_is_not_looked_at(parted):
+    for name in ("_SUCCESS", ".part-0.csv.crc", "_metadata"):
+        (parted / name).touch()
+    assert consented(parted.parent) == {"p1", "p9"}
+
+
+@pytest.mark.parametrize("fewest", [0, 10**6])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York"])
+def test_a_day_is_the_same_wherever_the_machine_is(tmp_path, monkeypatch, zone, fewest):
+    """A moment that is a day's beginning in UTC is that day; one that is so elsewhere is none."""
+    monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", fewest)
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        moments = pa.array([date(2025, 1, 1), date(2025, 7, 1)]).cast(pa.timestamp("us", "UTC"))
+        for hours, good in ((0, 2), (-8, 0)):
+            shifted = pc.add(moments, pa.scalar(timedelta(hours=hours), pa.duration("us")))
+            consents = {
+                "subject_id": ["p1", "p2"],
+                "letter_version": ["2023-B"] * 2,
+                "adult_confirmed": [True, True],
+                "granted_on": shifted,
+                "withdrawn_on": pa.nulls(2, pa.string()),
+            }
+            parquet.write_table(pa.table(consents), tmp_path / "consents.parquet")
+            records = es.read_records(tmp_path)
+            assert records.counts[0].good == good
+            found = records.connect().execute("SELECT CAST(min(granted_on) AS VARCHAR) FROM consents").fetchall()
+            assert found == [("2025-01-01" if good else None,)]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_file_that_is_gone_meanwhile_is_said_to_be(tmp_path, monkeypatch):
+    file = write(tmp_path) / "civic_points.parquet"
+    parquet.write_table(frame("civic_points", []), file)
+    check = sources.check_columns
+
+    def vanish(*arguments: Any) -> None:
+        check(*arguments)
+        file.unlink(missing_ok=True)
+
+    monkeypatch.setattr(sources, "check_columns", vanish)
+    with pytest.raises(es.RecordsError, match="No such file") as wrong:
+        es.read_records(tmp_path)
+    assert wrong.value.file == str(file)
 
 
 def test_no_folder_is_a_clear_error(tmp_path):
