@@ -30,15 +30,12 @@ def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
-        yield scratch
+        with _errors_that_name(file):
+            yield scratch
         _reach_the_disk(scratch)
         if file.exists():
             scratch.chmod(rights_of(file))
         scratch.replace(file)
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -67,12 +64,24 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
             clear(scratch)  # what a killed process left
             fresh = scratch / "new"
             fresh.mkdir()
-            yield fresh
+            with _errors_that_name(folder):
+                yield fresh
             if folder.exists():
                 fresh.chmod(rights_of(folder))
             put_in_place(fresh, folder, scratch / "old")
         finally:
             shutil.rmtree(scratch)
+
+
+@contextmanager
+def _errors_that_name(place: Path) -> Iterator[None]:
+    """Let an error of the system that names no file name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(place)) from error
 
 
 @contextmanager

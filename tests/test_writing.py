@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -81,3 +82,12 @@ def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: P
     with pytest.raises(OSError, match="x" * 300) as raised, whole_file(file):
         pass
     assert raised.value.filename == str(file)
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_a_disk_that_is_full_is_named(tmp_path, whole):
+    with pytest.raises(OSError, match="No space left") as raised, whole(tmp_path / "scores"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "scores")
+    assert raised.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

@@ -138,10 +138,14 @@ def _bytes_of(connection: duckdb.DuckDBPyConnection, table: Table, file: Path) -
     if file.suffix.lower() == ".csv":
         return file.stat().st_size // _BYTES_OF_A_LINE * _BYTES_OF_TEXT_ROW
     rows, of_a_row = 0, _BYTES_OF_TEXT_ROW
-    with suppress(pa.ArrowException, duckdb.Error, OSError, KeyError):  # what is wrong with it, reading it will say
+    try:
         rows = int(parquet.read_metadata(file).num_rows)
         if may_stay(connection, table, Relation.of_file(connection, file)):
             of_a_row = _BYTES_OF_ROW_IN_PLACE
+    except duckdb.InterruptException:
+        raise
+    except (pa.ArrowException, duckdb.Error, OSError, KeyError):
+        pass  # what is wrong with it, reading it will say
     return rows * of_a_row
 
 

@@ -32,7 +32,7 @@ from egretscore.records.schema import Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK_BYTES = 32 * 2**20
 _CELL = '"(?:[^"]|"")*"|[^",]*'
 _ROW_NUMBER = "row number"
 
