@@ -1,7 +1,7 @@
 """The command line: ``egretscore explain``, ``score``, ``train``, ``validate``, ``keep`` and others.
 
 Exit status: 0 done; 1 bad input, with a message on stderr; 2 wrong usage; 3 from
-``explain`` when the person is not scored.
+``explain`` when the person is not scored; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -65,19 +65,22 @@ def _interrupts() -> Iterator[list[int]]:
         noted.append(number)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    # Signals are the main thread's, and who started us may have told us to ignore this one.
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield noted
         return
-    before = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _what_failed(error: OSError) -> str:
     what = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
-    return f"{what}. Make room, and give the same command again." if error.errno == errno.ENOSPC else what
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return f"{what}. Make room, and give the same command again." if full else what
 
 
 # ------------------------------------------------------------------------------- the commands

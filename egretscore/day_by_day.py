@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore import __version__
+from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.turning import turned_query
@@ -27,7 +28,7 @@ from egretscore.records import kept
 from egretscore.records.database import asking
 from egretscore.records.store import KeptRecords
 from egretscore.sorted_rows import people_replaced
-from egretscore.writing import earlier_of
+from egretscore.writing import earlier_of, sha256_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,7 +142,7 @@ class Previous:
         return merged.replace_schema_metadata(scores.schema.metadata)
 
 
-def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str], day: date) -> Previous:
+def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
     """Return the scores of an earlier date, from which those of a later one can be made.
 
     Where a run that was to replace them was stopped at its very end, they lie where it put them aside.
@@ -155,8 +156,6 @@ def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[s
     engine : Engine
     columns : names of columns
         What is to be written now.
-    day : date
-        As of when the scores are to be.
 
     Raises
     ------
@@ -165,14 +164,34 @@ def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[s
     RecordsError
         If they are damaged.
     """
-    if day < since:
-        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=day.isoformat())
     try:
         return _read_previous(folder, since, engine, columns)
     except ArgumentError:
         with suppress(ArgumentError):
             return _read_previous(earlier_of(folder.resolve()), since, engine, columns)
         raise  # of the folder that was named
+
+
+def stand_already(
+    scores: Path, records: Path, engine: Engine, columns: Sequence[str], about: Mapping[str, Any]
+) -> bool:
+    """Return whether scores of kept records as they are now stand in a folder, as they were written.
+
+    Parameters
+    ----------
+    scores, records : Path
+    engine : Engine
+    columns : names of columns
+    about : mapping
+        What the scores would say of themselves.
+    """
+    try:
+        said = _said(scores)
+        there = _read_previous(scores, as_day(about["as_of"]), engine, columns)
+        whole = all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
+    except (ArgumentError, RecordsError, OSError):
+        return False
+    return whole and about.items() <= said.items() and there.states == Origin.of(engine, records).states
 
 
 def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:

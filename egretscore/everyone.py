@@ -24,7 +24,7 @@ import duckdb
 
 from egretscore import __version__
 from egretscore.dates import as_day
-from egretscore.day_by_day import ABOUT, ORIGIN, Origin, Previous, read_previous
+from egretscore.day_by_day import ABOUT, ORIGIN, Origin, Previous, read_previous, stand_already
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
@@ -51,7 +51,7 @@ from egretscore.records.partwise import (
 )
 from egretscore.records.store import KeptRecords, invented_mark, read_parts
 from egretscore.scored import METADATA, ColumnsAsked, PartScorer, are_whole, write_scores
-from egretscore.writing import check_no_folder, check_replaceable, sha256_of, whole_file
+from egretscore.writing import check_no_folder, check_replaceable, hash_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,10 +154,11 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     check_place(out, Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), threads, memory)
     if since is not None or previous is not None:
-        if previous is not None and Path(previous).resolve() == out and run.is_answered_by(out):
+        earlier, day = _where_to_go_on(run, since, previous, out)
+        if earlier.resolve() == out and run.is_answered_by(out):
             remove_what_was_replaced(out)  # by a run that was stopped at its very end
             return Outcome.of(out, None)
-        run = replace(run, before=_previous(run, since, previous, out))
+        run = replace(run, before=read_previous(earlier, day, engine, run.scorer.column_names))
 
     asked = run.question()
     with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
@@ -241,14 +242,7 @@ class _Run:
 
     def is_answered_by(self, scores: Path) -> bool:
         """Return whether a folder holds these very scores of these kept records, as they were written."""
-        if not is_kept(self.folder):
-            return False
-        try:
-            there = read_previous(scores, self.day, self.engine, self.scorer.column_names, self.day)
-        except (ArgumentError, RecordsError):
-            return False
-        same = there.states == Origin.of(self.engine, self.folder).states
-        return same and all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
+        return stand_already(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
 
     def groups(self, parts: Sequence[int], spill: Path) -> Generator[_Group, None, None]:
         """Read the records of these parts, as many at once as the memory holds."""
@@ -303,8 +297,8 @@ def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _previous(run: _Run, since: date | str | None, previous: str | Path | None, out: Path) -> Previous:
-    """Return the previous scores to go on from."""
+def _where_to_go_on(run: _Run, since: date | str | None, previous: str | Path | None, out: Path) -> tuple[Path, date]:
+    """Return the folder of the previous scores, and their date."""
     if since is None or previous is None:
         raise ArgumentError("--since and --previous go together", expected="the previous scores, and their date")
     if not is_kept(run.folder):
@@ -317,7 +311,9 @@ def _previous(run: _Run, since: date | str | None, previous: str | Path | None, 
         raise ArgumentError(
             "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
         )
-    return read_previous(Path(previous), as_day(since), run.engine, run.scorer.column_names, run.day)
+    if run.day < as_day(since):
+        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=run.day.isoformat())
+    return Path(previous), as_day(since)
 
 
 def question(engine: Engine, folder: Path, day: date, columns: ColumnsAsked, before: Previous | None = None) -> str:
@@ -370,7 +366,7 @@ def check_place(out: Path, records: Path) -> None:
             expected="a name ending in .parquet, or that of a folder, with no ending",
         )
     else:
-        check_replaceable(out, {QUESTION, *_NAMES_IN_A_FOLDER})
+        check_replaceable(out, {QUESTION, *_NAMES_IN_A_FOLDER, *map(hash_beside, _NAMES_IN_A_FOLDER)})
 
 
 def _is_one_file(out: Path) -> bool:

@@ -20,7 +20,7 @@ from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.status import Status
-from egretscore.writing import hash_beside, sha256_of, whole_file
+from egretscore.writing import errors_that_name, hash_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +146,9 @@ def write_scores(scores: pa.Table, file: Path) -> None:
 
     with whole_file(file) as scratch:
         parquet.write_table(scores, scratch, compression="zstd")
-    file.with_name(hash_beside(file.name)).write_text(sha256_of(file), encoding="ascii")
+    noted = file.with_name(hash_beside(file.name))
+    with errors_that_name(noted):
+        noted.write_text(sha256_of(file), encoding="ascii")
 
 
 def are_whole(file: Path) -> bool:

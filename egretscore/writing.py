@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from egretscore.errors import ArgumentError
@@ -30,11 +30,12 @@ def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
-        with _errors_that_name(file):
+        rights = rights_of(file if file.exists() else scratch)
+        scratch.chmod(rights | stat.S_IRUSR | stat.S_IWUSR)  # before anything is in it
+        with errors_that_name(file):
             yield scratch
-        _reach_the_disk(scratch)
-        if file.exists():
-            scratch.chmod(rights_of(file))
+            _reach_the_disk(scratch)
+        scratch.chmod(rights)
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
@@ -61,10 +62,12 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(scratch):
         try:
+            if (scratch / "old").is_dir() and not folder.exists():
+                (scratch / "old").rename(folder)  # for whoever was to replace it was killed in between
             clear(scratch)  # what a killed process left
             fresh = scratch / "new"
             fresh.mkdir()
-            with _errors_that_name(folder):
+            with errors_that_name(folder):
                 yield fresh
             if folder.exists():
                 fresh.chmod(rights_of(folder))
@@ -74,7 +77,7 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
 
 
 @contextmanager
-def _errors_that_name(place: Path) -> Iterator[None]:
+def errors_that_name(place: Path) -> Iterator[None]:
     """Let an error of the system that names no file name this one."""
     try:
         yield
@@ -104,15 +107,17 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     except ImportError:  # pragma: no cover - not on Windows
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle, replaced = os.open(folder, os.O_RDONLY), True
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             raise ArgumentError(
-                "another run is writing this", file=folder, remedy="Wait for it, or name another place."
+                "another run is writing this", file=folder, remedy="Wait for it, or let it write elsewhere."
             ) from error
-        if not os.path.samestat(os.fstat(handle), folder.stat()):
+        with suppress(FileNotFoundError):
+            replaced = not os.path.samestat(os.fstat(handle), folder.stat())
+        if replaced:
             raise ArgumentError("the folder was replaced meanwhile", file=folder, remedy="Do it again.")
         yield
     finally:
@@ -179,7 +184,7 @@ def check_replaceable(folder: Path, names: Collection[str]) -> None:
 
 def check_no_mount(folder: Path) -> None:
     """Raise if another disk begins at a folder: no other can take its place."""
-    if folder.is_mount():
+    if os.path.ismount(folder):
         raise ArgumentError(
             "the folder to write is where a disk is mounted, and nothing can take its place",
             file=folder,

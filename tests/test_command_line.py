@@ -235,6 +235,14 @@ def test_nobody_hears_what_is_said_and_the_work_is_done_all_the_same(tmp_path):
         assert out.exists() == ("{out}" in arguments)
 
 
+def test_an_interrupt_that_was_to_be_ignored_is_ignored(tmp_path):
+    command = shlex.join([sys.executable, "-m", "egretscore", *SCORE, "--out", str(tmp_path / "scores")])
+    started = f"trap '' INT; {command} & sleep 0.3; kill -INT $!; wait $!"
+    done = subprocess.run(["/bin/bash", "-c", started], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "scores").is_dir()
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     command = [
         sys.executable,

@@ -179,6 +179,8 @@ def test_killed_as_it_replaces_the_previous_scores_it_still_goes_on(town, here, 
     assert contents(here / "scores") == contents(town / "all")
     assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
     assert run(again).returncode == 0  # there is nothing left to do
+    for wrong in (["--since", "2026-01-02"], ["--previous", str(here / "nowhere")]):
+        assert run([*again, *wrong]).returncode == 2
     part = here / "scores" / part_file(11)
     part.write_bytes(part.read_bytes()[:-1])
     assert run(again).returncode == 2  # these are none to go on from

@@ -280,6 +280,21 @@ def test_a_part_that_is_not_as_it_was_written_is_made_again(town, undisturbed, t
     assert contents(out) == contents(undisturbed)
 
 
+def test_stopped_at_its_very_end_a_run_has_nothing_left_to_score(town, undisturbed, tmp_path):
+    arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
+    arguments += ["--out", str(tmp_path / "scores"), "--vectors", "--reasons", "--benefits"]
+    for death in ("die_at(partwise, 'put_in_place', 1, False)", "die_at(partwise, 'put_in_place', 1, True)"):
+        assert stopped(arguments, death).returncode == -signal.SIGKILL
+    seen: list[Progress] = []
+    assert not (tmp_path / ".scores.unfinished").exists()
+    score_everyone(shipped_engine(), town, "2026-01-02", tmp_path / "scores")  # what was left is no hindrance
+    assert stopped(arguments, "die_at(partwise, 'put_in_place', 1, False)").returncode == -signal.SIGKILL
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=seen.append, **EVERY_COLUMN)
+    assert seen == []
+    assert contents(tmp_path / "scores") == contents(undisturbed)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scores"]
+
+
 def test_what_a_killed_process_of_a_cluster_left_among_the_parts_is_none_of_the_scores(town, undisturbed, tmp_path):
     def leave(done: Progress) -> None:
         (tmp_path / ".scores.unfinished" / f".part-{done.parts - 1:02}.parquet-half").write_bytes(b"half of it")
@@ -384,7 +399,7 @@ def test_killed_as_it_takes_the_place_of_closed_scores_it_leaves_them_closed(tow
 
 def test_scores_do_not_take_the_place_of_a_disk(town, tmp_path, monkeypatch):
     (tmp_path / "scores").mkdir()
-    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "scores")
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "scores")
     with pytest.raises(es.ArgumentError, match="mounted"):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=pytest.fail)
 

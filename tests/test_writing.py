@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -52,14 +53,15 @@ def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):
 def test_a_file_keeps_its_rights_when_another_takes_its_place(tmp_path):
     file, other = tmp_path / "scores", tmp_path / "elsewhere"
     other.mkdir()
-    for within in (None, other):
+    for within, rights in product((None, other), (0o600, 0o440)):
         file.touch()
-        file.chmod(0o600)
+        file.chmod(rights)
         with whole_file(file, within=within) as scratch:
+            assert scratch.stat().st_mode & 0o777 == rights | 0o600
             scratch.write_text("new", encoding="utf-8")
             assert scratch.parent == (within or tmp_path)
         assert file.read_text(encoding="utf-8") == "new"
-        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.stat().st_mode & 0o777 == rights
         file.unlink()
     assert list(tmp_path.iterdir()) == [other]
     assert not list(other.iterdir())
@@ -75,6 +77,24 @@ def test_what_a_killed_process_left_of_a_folder_is_removed_by_the_next(tmp_path)
         with pytest.raises(ArgumentError, match="another run"), whole_folder(tmp_path / "town"):
             pass
     assert [str(entry.relative_to(tmp_path)) for entry in sorted(tmp_path.rglob("*"))] == ["town", "town/whole.csv"]
+
+
+def test_a_folder_is_back_with_its_rights_after_whoever_replaced_it_was_killed_in_between(tmp_path):
+    old = tmp_path / ".model.unfinished" / "old"
+    old.mkdir(parents=True)
+    (old / "manifest").touch()
+    old.chmod(0o700)
+
+    def stopped() -> None:
+        with whole_folder(tmp_path / "model", replaces=["manifest"]):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert [str(entry.relative_to(tmp_path)) for entry in sorted(tmp_path.rglob("*"))] == ["model", "model/manifest"]
+    with whole_folder(tmp_path / "model", replaces=["manifest"]) as scratch:
+        (scratch / "manifest").touch()
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path):

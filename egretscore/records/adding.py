@@ -203,6 +203,7 @@ def add_records(
         _check_invented(folder, kept_invented=about.invented is not None)
         _check_kept_consents(to)
         policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
+        spill.mkdir(mode=0o700)  # before the databases make it, open to others
 
         def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
             share = for_the_database(memory)

@@ -6,11 +6,8 @@ is opened; the configuration is then locked, so that no query can undo it.
 
 from __future__ import annotations
 
-import secrets
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +48,7 @@ def open_locked(
     memory : int, optional
         How many bytes it may hold in memory; DuckDB's default when not given.
     spill : Path, optional
-        The folder for what does not fit into memory; one of this process's own when not given.
+        The folder for what does not fit into memory; when not given, that is an error.
     folders : paths of folders whose files it may read
 
     Raises
@@ -67,8 +64,8 @@ def open_locked(
             "autoload_known_extensions": "false",
             "allow_community_extensions": "false",
             "python_enable_replacements": "false",
-            # Not the default ".tmp": nothing is written into the current folder.
-            "temp_directory": str(spill or Path(_folder_of_this_process().name) / secrets.token_hex(4)),
+            # Not the default ".tmp": nothing is written where nobody expects it.
+            "temp_directory": "" if spill is None else str(spill),
             **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
@@ -84,10 +81,11 @@ def open_locked(
     return connection
 
 
-@cache
-def _folder_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    """Return a folder that nobody else can read, which goes with this process."""
-    return tempfile.TemporaryDirectory(prefix="egretscore-")
+def do_not_fit() -> RecordsError:
+    """Return what is said of too many records."""
+    return RecordsError(
+        "the records do not fit into memory", remedy="`egretscore keep` them: what is kept is read part by part."
+    )
 
 
 @contextmanager
@@ -95,8 +93,10 @@ def asking() -> Iterator[None]:
     """Say of files that cannot be read any more, or not as when they were checked, that they may have changed."""
     try:
         yield
-    except (duckdb.OutOfMemoryException, duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
+    except (duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
         raise
+    except duckdb.OutOfMemoryException as error:
+        raise do_not_fit() from error
     except duckdb.Error as error:
         raise RecordsError(
             f"the records cannot be read any more ({str(error).splitlines()[0]})",

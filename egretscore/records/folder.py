@@ -121,8 +121,11 @@ def _parts(folder: Path) -> list[Path]:
 
     parts, seen = [], set[str]()
     for place, below, names in os.walk(folder, onerror=fail, followlinks=True):
-        seen.add(os.path.realpath(place))
-        below[:] = [name for name in below if os.path.realpath(Path(place) / name) not in seen]  # no link leads round
+        if (real := os.path.realpath(place)) in seen:  # another name of a folder that was read, or leads round
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
         for entry in (Path(place) / name for name in names):
             if _is_record_file(entry):
                 parts.append(entry)

@@ -23,7 +23,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -231,15 +231,18 @@ def write_addition(
 def changing(folder: Path) -> Iterator[None]:
     """Let nobody else change kept records, nor keep them again, and remove what who was stopped at that left."""
     folder = folder.resolve()
-    unfinished, spill = unfinished_of(folder), spill_of(folder)
-    with alone_in(folder, wait=True), alone_in(unfinished) if unfinished.is_dir() else nullcontext():
-        for left in (earlier_of(folder), unfinished, spill):
-            shutil.rmtree(left, ignore_errors=True)
-        spill.mkdir(mode=0o700)  # before the database makes it, open to others
+    unfinished = unfinished_of(folder)
+    with alone_in(folder, wait=True):
+        if unfinished.is_dir():
+            with alone_in(unfinished):
+                shutil.rmtree(unfinished)
+        for left in (earlier_of(folder), spill_of(folder)):
+            if left.is_dir():
+                shutil.rmtree(left)
         try:
             yield
         finally:
-            shutil.rmtree(spill, ignore_errors=True)
+            shutil.rmtree(spill_of(folder), ignore_errors=True)
 
 
 def spill_of(folder: Path) -> Path:

@@ -319,7 +319,7 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     # What a killed process of a cluster was writing may lie there as well.
-    clear(folder, keep=(QUESTION, *holds))
+    clear(folder, keep={QUESTION, *holds, *map(hash_beside, holds)})
     earlier = earlier_of(out)
     stood = next((place for place in (out, earlier) if place.exists()), None)
     folder.chmod(rights_of_new_folders(folder) if stood is None else rights_of(stood))
@@ -331,5 +331,6 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
 
 def remove_what_was_replaced(out: Path) -> None:
     """Remove what is left when parts have taken the place of earlier ones."""
-    (out / QUESTION).unlink(missing_ok=True)
+    for noted in (QUESTION, *(entry.name for entry in out.glob(hash_beside("*")))):
+        (out / noted).unlink(missing_ok=True)
     shutil.rmtree(earlier_of(out), ignore_errors=True)

@@ -20,7 +20,7 @@ from egretscore.parts import PARTS, by_part, macro_chosen, part_of, sql_part_of
 from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
-from egretscore.records.database import create_view, open_locked
+from egretscore.records.database import create_view, do_not_fit, open_locked
 from egretscore.records.folder import check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
@@ -107,15 +107,14 @@ class Records:
 
     @property
     def last_day(self) -> date | None:
-        """The last day on which a record came on file or became something; None of no records.
+        """The last day on which a record came on file; None of no records.
 
-        Consents do not tell it: one may be given, or end, on a day still to come.
+        Consents do not tell it, nor does what becomes of a record: that may lie ahead.
         """
         days = [
-            f'SELECT max("{day}") AS day FROM "{table.name}"'
+            f'SELECT max("{table.on_file}") AS day FROM "{table.name}"'
             for table in TABLES.values()
             if table is not CONSENTS
-            for day in (table.on_file, *table.later_days)
         ]
         found = self.connect().execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)})").fetchone()
         return found[0] if found else None
@@ -464,6 +463,8 @@ def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
     connection.execute(macro_chosen(parts if in_parts else None))
     try:
         _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
+    except duckdb.OutOfMemoryException as error:
+        raise do_not_fit() from error
     except duckdb.Error as error:
         check_readable(files)
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error

@@ -216,7 +216,14 @@ def test_parts_that_lie_elsewhere_are_read_where_a_link_leads(parted, tmp_path_f
     shutil.move(parted / "year=2025", elsewhere / "moved")
     (parted / "year=2025").symlink_to(elsewhere / "moved")
     (elsewhere / "moved" / "round").symlink_to(parted)
+    (parted / "again").symlink_to(elsewhere / "moved")
+    other = tmp_path_factory.mktemp("other")
+    (elsewhere / "moved" / "other").symlink_to(other)
+    (parted / "other").symlink_to(other)
+    (other / "moved").symlink_to(elsewhere / "moved")
+    shutil.move(parted / "part-1.csv", other)
     assert consented(parted.parent) == {"p1", "p9"}
+    assert [count.rows for count in es.read_records(parted.parent).counts if count.table == "consents"] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -355,6 +357,29 @@ def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
     assert list(left[1].glob(f"{part_folder(part_of(subject))}/consents-*.parquet"))
     assert main(["erase", subject, "--kept", str(kept)]) == 0
     assert not any(folder.exists() for folder in left)
+
+
+def test_who_cannot_be_erased_from_what_was_left_is_not_said_to_be(town, kept, monkeypatch, capsys):
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(kept, 'write_about', 1, False)")
+
+    def refuse(place: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    assert main(["erase", es.read_records(kept).invented["subject_id"], "--kept", str(kept)]) == 1
+    assert f"{kept.with_name('.kept.unfinished')}: Permission denied" in capsys.readouterr().err
+
+
+def test_someone_is_erased_where_nothing_can_be_made_beside_the_folder(kept, monkeypatch):
+    mkdir = Path.mkdir
+
+    def refuse(place: Path, *arguments: Any, **options: Any) -> None:
+        if place.parent == kept.parent:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        mkdir(place, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(["erase", es.read_records(kept).invented["subject_id"], "--kept", str(kept)]) == 0
 
 
 def test_nobody_is_erased_while_all_records_are_being_kept_again(kept, capsys):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import duckdb
 import pytest
 from hypothesis import example, given
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, Person, frames, plain_consent, shipped_engine
 
 import egretscore as es
-from egretscore.records.database import open_locked
+from egretscore.records.database import asking, open_locked
 from egretscore.records.schema import TABLES
 
 NASTY = [
@@ -144,12 +142,13 @@ def test_reading_writes_nothing_into_the_current_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_does_not_fit_into_memory_goes_where_nobody_else_can_read():
-    with open_locked() as one, open_locked() as other:
-        places = {
-            Path(place)
-            for connection in (one, other)
-            for (place,) in connection.execute("SELECT current_setting('temp_directory')").fetchall()
-        }
-    assert len(places) == 2
-    assert {place.parent.stat().st_mode & 0o777 for place in places} == {0o700}
+def test_what_does_not_fit_into_memory_goes_nowhere_that_was_not_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with (
+        open_locked(memory=20_000_000) as connection,
+        pytest.raises(es.RecordsError, match="egretscore keep"),
+        asking(),
+    ):
+        connection.execute("CREATE TABLE many AS SELECT random() AS one, random() AS other FROM range(5_000_000)")
+    assert list(tmp_path.iterdir()) == []
