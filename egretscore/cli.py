@@ -7,42 +7,41 @@ Exit status: 0 done; 1 bad input, with a message on stderr; 2 wrong usage; 3 fro
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import io
 import json
 import os
 import re
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from egretscore import __version__
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, EgretError
+from egretscore.terminal import (
+    amount_done,
+    interrupts_noted,
+    never_fail_to_print,
+    parts_done,
+    print_result,
+    say,
+    working,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from egretscore.records import Records
-    from egretscore.records.partwise import Progress
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
-_SECONDS_BETWEEN_LINES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    _never_fail_to_print()
+    never_fail_to_print()
     options = _parser().parse_args(arguments)
-    with _interrupts() as interrupts:
+    with interrupts_noted() as interrupts:
         try:
             return int(options.command(options))
         # A library may make another error of an interrupt.
@@ -54,27 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if isinstance(error, OSError):
                 return _complain(_what_failed(error), BAD_INPUT)
             raise
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Give a list that every interrupt of this process is noted in."""
-    noted: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        noted.append(number)
-        raise KeyboardInterrupt
-
-    # Signals are the main thread's, and who started us may have told us to ignore this one.
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield noted
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _what_failed(error: OSError) -> str:
@@ -103,9 +81,9 @@ def _explain(options: argparse.Namespace) -> int:
     day = options.as_of or (_today() if options.records else example["as_of"])
     explanation = engine.explain(records, subject_id, day)
     if options.format == "json":
-        _print(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
+        print_result(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
     else:
-        _print(explanation.text(options.lang), end="")
+        print_result(explanation.text(options.lang), end="")
     return DONE if explanation.score is not None else NOT_SCORED
 
 
@@ -121,7 +99,7 @@ def _score(options: argparse.Namespace) -> int:
         if options.since is not None or options.previous is not None:
             raise ArgumentError("Spark scores everyone", remedy="Leave out --since and --previous, or --engine spark.")
 
-        with _working("Scoring on Spark"):
+        with working("Scoring on Spark"):
             outcome = score_on_spark(
                 engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
             )
@@ -130,7 +108,7 @@ def _score(options: argparse.Namespace) -> int:
     else:
         from egretscore.everyone import score_everyone
 
-        with _parts_done("Scoring", "people") as progress:
+        with parts_done("Scoring", "people") as progress:
             outcome = score_everyone(
                 engine,
                 options.records,
@@ -145,8 +123,8 @@ def _score(options: argparse.Namespace) -> int:
     if outcome.set_aside:
         _mention(outcome.set_aside)
     if outcome.read_again is not None:
-        _say(f"egretscore: {outcome.read_again:,} people's records were read again; all others have the score they had")
-    _say(f"{outcome.scored:,} of {outcome.people:,} people scored as of {options.as_of}: {options.out}")
+        say(f"egretscore: {outcome.read_again:,} people's records were read again; all others have the score they had")
+    say(f"{outcome.scored:,} of {outcome.people:,} people scored as of {options.as_of}: {options.out}")
     return DONE
 
 
@@ -156,15 +134,15 @@ def _train(options: argparse.Namespace) -> int:
     from egretscore.scoring.training import train
 
     policy = read_policy(options.policy) if options.policy else shipped_policy()
-    with _working("Reading the records"):
+    with working("Reading the records"):
         records = read_records(options.records, policy=policy)
     _mention_quarantine(records)
-    with _working("Training"):
+    with working("Training"):
         model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
-    _print(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
-    _say(f"Written to {options.out}{', in place of the model that was there' if replaced else ''}")
+    print_result(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")
+    say(f"Written to {options.out}{', in place of the model that was there' if replaced else ''}")
     return DONE
 
 
@@ -173,17 +151,17 @@ def _validate(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
 
     policy = read_policy(options.policy) if options.policy else shipped_policy()
-    with _working("Reading and checking the records"):
+    with working("Reading and checking the records"):
         records = read_records(options.records, policy=policy)
     unmatched = records.unmatched_objections
     _print_first(records.problems)
     _print_first(unmatched)
     if options.quarantine is not None:
         for file in records.write_quarantine(options.quarantine):
-            _say(f"Written: {file}")
-    _print(_counts_table(records))
+            say(f"Written: {file}")
+    print_result(_counts_table(records))
     if unmatched:
-        _say(
+        say(
             f"egretscore: {len(unmatched):,} objections name no record on file and dispute nothing: "
             "are their ids right, or do the records come later?"
         )
@@ -199,7 +177,7 @@ def _keep(options: argparse.Namespace) -> int:
     from egretscore.records.keeping import keep_records
 
     policy = read_policy(options.policy) if options.policy else shipped_policy()
-    with _parts_done("Keeping", "rows") as progress:
+    with parts_done("Keeping", "rows") as progress:
         kept = keep_records(
             options.records,
             options.out,
@@ -210,7 +188,7 @@ def _keep(options: argparse.Namespace) -> int:
         )
     if kept.set_aside:
         _mention(kept.set_aside)
-    _say(f"{kept.rows:,} rows kept: {options.out}")
+    say(f"{kept.rows:,} rows kept: {options.out}")
     return DONE
 
 
@@ -220,18 +198,18 @@ def _add(options: argparse.Namespace) -> int:
 
     if options.quarantine is not None:
         check_holds_no_records(options.quarantine)  # before anything is added
-    with _parts_done("Adding", "rows") as progress:
+    with parts_done("Adding", "rows") as progress:
         added = add_records(
             options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
         )
     _print_first([*added.problems, *added.contradictions])
     if options.quarantine is not None:
         for file in added.write_quarantine(options.quarantine):
-            _say(f"Written: {file}")
+            say(f"Written: {file}")
     if added.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
-        _say(f"egretscore: {added.set_aside:,} rows are set aside{hint}")
-    _say(f"{added.new:,} rows new, {added.completed:,} completed, {added.known:,} known before: {options.kept}")
+        say(f"egretscore: {added.set_aside:,} rows are set aside{hint}")
+    say(f"{added.new:,} rows new, {added.completed:,} completed, {added.known:,} known before: {options.kept}")
     return DONE
 
 
@@ -243,18 +221,18 @@ def _erase(options: argparse.Namespace) -> int:
             "these are no kept records", file=options.kept, expected="a folder that egretscore keep wrote"
         )
     rows = kept.erase(options.kept, options.subject)
-    _say(f"{rows:,} rows erased: {options.kept}; the records that were kept from or added are as they were")
+    say(f"{rows:,} rows erased: {options.kept}; the records that were kept from or added are as they were")
     return DONE
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from egretscore.simulate import simulate_town
 
-    with _progress("Inventing residents", options.residents) as advance_to:
+    with amount_done("Inventing residents", options.residents) as advance_to:
         town = simulate_town(
             options.residents, options.out, seed=options.seed, file_format=options.format, progress=advance_to
         )
-    _say(f"{options.residents:,} invented residents: {town}")
+    say(f"{options.residents:,} invented residents: {town}")
     return DONE
 
 
@@ -262,7 +240,7 @@ def _publish(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.scoring.publication import publication
 
-    _print(publication(load_engine(options.model).model), end="")
+    print_result(publication(load_engine(options.model).model), end="")
     return DONE
 
 
@@ -586,42 +564,15 @@ def _language() -> str:
 
 
 def _complain(what: object, status: int) -> int:
-    _say(f"egretscore: {what}")
+    say(f"egretscore: {what}")
     return status
-
-
-def _say(what: str) -> None:
-    """Say something beside the result: whether anybody hears it must not end the work."""
-    if sys.stderr is not None:  # it is, where whoever started us closed it
-        try:
-            print(what, file=sys.stderr, flush=True)
-        except OSError:
-            _print_no_more(sys.stderr)
-
-
-def _print(what: str, end: str = "\n") -> None:
-    """Print a result, or no more of it where its reader has seen enough."""
-    if sys.stdout is not None:
-        try:
-            print(what, end=end, flush=True)
-        except BrokenPipeError:
-            _print_no_more(sys.stdout)
-
-
-def _print_no_more(stream: TextIO) -> None:
-    # Else Python would say so at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _on_a_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _print_first(problems: Sequence[object]) -> None:
     for problem in problems[:_MOST_PROBLEMS_SHOWN]:
-        _print(f"{problem}\n")
+        print_result(f"{problem}\n")
     if len(problems) > _MOST_PROBLEMS_SHOWN:
-        _print(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
+        print_result(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
 
 
 def _mention_quarantine(records: Records) -> None:
@@ -631,7 +582,7 @@ def _mention_quarantine(records: Records) -> None:
 
 
 def _mention(set_aside: int) -> None:
-    _say(f"egretscore: {set_aside:,} rows are set aside; `egretscore validate` says why")
+    say(f"egretscore: {set_aside:,} rows are set aside; `egretscore validate` says why")
 
 
 def _counts_table(records: Records) -> str:
@@ -642,70 +593,3 @@ def _counts_table(records: Records) -> str:
     lines = [f"{'file':{width}}{'rows':>12}{'good':>12}{'set aside':>12}{'repeated':>12}"]
     lines += [f"{file:{width}}" + "".join(f"{number:12,}" for number in numbers) for file, *numbers in rows]
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _working(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes a while; say nothing into a pipe."""
-    if not _on_a_terminal():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{what} …"):
-        yield
-
-
-@contextlib.contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    """Give a function to call with how much is done; it moves a bar on a terminal."""
-    if not _on_a_terminal():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-@contextlib.contextmanager
-def _parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
-    """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
-    from egretscore.parts import PARTS
-
-    began, said_last = time.monotonic(), 0.0
-
-    def said(done: Progress) -> str:
-        took = time.monotonic() - began
-        left = took / (done.read - done.taken_up) * (PARTS - done.read)
-        return f"{done.written:,} {unit}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
-
-    def line(done: Progress) -> None:
-        nonlocal said_last
-        if done.parts == PARTS or time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
-            said_last = time.monotonic()
-            _say(f"{done.parts} of {PARTS} parts, {said(done)}")
-
-    if not _on_a_terminal():
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    with Bar(TextColumn(what), BarColumn(), TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=PARTS, said="reading the records")
-
-        def move(done: Progress) -> None:
-            bar.update(task, completed=done.parts, said=said(done))
-
-        yield move
-
-
-def _never_fail_to_print() -> None:
-    """Print a replacement for what a terminal's encoding lacks, instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")

@@ -1,0 +1,133 @@
+"""What a command says: on a terminal, into a pipe, or to nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+if TYPE_CHECKING:
+    from egretscore.records.partwise import Progress
+
+_SECONDS_BETWEEN_LINES: Final = 10
+
+
+def say(what: str) -> None:
+    """Say something beside the result: whether anybody hears it must not end the work."""
+    if sys.stderr is not None:  # it is, where whoever started us closed it
+        try:
+            print(what, file=sys.stderr, flush=True)
+        except OSError:
+            _print_no_more(sys.stderr)
+
+
+def print_result(what: str, end: str = "\n") -> None:
+    """Print a result, or no more of it where its reader has seen enough."""
+    if sys.stdout is not None:
+        try:
+            print(what, end=end, flush=True)
+        except BrokenPipeError:
+            _print_no_more(sys.stdout)
+
+
+def _print_no_more(stream: TextIO) -> None:
+    # Else Python would say so at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _on_a_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextlib.contextmanager
+def interrupts_noted() -> Iterator[list[int]]:
+    """Give a list that every interrupt of this process is noted in."""
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    # Signals are the main thread's, and who started us may have told us to ignore this one.
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes a while; say nothing into a pipe."""
+    if not _on_a_terminal():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} …"):
+        yield
+
+
+@contextlib.contextmanager
+def amount_done(what: str, total: int) -> Iterator[Any]:
+    """Give a function to call with how much is done; it moves a bar on a terminal."""
+    if not _on_a_terminal():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
+    """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
+    from egretscore.parts import PARTS
+
+    began = said_last = time.monotonic()
+
+    def said(done: Progress) -> str:
+        took = time.monotonic() - began
+        left = took / (done.read - done.taken_up) * (PARTS - done.read)
+        return f"{done.written:,} {unit}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
+
+    def line(done: Progress) -> None:
+        nonlocal said_last
+        if done.parts == PARTS or time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
+            said_last = time.monotonic()
+            say(f"{done.parts} of {PARTS} parts, {said(done)}")
+
+    if not _on_a_terminal():
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(TextColumn(what), BarColumn(), TextColumn("{task.fields[said]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=PARTS, said="reading the records")
+
+        def move(done: Progress) -> None:
+            bar.update(task, completed=done.parts, said=said(done))
+
+        yield move
+
+
+def never_fail_to_print() -> None:
+    """Print a replacement for what a terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
