@@ -55,7 +55,7 @@ def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
         .when("adult_on IS NULL OR minor_on >= adult_on", _text(Status.NOT_ADULT))
         .else_(_text(Status.SCORED))
     )
-    return select("subject_id", status.as_("status")).from_(dates.subquery("dates"))
+    return select("subject_id", status.as_("status")).from_(dates.subquery("dates", copy=False))
 
 
 def everyone_on_file() -> Select:
@@ -142,7 +142,7 @@ def settled_commitments(policy: Policy, due_within: int | None = None) -> Select
     return (
         select("subject_id", "kind", "due_on", "outcome_on", settlement.as_("settlement"))
         .select(case().when(kept_in_time(policy), "outcome_on").else_("due_on").as_("settled_on"))
-        .from_(known.subquery("known"))
+        .from_(known.subquery("known", copy=False))
     )
 
 
@@ -170,7 +170,7 @@ def standing_commitments(policy: Policy, younger_than: int) -> Select:
         select("subject_id", "kind", "settlement")
         .select("GREATEST(DATEDIFF(due_on, settled_on), 0) AS days_ahead", *_ages("settled_on"))
         # One that was kept is younger than its due date by the days of grace at most.
-        .from_(settled_commitments(policy, younger_than + rules.grace_days).subquery("settled"))
+        .from_(settled_commitments(policy, younger_than + rules.grace_days).subquery("settled", copy=False))
         .where(exp.or_(_is(Settlement.KEPT), *stands), _age_days("settled_on") < younger_than)
     )
 

@@ -78,14 +78,15 @@ def everyone_query(features: Sequence[Feature], policy: Policy) -> Select:
     status = exp.func("COALESCE", column("status", table="statuses"), exp.Literal.string(Status.NOT_CONSENTED.value))
     vectors = _vectors_of("statuses", features, policy)
     vectors.set("order", None)
-    query = (
-        select("everyone.subject_id", status.as_("status"))
+    of_who_is_scored = (exp.func("COALESCE", column(f.name, table="vectors"), ZERO).as_(f.name) for f in features)
+    same_person = "everyone.subject_id = {}.subject_id"
+    return (
+        select("everyone.subject_id", status.as_("status"), *of_who_is_scored)
         .from_(everyone_on_file().subquery("everyone"))
-        .join("statuses", on="everyone.subject_id = statuses.subject_id", join_type="left")
-        .join(vectors.subquery("vectors", copy=False), on="everyone.subject_id = vectors.subject_id", join_type="left")
         .with_("statuses", as_=status_by_consent(policy))
+        .join("statuses", on=same_person.format("statuses"), join_type="left")
+        .join(vectors.subquery("vectors", copy=False), on=same_person.format("vectors"), join_type="left", copy=False)
     )
-    return query.select(*(exp.func("COALESCE", column(f.name, table="vectors"), ZERO).as_(f.name) for f in features))
 
 
 def _aggregate(feature: Feature) -> exp.Expr:
