@@ -50,7 +50,7 @@ from egretscore.records.partwise import (
     take_the_place,
 )
 from egretscore.records.store import KeptRecords, invented_mark, read_parts
-from egretscore.scored import METADATA, ColumnsAsked, PartScorer, are_whole, write_scores
+from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, write_scores
 from egretscore.writing import check_no_folder, check_replaceable, hash_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
@@ -93,10 +93,8 @@ class Outcome:
             written = parquet.read_metadata(parts / part_file(part))
             position = written.schema.names.index("score")
             people += written.num_rows
-            unscored += sum(
-                written.row_group(group).column(position).statistics.null_count
-                for group in range(written.num_row_groups)
-            )
+            groups = (written.row_group(group) for group in range(written.num_row_groups))
+            unscored += sum(group.column(position).statistics.null_count for group in groups if group.num_rows)
         return cls(people, people - unscored, set_aside, read_again)
 
 
@@ -390,7 +388,7 @@ def _write_in_one(parts: Path, out: Path, threads: int | None, memory: int) -> N
         merged = connection.sql("SELECT * FROM scores ORDER BY subject_id")
         with (
             whole_file(out, within=parts) as scratch,
-            parquet.ParquetWriter(scratch, schema, compression="zstd") as writer,
+            parquet.ParquetWriter(scratch, schema, **AS_WRITTEN) as writer,
         ):
             for rows in _of_one_size(merged.to_arrow_reader(_ROWS_AT_ONCE), schema):
                 writer.write_table(rows, row_group_size=_ROWS_AT_ONCE)

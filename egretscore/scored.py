@@ -25,6 +25,9 @@ from egretscore.writing import errors_that_name, hash_beside, sha256_of, whole_f
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AS_WRITTEN: Final[Mapping[str, Any]] = {"compression": "zstd", "use_dictionary": ["status", "grade"]}
+"""How scores are laid out in Parquet. Measured: numbers take less time, and no more room, without dictionaries."""
+
 METADATA: Final = b"egretscore"
 """The key under which a file of scores says by what and as of when they were made."""
 
@@ -145,7 +148,7 @@ def write_scores(scores: pa.Table, file: Path) -> None:
     from pyarrow import parquet
 
     with whole_file(file) as scratch:
-        parquet.write_table(scores, scratch, compression="zstd")
+        parquet.write_table(scores, scratch, **AS_WRITTEN)
     noted = file.with_name(hash_beside(file.name))
     with errors_that_name(noted):
         noted.write_text(sha256_of(file), encoding="ascii")
