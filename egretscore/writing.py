@@ -151,10 +151,16 @@ def earlier_of(folder: Path) -> Path:
 
 
 def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
-    """Make a finished folder the one of this name; what has stood there becomes ``earlier``."""
-    if folder.exists():
+    """Make a finished folder the one of this name; what has stood there becomes ``earlier``, or stays."""
+    stood = folder.exists()
+    if stood:
         folder.rename(earlier)
-    fresh.rename(folder)
+    try:
+        fresh.rename(folder)
+    except BaseException:
+        if stood and not folder.exists():
+            earlier.rename(folder)
+        raise
 
 
 def clear(folder: Path, keep: Collection[str] = ()) -> None:

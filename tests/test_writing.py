@@ -97,6 +97,23 @@ def test_a_folder_is_back_with_its_rights_after_whoever_replaced_it_was_killed_i
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "manifest").write_text("earlier", encoding="utf-8")
+    rename = Path.rename
+
+    def refuse(place: Path, target: Path) -> Path:
+        if place.name == "new":
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        return rename(place, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), whole_folder(tmp_path / "model", replaces=["manifest"]) as scratch:
+        (scratch / "manifest").write_text("later", encoding="utf-8")
+    assert (tmp_path / "model" / "manifest").read_text(encoding="utf-8") == "earlier"
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
 def test_a_place_that_cannot_be_written_is_named_as_it_was_asked_for(tmp_path: Path):
     file = tmp_path / ("x" * 300)
     with pytest.raises(OSError, match="x" * 300) as raised, whole_file(file):
