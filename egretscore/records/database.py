@@ -84,7 +84,8 @@ def open_locked(
 def do_not_fit() -> RecordsError:
     """Return what is said of too many records."""
     return RecordsError(
-        "the records do not fit into memory", remedy="`egretscore keep` them: what is kept is read part by part."
+        "the records do not fit into memory",
+        remedy="`egretscore score` takes them part by part; of what `egretscore keep` kept, one person's are found.",
     )
 
 
