@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-FEWEST_TYPED_ROWS = 20_000
+FEWEST_TYPED_ROWS = 8_000
 """From how many rows of a source on it pays to leave them where they lie."""
 
 _NUMBERED = ", file_row_number = true, filename = true"
@@ -74,7 +74,11 @@ class Relation:
         if own.sql == "VARCHAR":
             return text
         # TRY_CAST: a database may look at the cells of rows that are set aside, to pass over them.
-        return f'TRY_CAST("{column.name}" AS {own.sql})' if own.typed else f"{own.name}({text})"
+        return f'TRY_CAST("{column.name}" AS {own.sql})' if self.has_values(column) else f"{own.name}({text})"
+
+    def has_values(self, column: Column) -> bool:
+        """Return whether the cells of a column are values, of which no text need be made to tell if they are right."""
+        return self.types[column.name] in column.type.typed_as
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def prepare_in_place(connection: duckdb.DuckDBPyConnection, *, in_parts: bool) -
 
 def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Relation) -> bool:
     """Return whether the rows of a relation have types, and there are enough of them."""
-    if table.reaches_others or not all(_has_type(column, relation.types[column.name]) for column in table.columns):
+    if table.reaches_others or not all(_may_be_told(column, relation.types[column.name]) for column in table.columns):
         return False
     ((rows,),) = connection.execute(f"SELECT count(*) FROM {relation.sql}").fetchall()
     return bool(rows >= FEWEST_TYPED_ROWS)
@@ -119,11 +123,12 @@ def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) 
     Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
     asked of a group's key, DuckDB asks of each row all the same.
     """
+    cells = f"(SELECT subject_id FROM {relation.sql} GROUP BY subject_id)"
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE subjects AS
         SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
-        FROM (SELECT any_value({relation.subject}) AS subject FROM {relation.sql} GROUP BY {relation.subject})
+        FROM (SELECT any_value({relation.subject}) AS subject FROM {cells} GROUP BY {relation.subject})
         WHERE chosen(subject)
         """
     )
@@ -136,17 +141,24 @@ def look_through(
     given, taken, fit = [], [], []
     for column in table.columns:
         cell, own = f'"{column.name}"', column.type
-        given.append(f'{cell if own.typed else relation.text(column.name)} AS "{column.text}"')
-        parse = (own.typed or own.parse).replace("cell", f'"{column.text}"')
+        as_given, parse = (cell, own.typed) if relation.has_values(column) else (relation.text(column.name), own.parse)
+        given.append(f'{as_given} AS "{column.text}"')
+        parse = parse.replace("cell", f'"{column.text}"')
         if column.name == "subject_id":
             parse = f'CASE WHEN is_id THEN "{column.text}" END'
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
         fit.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
     fit += [f"coalesce({rule.holds}, true)" for rule in table.rules]
+    every_row = not in_parts and not connection.execute("SELECT 1 FROM subjects WHERE NOT is_id LIMIT 1").fetchall()
+    of_subjects = (
+        f"(SELECT *, true AS is_id FROM {relation.sql})"
+        if every_row
+        else f"{relation.sql} JOIN subjects ON subject = {relation.subject}"
+    )
     looked_through = f"""
         WITH given AS (
             SELECT {relation.row} AS row, is_id, {_identity(table, relation)} AS identity, {", ".join(given)}
-            FROM {relation.sql} JOIN subjects ON subject = {relation.subject}
+            FROM {of_subjects}
         ), taken AS (SELECT *, {", ".join(taken)} FROM given)
         SELECT row, identity, {" AND ".join(f"({holds})" for holds in fit)} AS fit FROM taken
     """
@@ -244,13 +256,9 @@ def _identity(table: Table, relation: Relation) -> str:
     return f"hash({', '.join(relation.text(name) for name in table.identity)})"
 
 
-def _has_type(column: Column, of: str) -> bool:
-    return _needs_its_text(column) or of in (column.type.typed_as or ("VARCHAR",))
-
-
-def _needs_its_text(column: Column) -> bool:
-    """Return whether only the text of a cell, not its value, tells whether it is right."""
-    return column.type.typed is None and column.type.sql != "VARCHAR"
+def _may_be_told(column: Column, of: str) -> bool:
+    """Return whether cells of a type can be looked at where they lie."""
+    return column.type.of_any_type or of in (column.type.typed_as or ("VARCHAR",))
 
 
 def _as_text(column: str, of: str) -> str:

@@ -6,19 +6,24 @@ import errno
 import os
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 from whole_records import frame
 
 import egretscore as es
 from egretscore.records import in_place, sources
+from egretscore.records.schema import RECORD_ID
 
 ROWS = {
     "consents": {
@@ -141,6 +146,22 @@ def test_a_wrong_cell_is_named_and_its_row_set_aside(tmp_path, table, column, va
     assert "Expected" in message
     count = next(c for c in records.counts if c.table == table)
     assert count.rows == count.good + count.quarantined + count.repeated == 2
+
+
+# Plain signs, signs that a URL encodes, spaces of several kinds, and what cannot be seen.
+SIGNS = "aZ09-_.~/:#% \u3000\u00a0\u2003\t\n\u200b\u200f\u2028\u2029\ue000厦é😀"
+
+
+@given(st.lists(st.text(SIGNS, min_size=1, max_size=5) | st.text(SIGNS, min_size=126, max_size=130), min_size=1))
+def test_a_record_is_named_by_printable_text_without_spaces_around_it(texts):
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE MACRO {RECORD_ID.name}(cell) AS {RECORD_ID.parse}")
+        taken = connection.execute(f"SELECT {RECORD_ID.name}(unnest(?))", [texts]).fetchall()
+    for text, (value,) in zip(texts, taken, strict=True):
+        is_seen = all(unicodedata.category(sign) not in {"Cc", "Cf", "Co", "Zl", "Zp"} for sign in text)
+        no_space_around = not any(unicodedata.category(sign) == "Zs" for sign in (text[0], text[-1]))
+        fits = len(text) <= 128 and is_seen and no_space_around
+        assert value == (text if fits else None)
 
 
 def test_every_wrong_cell_of_a_row_is_named(tmp_path):

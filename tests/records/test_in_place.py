@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -75,7 +76,21 @@ def test_values_and_texts_come_to_the_same(town, data):
 
 
 OTHER_TYPES = {pa.date32(): pa.timestamp("us"), pa.int32(): pa.int64(), pa.float64(): pa.float32()}
+DECIMALS = st.sampled_from([pa.decimal128(12, 2), pa.decimal128(14, 3), pa.decimal128(5, 0)])
 FOLDERS = st.sampled_from(["records", "signs [1]*?", "key=value", "it's", "a/../records"])
+
+
+def with_decimals(rows: pa.Table, of: pa.DataType) -> pa.Table:
+    """Return rows with amounts of a decimal type: those that it cannot hold are negative."""
+    for position, field in enumerate(rows.schema):
+        if pa.types.is_floating(field.type):
+            amounts = [None if amount is None else _decimal(amount, of.scale) for amount in rows[position].to_pylist()]
+            rows = rows.set_column(position, field.name, pa.array(amounts, of))
+    return rows
+
+
+def _decimal(amount: float, scale: int) -> Decimal:
+    return Decimal(f"{amount:.{scale}f}") if abs(amount) < 10_000 else Decimal(-1)
 
 
 def written(draw: Any, town: Any, scratch: str) -> Path:
@@ -90,6 +105,8 @@ def written(draw: Any, town: Any, scratch: str) -> Path:
             if draw(st.booleans()):
                 others = [(field.name, OTHER_TYPES.get(field.type, field.type)) for field in of_file.schema]
                 of_file = of_file.cast(pa.schema(others), safe=False)
+            if draw(st.booleans()):
+                of_file = with_decimals(of_file, draw(DECIMALS))
             of_file = of_file.select(draw(st.permutations(of_file.column_names)))
             parquet.write_table(of_file, folder / name / f"{number}.parquet", row_group_size=2)
     return folder
