@@ -169,8 +169,12 @@ def rows_in_order(records: Records, table: str) -> pa.RecordBatchReader:
     order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *kept.order_of(table))))
     # Of the five tables nobody else's rows are there; to ask again would be another MD5 for each row.
     theirs = "subject_id IS NOT NULL" if table in TABLES else "subject_id IS NOT NULL AND chosen(subject_id)"
-    part = sql_part_of("subject_id")
-    found = records.connect().sql(f'SELECT *, {part} AS part FROM "{table}" WHERE {theirs} ORDER BY {order}')
+    people = f'SELECT DISTINCT subject_id FROM "{table}" WHERE {theirs}'
+    # One MD5 for each person, not for each row.
+    part_of_each = f"SELECT subject_id, {sql_part_of('subject_id')} AS part FROM ({people})"
+    found = records.connect().sql(
+        f'SELECT rows.*, part FROM "{table}" AS rows JOIN ({part_of_each}) USING (subject_id) ORDER BY {order}'
+    )
     return found.to_arrow_reader(_ROWS_AT_ONCE)
 
 
