@@ -53,7 +53,7 @@ from egretscore.parts import PARTS, part_file
 from egretscore.records import keeping
 from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
-from egretscore.records.schema import CHECKED_COLUMNS
+from egretscore.records.schema import DOUBTS
 from egretscore.records.store import read_parts
 from egretscore.scored import PartScorer
 from egretscore.shipped import shipped_model
@@ -98,7 +98,7 @@ def bare_aggregation(task: Task) -> Stages:
     connection.execute("SET enable_progress_bar = false")
     for table, files in files_by_table(task.town).items():
         connection.read_parquet([str(file) for file in files]).create_view(table)
-    create_table(connection, "doubts", CHECKED_COLUMNS["doubts"])
+    create_table(connection, DOUBTS.name, DOUBTS.types)
     query = vectors_query(engine.model.scorecard.features, engine.policy).sql("duckdb")
     connection.sql(query, params={"as_of": AS_OF}).to_arrow_table()
     return Stages()

@@ -32,7 +32,7 @@ from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, check_threads
 from egretscore.records.partwise import memory_to_use, parts_beside
-from egretscore.records.schema import READY_COLUMNS
+from egretscore.records.schema import READY
 from egretscore.records.store import KeptRecords, check_words
 from egretscore.scored import ColumnsAsked, PartScorer, write_scores
 
@@ -159,9 +159,9 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     damaged = session.sparkContext.parallelize(hashes).map(damage).filter(bool).collect()
     if damaged:
         raise RecordsError("the file is not as it was kept", file=damaged[0], remedy=kept.AGAIN)
-    for table, columns in READY_COLUMNS.items():
+    for table, declared_as in READY.items():
         named = [f"file://{files[part][table]}" for part in parts]  # not as_uri(): %20 are three signs to Spark
-        types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in columns.items()}
+        types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in declared_as.types.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
         session.read.schema(declared).parquet(*named).createOrReplaceTempView(table)
 

@@ -15,7 +15,7 @@ from sqlglot.expressions import case, column, select
 
 from egretscore.features.declaration import Feature
 from egretscore.policy import Policy
-from egretscore.records.schema import CHECKED_COLUMNS, TABLES
+from egretscore.records.schema import CHECKED
 from egretscore.standing import kept_in_time
 from egretscore.status import Settlement
 
@@ -31,11 +31,10 @@ def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of
         "commitments": _commitment_turns(features, policy, since, as_of),
     }
     found = []
-    for table in CHECKED_COLUMNS:
-        on_file, *later = (TABLES[table].on_file, *TABLES[table].later_days) if table in TABLES else ("since",)
-        turns = [_between(day, {0}, since, as_of) for day in (on_file, *later)]
+    for table, of in CHECKED.items():
+        turns = [_between(day, {0}, since, as_of) for day in (of.on_file, *of.later_days)]
         turns += [turning[table]] if table in turning else []
-        known = column(on_file) <= _literal(as_of)
+        known = column(of.on_file) <= _literal(as_of)
         found.append(select("subject_id").from_(table).where(known, exp.or_(*turns)))
     return exp.union(*found)
 

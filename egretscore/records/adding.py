@@ -16,8 +16,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import astuple, dataclass, fields, replace
-from datetime import date
+from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,9 +27,10 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
-from egretscore.records.database import open_locked, quoted
+from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
+from egretscore.records.merging import Contradiction, Difference, doubts_of, merge, people_after
 from egretscore.records.partwise import (
     Progress,
     as_memory_allows,
@@ -41,17 +41,8 @@ from egretscore.records.partwise import (
     parts_at_once,
 )
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import (
-    CHECKED_COLUMNS,
-    CONSENTS,
-    DOUBTS,
-    OBJECTIONS,
-    PEOPLE,
-    TABLES,
-    people_sql,
-)
+from egretscore.records.schema import CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount, invented_mark, read_addition
-from egretscore.sorted_rows import people_replaced
 from egretscore.writing import whole_file
 
 if TYPE_CHECKING:
@@ -59,29 +50,6 @@ if TYPE_CHECKING:
 
 _BYTES_OF_A_MERGED_ROW: Final = 400  # as it was read, and as it is written again
 _ByPart = Mapping[int, Mapping[str, "pa.Table"]]
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """A row that says something else than what is kept of its record.
-
-    Attributes
-    ----------
-    table, record_id, subject_id : str
-    since : date
-        From when the record is in doubt.
-    """
-
-    table: str
-    record_id: str
-    subject_id: str
-    since: date
-
-    def __str__(self) -> str:
-        return (
-            f"{self.table}, record {self.record_id!r} of {self.subject_id!r}: what is kept says something else; "
-            f"it stays, in doubt from {self.since}"
-        )
 
 
 @dataclass(frozen=True)
@@ -103,10 +71,21 @@ class _NewRows:
     @classmethod
     def of(cls, found: Records) -> _NewRows:
         tables: dict[int, dict[str, pa.Table]] = {}
-        for table in CHECKED_COLUMNS:
+        for table in CHECKED:
             for part, rows in by_part(rows_in_order(found, table)):
                 tables.setdefault(part, {})[table] = rows
         return cls(tables, found.counts, found.problems)
+
+    def checked(self, *, every_table: bool) -> Added:
+        """Return what came of the rows by themselves: of every table, or of those of which only these parts were read.
+
+        Some tables are read whole with any parts (``Table.reaches_others``), and are to be counted once.
+        """
+        counted = [table.name for table in TABLES.values() if every_table or not table.reaches_others]
+        return Added(
+            known=sum(count.repeated for count in self.counts if count.table in counted),
+            problems=tuple(problem for problem in self.problems if problem.table in counted),
+        )
 
 
 @dataclass(frozen=True)
@@ -127,11 +106,15 @@ class Added:
         The rows set aside for what is kept.
     """
 
-    new: int
-    completed: int
-    known: int
+    new: int = 0
+    completed: int = 0
+    known: int = 0
     problems: tuple[Problem, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
+
+    def __add__(self, more: Added) -> Added:
+        """Return what came of both."""
+        return Added(*(getattr(self, of.name) + getattr(more, of.name) for of in fields(Added)))
 
     @property
     def set_aside(self) -> int:
@@ -140,6 +123,8 @@ class Added:
 
     def write_quarantine(self, folder: str | Path) -> list[Path]:
         """Write what was set aside, with the reasons, into CSV files: one for each table, and one of contradictions.
+
+        That one has a line for each cell of which a row says something else than what is kept.
 
         Returns
         -------
@@ -152,8 +137,11 @@ class Added:
             return written
         with whole_file(file) as scratch, scratch.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(of.name for of in fields(Contradiction))
-            writer.writerows(map(astuple, self.contradictions))
+            record = [of.name for of in fields(Contradiction) if of.name != "differences"]
+            writer.writerow([*record, *(of.name for of in fields(Difference))])
+            for one in self.contradictions:
+                of_record = [getattr(one, name) for name in record]
+                writer.writerows([*of_record, *astuple(difference)] for difference in one.differences)
         return [*written, file]
 
 
@@ -234,23 +222,11 @@ def _add(
     progress: Callable[[Progress], None],
 ) -> Added:
     """Add the new rows of each group of parts."""
-    done = Added(0, 0, 0)
+    done = Added()
     for group, new in groups:
-        every_table = group[-1] == PARTS - 1  # some tables every group reads whole, and counts
-        counted = [table.name for table in TABLES.values() if every_table or not table.reaches_others]
-        done = replace(
-            done,
-            known=done.known + sum(count.repeated for count in new.counts if count.table in counted),
-            problems=(*done.problems, *(problem for problem in new.problems if problem.table in counted)),
-        )
-        for part, merged in zip(group, pool.map(partial(_add_to_part, database, to, new.by_part), group), strict=True):
-            done = Added(
-                done.new + sum(of_table.new for of_table in merged),
-                done.completed + sum(of_table.completed for of_table in merged),
-                done.known + sum(of_table.known for of_table in merged),
-                done.problems,
-                (*done.contradictions, *(one for of_table in merged for one in of_table.contradictions)),
-            )
+        done += new.checked(every_table=group[-1] == PARTS - 1)
+        for part, added in zip(group, pool.map(partial(_add_to_part, database, to, new.by_part), group), strict=True):
+            done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
         del new  # while the next are read, these are not held as well
     return done
@@ -308,7 +284,7 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows
         )
     for part, tables in new.by_part.items():
         before = kept.read_table(to, part, CONSENTS.name)
-        for one in _merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
+        for one in merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
             raise RecordsError(
                 f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
                 "so nothing was added",
@@ -321,136 +297,24 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows
 # ------------------------------------------------------------------------------- a part
 
 
-@dataclass(frozen=True)
-class _Merged:
-    """What came of the new rows of a table of a part; ``rows`` is None where nothing changed."""
-
-    table: str
-    new: int = 0
-    completed: int = 0
-    known: int = 0
-    rows: pa.Table | None = None
-    touched: pa.Array | None = None
-    contradictions: tuple[Contradiction, ...] = ()
-
-
-def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart, part: int) -> list[_Merged]:
-    """Add rows to a part, write it again if they say anything new, and return what came of them, without the rows."""
+def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart, part: int) -> Added:
+    """Add rows to a part, and write it again if they say anything new."""
     import pyarrow as pa
 
     new = by_part.get(part, {})
     if not new:
-        return []
+        return Added()
     about, before = kept.read_part(to, part)
-    merged = [_merge(database, table, before[table], rows) for table, rows in new.items() if table != DOUBTS]
-    doubted = [new[DOUBTS]] if DOUBTS in new else []
-    doubted += [_doubts(of_table.contradictions) for of_table in merged if of_table.contradictions]
+    merged = [merge(database, table, before[table], rows) for table, rows in new.items() if table != DOUBTS.name]
+    added = sum((Added(of.new, of.completed, of.known, (), of.contradictions) for of in merged), Added())
+    doubted = [new[DOUBTS.name]] if DOUBTS.name in new else []
+    doubted += [doubts_of(added.contradictions)] if added.contradictions else []
     if doubted:
-        merged.append(_merge(database, DOUBTS, before[DOUBTS], pa.concat_tables(doubted)))
+        merged.append(merge(database, DOUBTS.name, before[DOUBTS.name], pa.concat_tables(doubted)))
     changed = {of_table.table: of_table.rows for of_table in merged if of_table.rows is not None}
     if changed:
         all_touched = [of_table.touched for of_table in merged if of_table.touched is not None]
         touched = pa.concat_arrays(all_touched).unique().sort()
-        changed[PEOPLE] = _people(database, before, changed, touched)
+        changed[PEOPLE.name] = people_after(database, before, changed, touched)
         kept.write_addition(to, part, about, changed, touched)
-    return [replace(of_table, rows=None, touched=None) for of_table in merged if of_table.table != DOUBTS]
-
-
-def _people(
-    database: duckdb.DuckDBPyConnection,
-    before: Mapping[str, pa.Table],
-    changed: Mapping[str, pa.Table],
-    touched: pa.Array,
-) -> pa.Table:
-    """Return who is on file in a part, and since when, once some were touched."""
-    from pyarrow import compute
-
-    with database.cursor() as connection:
-        for table in TABLES:
-            rows = changed.get(table, before[table])
-            connection.register(table, rows.filter(compute.is_in(rows["subject_id"], value_set=touched)))
-        theirs = connection.sql(f"{people_sql()} ORDER BY subject_id").to_arrow_table()
-    return people_replaced(before[PEOPLE], touched, theirs)
-
-
-def _doubts(contradictions: tuple[Contradiction, ...]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table(
-        {
-            "table": pa.array([one.table for one in contradictions], pa.string()),
-            "record_id": pa.array([one.record_id for one in contradictions], pa.string()),
-            "subject_id": pa.array([one.subject_id for one in contradictions], pa.string()),
-            "since": pa.array([one.since for one in contradictions], pa.date32()),
-        }
-    )
-
-
-def _merge(database: duckdb.DuckDBPyConnection, table: str, before: pa.Table, rows: pa.Table) -> _Merged:
-    """Put new rows of a table of a part among those that are kept."""
-    from pyarrow import compute
-
-    theirs = compute.is_in(before["subject_id"], value_set=compute.unique(rows["subject_id"]))
-    with database.cursor() as connection:
-        connection.register("stood", before.filter(theirs))
-        connection.register("given", rows)
-        connection.execute(f"CREATE TEMP TABLE judged AS {_judged(table)}")
-        counts = dict(connection.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())
-        contradictions = connection.execute(_contradicted(table)).fetchall() if "contradicts" in counts else []
-        result = _Merged(
-            table,
-            counts.get("new", 0),
-            counts.get("completes", 0),
-            counts.get("known", 0),
-            contradictions=tuple(Contradiction(*one) for one in contradictions),
-        )
-        if not result.new and not result.completed:
-            return result
-        names, identity = quoted(CHECKED_COLUMNS[table]), quoted(kept.identity_of(table))
-        good = "SELECT * FROM judged WHERE verdict IN ('new', 'completes')"
-        of_touched = "subject_id IN (SELECT subject_id FROM good)"
-        after = connection.sql(
-            f"WITH good AS ({good}) "
-            f"SELECT {names} FROM stood ANTI JOIN good USING ({identity}) WHERE {of_touched} "
-            f"UNION ALL SELECT {names} FROM good ORDER BY {quoted(kept.order_of(table))}"
-        ).to_arrow_table()
-        touched = compute.unique(after["subject_id"]).cast("string")
-        return replace(result, rows=people_replaced(before, touched, after), touched=touched)
-
-
-def _judged(table: str) -> str:
-    """Return the query for the new rows and what each is to those that stood: new, known, completes or contradicts."""
-    columns, identity = CHECKED_COLUMNS[table], kept.identity_of(table)
-    later = TABLES[table].later_columns if table in TABLES else ()
-    fixed = [name for name in columns if name not in {*identity, *later}]
-
-    def says(one: str, other: str) -> str:
-        """Return the condition that a row says all that another does."""
-        same = [f'{one}."{name}" IS NOT DISTINCT FROM {other}."{name}"' for name in fixed]
-        same += [f'coalesce({one}."{name}" = {other}."{name}", {other}."{name}" IS NULL)' for name in later]
-        return " AND ".join(same) or "true"
-
-    on = " AND ".join(f'given."{name}" = stood."{name}"' for name in identity)
-    return (
-        f"SELECT given.*, CASE WHEN stood.subject_id IS NULL THEN 'new' WHEN {says('stood', 'given')} THEN 'known' "
-        f"WHEN {says('given', 'stood')} THEN 'completes' ELSE 'contradicts' END AS verdict, "
-        f'stood."{_came_on_file(table)}" AS stood_since FROM (SELECT DISTINCT * FROM given) AS given '
-        f"LEFT JOIN stood ON {on}"
-    )
-
-
-def _contradicted(table: str) -> str:
-    """Return the query for the records that rows contradict, and since when."""
-    what = f"'{table}', \"{kept.identity_of(table)[0]}\""
-    if table == OBJECTIONS.name:
-        what = '"table", record_id'
-    if table == CONSENTS.name:
-        what = f"'{table}', letter_version"
-    return (
-        f'SELECT {what}, subject_id, greatest("{_came_on_file(table)}", stood_since) FROM judged '
-        f"WHERE verdict = 'contradicts' ORDER BY ALL"
-    )
-
-
-def _came_on_file(table: str) -> str:
-    return TABLES[table].on_file if table in TABLES else "since"
+    return added

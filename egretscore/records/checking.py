@@ -18,7 +18,6 @@ import duckdb
 from egretscore.records.database import create_table, quoted
 from egretscore.records.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
-    CHECKED_COLUMNS,
     CONSENTS,
     DISPUTABLE,
     DOUBTS,
@@ -49,7 +48,7 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for of in {column.type for table in TABLES.values() for column in table.columns}:
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
     create_accounts(connection)
-    create_table(connection, DOUBTS, CHECKED_COLUMNS[DOUBTS])
+    create_table(connection, DOUBTS.name, DOUBTS.types)
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
         "CREATE MACRO words_in(text) AS "
@@ -103,7 +102,7 @@ def check_staged(
 
 def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> None:
     """Drop everything the checks worked on: in memory, rows are in their tables and the quarantine, nowhere else."""
-    connection.execute(f"CREATE VIEW {PEOPLE} AS {people_sql()}")
+    connection.execute(f"CREATE VIEW {PEOPLE.name} AS {people_sql()}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):

@@ -30,7 +30,7 @@ from egretscore.records.partwise import (
     state_of_records,
     take_the_place,
 )
-from egretscore.records.schema import CONSENTS, READY_COLUMNS, TABLES
+from egretscore.records.schema import CONSENTS, READY, TABLES
 from egretscore.records.store import Records, invented_mark, read_parts
 from egretscore.writing import check_no_mount
 
@@ -113,7 +113,7 @@ def keep_records(
             found = read_parts(folder, group, policy=policy, threads=threads, **options)
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             with asking():
-                written = {table: _write_table(found, table, halves) for table in READY_COLUMNS}
+                written = {table: _write_table(found, table, halves) for table in READY}
             set_aside = set_aside_by_part(found)
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
@@ -166,7 +166,7 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
 
 def rows_in_order(records: Records, table: str) -> pa.RecordBatchReader:
     """Return a table's rows in the order in which they are kept, with the part of each."""
-    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *kept.order_of(table))))
+    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *READY[table].order)))
     # Of the five tables nobody else's rows are there; to ask again would be another MD5 for each row.
     theirs = "subject_id IS NOT NULL" if table in TABLES else "subject_id IS NOT NULL AND chosen(subject_id)"
     people = f'SELECT DISTINCT subject_id FROM "{table}" WHERE {theirs}'

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from egretscore.errors import RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
 from egretscore.records.database import GLOB_SIGNS
-from egretscore.records.schema import DISPUTABLE, READY_COLUMNS, TABLES
+from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISP
 _DIGITS_IN_NAME: Final = 16
 _TOUCHED: Final = "touched"
 _MOST_ADDITIONS: Final = 31
-_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY_COLUMNS, _TOUCHED, 'part'])})[-.].*")
+_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, _TOUCHED, 'part'])})[-.].*")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class AboutPart:
     @property
     def state(self) -> str:
         """What the part's records are known by: the same for the same records, however they came in."""
-        return hashlib.sha256("".join(self.sha256[table] for table in READY_COLUMNS).encode()).hexdigest()
+        return hashlib.sha256("".join(self.sha256[table] for table in READY).encode()).hexdigest()
 
     def with_tables(self, written: Mapping[str, tuple[int, str]]) -> AboutPart:
         """Return the part with some tables written again: how many rows of each, and the hash."""
@@ -151,16 +151,6 @@ def _name(table: str, sha256: str) -> str:
 
 
 # ------------------------------------------------------------------------------- writing
-
-
-def identity_of(table: str) -> tuple[str, ...]:
-    """Return the columns that identify a row of a table."""
-    return TABLES[table].identity if table in TABLES else tuple(READY_COLUMNS[table])
-
-
-def order_of(table: str) -> tuple[str, ...]:
-    """Return the columns in whose order the rows of a table are kept."""
-    return tuple(dict.fromkeys(("subject_id", *identity_of(table))))
 
 
 def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
@@ -460,8 +450,8 @@ def about_part(folder: Path, part: int) -> AboutPart:
     file = folder / part_folder(part) / _ABOUT_PART
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-        rows = {table: int(raw["rows"][table]) for table in READY_COLUMNS}
-        sha256 = {table: str(raw["sha256"][table]) for table in READY_COLUMNS}
+        rows = {table: int(raw["rows"][table]) for table in READY}
+        sha256 = {table: str(raw["sha256"][table]) for table in READY}
         touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
         added_to = tuple(map(str, raw["added_to"]))
         return AboutPart(rows, sha256, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)

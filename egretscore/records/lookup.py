@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egretscore.records.kept import files_of_part
-from egretscore.records.schema import CHECKED_COLUMNS
+from egretscore.records.schema import CHECKED
 
 if TYPE_CHECKING:
     import duckdb
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 PersonRows = Mapping[str, Sequence[tuple[Any, ...]]]
-"""One person's rows of every table of ``CHECKED_COLUMNS``: a day as the number of days since 1970-01-01, and
+"""One person's rows of every table of ``CHECKED``: a day as the number of days since 1970-01-01, and
 None for what was not asked for."""
 
 
@@ -31,8 +31,7 @@ class RowsInMemory:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._tables = {
-            table: connection.sql(f'SELECT * FROM "{table}" ORDER BY subject_id').to_arrow_table()
-            for table in CHECKED_COLUMNS
+            table: connection.sql(f'SELECT * FROM "{table}" ORDER BY subject_id').to_arrow_table() for table in CHECKED
         }
 
     def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
@@ -52,12 +51,12 @@ class RowsOfPart:
 
     def __init__(self, folder: Path, part: int) -> None:
         files = files_of_part(folder, part)
-        self._files = {table: _SortedFile.of(files[table]) for table in CHECKED_COLUMNS}
+        self._files = {table: _SortedFile.of(files[table]) for table in CHECKED}
 
     def of(self, subject_id: str, columns: Collection[str]) -> PersonRows:
         """Return a person's rows, with the columns of these names."""
         read = {
-            name: file.near(subject_id, [column for column in CHECKED_COLUMNS[name] if column in columns])
+            name: file.near(subject_id, [column for column in CHECKED[name].column_names if column in columns])
             for name, file in self._files.items()
         }
         return {name: [] if near is None else _rows_of(subject_id, near, name, columns) for name, near in read.items()}
@@ -102,7 +101,7 @@ def _rows_of(subject_id: str, table: pa.Table, name: str, columns: Collection[st
         return []
     theirs = (
         _plain(table[column].slice(first, end - first)).to_pylist() if column in columns else [None] * (end - first)
-        for column in CHECKED_COLUMNS[name]
+        for column in CHECKED[name].column_names
     )
     return list(zip(*theirs, strict=True))
 

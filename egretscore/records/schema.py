@@ -212,7 +212,7 @@ class Table:
     Attributes
     ----------
     identity : tuple of str
-        The columns that identify a row; the first is the record's id. The person is always
+        The columns that identify a row; of a record, the first is its id. The person is always
         among them, so that nobody's rows can touch another's.
     on_file : str
         The column with the day on which a row came on file.
@@ -236,6 +236,16 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """The DuckDB type of each column."""
+        return {column.name: column.type.sql for column in self.columns}
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns in whose order rows are kept."""
+        return tuple(dict.fromkeys(("subject_id", *self.identity)))
 
     @property
     def later_columns(self) -> tuple[str, ...]:
@@ -358,25 +368,34 @@ TABLES: Final[Mapping[str, Table]] = {
 }
 """The five tables by name."""
 
-DOUBTS, PEOPLE = "doubts", "people"
+DOUBTS: Final = Table(
+    "doubts",
+    (
+        Column("table", word("disputed_table"), "the table of the record"),
+        Column("record_id", RECORD_ID, "the record that other rows put in doubt"),
+        Column("subject_id", SUBJECT_ID, "whom it is about"),
+        Column("since", DATE, "from when it is in doubt"),
+    ),
+    rules=(),
+    identity=("table", "record_id", "subject_id", "since"),
+    on_file="since",
+)
+PEOPLE: Final = Table(
+    "people",
+    (
+        Column("subject_id", SUBJECT_ID, "everyone named in a row of the five tables"),
+        Column("since", DATE, "the first day of such a row"),
+    ),
+    rules=(),
+    identity=("subject_id",),
+    on_file="since",
+)
 
-CHECKED_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
-    **{table.name: {column.name: column.type.sql for column in table.columns} for table in TABLES.values()},
-    DOUBTS: {"table": "VARCHAR", "record_id": "VARCHAR", "subject_id": "VARCHAR", "since": "DATE"},
-}
-"""The columns of all that is on file once records are checked, and their DuckDB types.
+CHECKED: Final[Mapping[str, Table]] = {**TABLES, DOUBTS.name: DOUBTS}
+"""All that is on file once records are checked, by name."""
 
-Beside the five tables, ``doubts``: the records that other rows put in doubt, and since when.
-"""
-
-READY_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
-    **CHECKED_COLUMNS,
-    PEOPLE: {"subject_id": "VARCHAR", "since": "DATE"},
-}
-"""The columns of all that questions about everyone are asked of.
-
-Beside all that is on file, ``people``: everyone named in a row of the five tables, and since when.
-"""
+READY: Final[Mapping[str, Table]] = {**CHECKED, PEOPLE.name: PEOPLE}
+"""All that questions about everyone are asked of."""
 
 
 def people_sql() -> str:

@@ -18,14 +18,14 @@ from sqlglot import exp
 
 from egretscore.records.database import quoted
 from egretscore.records.lookup import PersonRows
-from egretscore.records.schema import CHECKED_COLUMNS
+from egretscore.records.schema import CHECKED
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 _of_thread = threading.local()
 
 
 def small_sql(query: exp.Query) -> str:
-    """Return a query over the tables of ``CHECKED_COLUMNS`` as the small database reads it."""
+    """Return a query over the tables of ``CHECKED`` as the small database reads it."""
     small = query.copy()
     for node in reversed(list(small.find_all(*_IN_SMALL))):  # from the inside out
         node.replace(_IN_SMALL[type(node)](node))
@@ -81,8 +81,7 @@ def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ..
 
 
 _INSERT: Mapping[str, str] = {
-    table: f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(columns))})'
-    for table, columns in CHECKED_COLUMNS.items()
+    table: f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(of.columns))})' for table, of in CHECKED.items()
 }
 
 
@@ -107,8 +106,8 @@ def _open() -> sqlite3.Connection:
     connection.create_aggregate("bit_or_of", 1, _BitOr)  # type: ignore[arg-type]  # typeshed wants finalize() -> int
     for name, function in (("bit_count", _bit_count), ("year_of", _year_of), ("month_of", _month_of)):
         connection.create_function(name, 1, function, deterministic=True)
-    for table, columns in CHECKED_COLUMNS.items():
-        connection.execute(f'CREATE TABLE "{table}" ({quoted(columns)})')
+    for table, of in CHECKED.items():
+        connection.execute(f'CREATE TABLE "{table}" ({quoted(of.column_names)})')
     return connection
 
 

@@ -25,14 +25,14 @@ from egretscore.records.folder import check_readable, files_by_table, state_of_f
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED_COLUMNS, CONSENTS, DISPUTABLE, DOUBTS, READY_COLUMNS, TABLES, Table
+from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, DOUBTS, READY, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-EVERY_COLUMN: Final = frozenset(column for columns in CHECKED_COLUMNS.values() for column in columns)
+EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column in table.column_names)
 """The names of all columns."""
 
 _MOST_TRIES: Final = 50
@@ -190,14 +190,14 @@ class Records:
         """
         connection = self.connect()
         removed = 0
-        about = dict.fromkeys(CHECKED_COLUMNS, "subject_id = $subject")
+        about = dict.fromkeys(CHECKED, "subject_id = $subject")
         about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
         with self._lock:
             for table, condition in about.items():
                 (count,) = connection.execute(
                     f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
                 ).fetchall()[0]
-                removed += int(count) * (table != DOUBTS)
+                removed += int(count) * (table != DOUBTS.name)
             self._rows = None
         return removed
 
@@ -256,7 +256,7 @@ class KeptRecords(Records):
                 unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
                 kept.verify(self._folder, unseen, self._threads)
                 files = [kept.files_of_part(self._folder, part) for part in self._parts]
-                for table in READY_COLUMNS:
+                for table in READY:
                     create_view(
                         self._connection, table, [of_part[table].absolute() for of_part in files], self._seen_of
                     )

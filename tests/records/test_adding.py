@@ -130,12 +130,17 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
     assert main([*arguments, "--quarantine", str(tmp_path / "aside")]) == 0
     said = capsys.readouterr()
-    assert "what is kept says something else; it stays, in doubt from 2026-10-28" in said.out
+    assert (
+        "what is kept says something else "
+        "(fine_yuan '9000.00', kept '100.00'; recorded_on '2026-10-28', kept '2026-04-14'); "
+        "it stays, in doubt from 2026-10-28"
+    ) in said.out
     assert "1 rows are set aside" in said.err
     assert "0 rows new, 0 completed, 0 known before" in said.err
     assert (tmp_path / "aside" / "contradictions.csv").read_text(encoding="utf-8").splitlines() == [
-        "table,record_id,subject_id,since",
-        "penalties,pn-p0-new,p0,2026-10-28",
+        "table,record_id,subject_id,since,column,kept,given",
+        "penalties,pn-p0-new,p0,2026-10-28,fine_yuan,100.00,9000.00",
+        "penalties,pn-p0-new,p0,2026-10-28,recorded_on,2026-04-14,2026-10-28",
     ]
     assert states(folder / "kept") == before
 

@@ -1,0 +1,194 @@
+"""New rows of a part of kept records among those that are kept: what is new, completes, is known or contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from egretscore.records.database import quoted
+from egretscore.records.schema import CHECKED, CONSENTS, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
+from egretscore.sorted_rows import people_replaced
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell of which a row says something else than what is kept; None is an empty one.
+
+    Attributes
+    ----------
+    column : str
+    kept, given : str or None
+    """
+
+    column: str
+    kept: str | None
+    given: str | None
+
+    def __str__(self) -> str:
+        kept, given = ("nothing" if text is None else repr(text) for text in (self.kept, self.given))
+        return f"{self.column} {given}, kept {kept}"
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A row that says something else than what is kept of its record.
+
+    Attributes
+    ----------
+    table, record_id, subject_id : str
+    since : date
+        From when the record is in doubt.
+    differences : tuple of Difference
+    """
+
+    table: str
+    record_id: str
+    subject_id: str
+    since: date
+    differences: tuple[Difference, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.table}, record {self.record_id!r} of {self.subject_id!r}: what is kept says something else "
+            f"({'; '.join(map(str, self.differences))}); it stays, in doubt from {self.since}"
+        )
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of the new rows of a table of a part.
+
+    Attributes
+    ----------
+    table : str
+    new, completed, known : int
+        How many rows came in, complete one that was kept, and say nothing new.
+    contradictions : tuple of Contradiction
+    rows : Table or None
+        All rows of the table now, where any came in or completes one.
+    touched : array of subject_id or None
+        Whose rows those are.
+    """
+
+    table: str
+    new: int = 0
+    completed: int = 0
+    known: int = 0
+    contradictions: tuple[Contradiction, ...] = ()
+    rows: pa.Table | None = None
+    touched: pa.Array | None = None
+
+
+def merge(database: duckdb.DuckDBPyConnection, name: str, before: pa.Table, rows: pa.Table) -> Merged:
+    """Put new rows of a table of a part among those that are kept."""
+    from pyarrow import compute
+
+    table = CHECKED[name]
+
+    theirs = compute.is_in(before["subject_id"], value_set=compute.unique(rows["subject_id"]))
+    with database.cursor() as connection:
+        connection.register("stood", before.filter(theirs))
+        connection.register("given", rows)
+        connection.execute(f"CREATE TEMP TABLE judged AS {_judged(table)}")
+        counts = dict(connection.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())
+        contradicted = connection.execute(_contradicted(table)).fetchall() if "contradicts" in counts else []
+        result = Merged(
+            name,
+            counts.get("new", 0),
+            counts.get("completes", 0),
+            counts.get("known", 0),
+            tuple(_contradiction(table, row) for row in contradicted),
+        )
+        if not result.new and not result.completed:
+            return result
+        names = quoted(table.column_names)
+        good = "SELECT * FROM judged WHERE verdict IN ('new', 'completes')"
+        of_touched = "subject_id IN (SELECT subject_id FROM good)"
+        after = connection.sql(
+            f"WITH good AS ({good}) "
+            f"SELECT {names} FROM stood ANTI JOIN good USING ({quoted(table.identity)}) WHERE {of_touched} "
+            f"UNION ALL SELECT {names} FROM good ORDER BY {quoted(table.order)}"
+        ).to_arrow_table()
+        touched = compute.unique(after["subject_id"]).cast("string")
+        return replace(result, rows=people_replaced(before, touched, after), touched=touched)
+
+
+def people_after(
+    database: duckdb.DuckDBPyConnection,
+    before: Mapping[str, pa.Table],
+    changed: Mapping[str, pa.Table],
+    touched: pa.Array,
+) -> pa.Table:
+    """Return who is on file in a part, and since when, once some were touched."""
+    from pyarrow import compute
+
+    with database.cursor() as connection:
+        for table in TABLES:
+            rows = changed.get(table, before[table])
+            connection.register(table, rows.filter(compute.is_in(rows["subject_id"], value_set=touched)))
+        theirs = connection.sql(f"{people_sql()} ORDER BY subject_id").to_arrow_table()
+    return people_replaced(before[PEOPLE.name], touched, theirs)
+
+
+def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
+    """Return the rows of ``doubts`` about the records that rows contradict."""
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "table": pa.array([one.table for one in contradictions], pa.string()),
+            "record_id": pa.array([one.record_id for one in contradictions], pa.string()),
+            "subject_id": pa.array([one.subject_id for one in contradictions], pa.string()),
+            "since": pa.array([one.since for one in contradictions], pa.date32()),
+        }
+    )
+
+
+def _judged(table: Table) -> str:
+    """Return the query for the new rows and what each is to those that stood: new, known, completes or contradicts."""
+    later = table.later_columns
+    fixed = [name for name in table.column_names if name not in {*table.identity, *later}]
+
+    def says(one: str, other: str) -> str:
+        """Return the condition that a row says all that another does."""
+        same = [f'{one}."{name}" IS NOT DISTINCT FROM {other}."{name}"' for name in fixed]
+        same += [f'coalesce({one}."{name}" = {other}."{name}", {other}."{name}" IS NULL)' for name in later]
+        return " AND ".join(same) or "true"
+
+    on = " AND ".join(f'given."{name}" = stood."{name}"' for name in table.identity)
+    return (
+        f"SELECT given.*, CASE WHEN stood.subject_id IS NULL THEN 'new' WHEN {says('stood', 'given')} THEN 'known' "
+        f"WHEN {says('given', 'stood')} THEN 'completes' ELSE 'contradicts' END AS verdict, "
+        f'stood."{table.on_file}" AS stood_since FROM (SELECT DISTINCT * FROM given) AS given LEFT JOIN stood ON {on}'
+    )
+
+
+def _contradicted(table: Table) -> str:
+    """Return the query for the records that rows contradict, since when, and every cell as it is kept and given."""
+    what = f"'{table.name}', \"{table.identity[0]}\""
+    if table is OBJECTIONS:
+        what = '"table", record_id'
+    if table is CONSENTS:
+        what = f"'{table.name}', letter_version"
+    kept, given = (
+        ", ".join(f'CAST({row}."{name}" AS VARCHAR)' for name in table.column_names) for row in ("stood", "judged")
+    )
+    return (
+        f'SELECT {what}, subject_id, greatest(judged."{table.on_file}", stood_since), [{kept}], [{given}] '
+        f"FROM judged JOIN stood USING ({quoted(table.identity)}) WHERE verdict = 'contradicts' ORDER BY ALL"
+    )
+
+
+def _contradiction(table: Table, row: tuple[Any, ...]) -> Contradiction:
+    """Return what a row of the query for contradictions says."""
+    of, record_id, subject_id, since, kept, given = row
+    cells = zip(table.column_names, kept, given, strict=True)
+    differences = tuple(Difference(*cell) for cell in cells if cell[1] != cell[2])
+    return Contradiction(of, record_id, subject_id, since, differences)
