@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from egretscore import everyone, keep_records, load_engine, read_records, simulate_town
-from egretscore.cli import memory_size
+from egretscore.arguments import memory_size
 from egretscore.engine import Engine
 from egretscore.features.query import vectors_query
 from egretscore.parts import PARTS, part_file

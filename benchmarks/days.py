@@ -31,7 +31,7 @@ import duckdb
 from measuring import HEAD, Measured, Stages, alone, line, towns
 
 from egretscore import add_records, day_by_day, everyone, keep_records, load_engine, simulate_town
-from egretscore.cli import memory_size
+from egretscore.arguments import memory_size
 from egretscore.engine import Engine
 from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS

@@ -29,7 +29,7 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records.database import create_view, open_locked
-from egretscore.records.kept import is_kept
+from egretscore.records.kept import check_is_kept, is_kept
 from egretscore.records.partwise import (
     SPILL,
     PartRead,
@@ -304,12 +304,7 @@ def _where_to_go_on(run: _Run, since: date | str | None, previous: str | Path | 
     """Return the folder of the previous scores, and their date."""
     if since is None or previous is None:
         raise ArgumentError("--since and --previous go together", expected="the previous scores, and their date")
-    if not is_kept(run.folder):
-        raise RecordsError(
-            "who changed since a date is known of kept records alone",
-            file=run.folder,
-            expected="a folder that egretscore keep wrote, and egretscore add added to",
-        )
+    check_is_kept(run.folder, "who changed since a date is known of kept records alone")
     if Path(previous).resolve() in out.parents:
         raise ArgumentError(
             "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
@@ -365,7 +360,7 @@ def check_place(out: Path, records: Path) -> None:
     elif out.suffix[1:].isalpha() and not out.is_dir():
         raise ArgumentError(
             "the file to write must be a Parquet file",
-            value=out,
+            file=out,
             expected="a name ending in .parquet, or that of a folder, with no ending",
         )
     else:

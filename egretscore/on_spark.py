@@ -168,13 +168,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
 
 def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
     """Return the records, whose words the engine knows and whose files Spark can name."""
-    if not kept.is_kept(folder):
-        raise RecordsError(
-            "Spark scores records that were kept",
-            file=folder,
-            expected="a folder that egretscore keep wrote",
-            remedy=f"egretscore keep --records {folder} --out KEPT",
-        )
+    kept.check_is_kept(folder, "Spark scores records that were kept")
     if _GLOB_SIGNS.intersection(str(folder)):
         raise ArgumentError("Spark takes a sign in this name to stand for others", file=folder, remedy="Rename it.")
     records = KeptRecords(folder)

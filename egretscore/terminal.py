@@ -37,6 +37,11 @@ def print_result(what: str, end: str = "\n") -> None:
             _print_no_more(sys.stdout)
 
 
+def number_of(count: int, one: str, many: str = "") -> str:
+    """Return how many there are, in words: ``1 row``, ``2,000 rows``."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def _print_no_more(stream: TextIO) -> None:
     # Else Python would say so at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -102,6 +107,8 @@ def parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
 
     def said(done: Progress) -> str:
         took = time.monotonic() - began
+        if done.parts == PARTS:
+            return f"{done.written:,} {unit} in {took:,.1f} s"
         left = took / (done.read - done.taken_up) * (PARTS - done.read)
         return f"{done.written:,} {unit}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 

@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 import egretscore as es
+from egretscore.arguments import parser
 from egretscore.cli import main
 from egretscore.shipped import shipped_model
 
@@ -142,7 +143,7 @@ def test_validate_names_what_is_wrong_and_ends_with_the_table(tmp_path, capsys):
     said = capsys.readouterr()
     assert "consents.csv, row 3: 'granted_on' is '2025-02-30'" in said.out
     assert said.out.splitlines()[-1].split() == ["in", "all", "3", "2", "1", "0"]
-    assert "1 rows are set aside" in said.err
+    assert "1 row set aside" in said.err
     assert (tmp_path / "aside" / "quarantine-consents.csv").is_file()
 
 
@@ -158,7 +159,7 @@ def test_validate_tells_of_objections_to_what_is_not_on_file(tmp_path, capsys):
     assert main(["validate", "--records", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "p1 objected on 2025-03-01 to 'n1' of penalties, which is not on file" in said.out
-    assert "1 objections name no record on file" in said.err
+    assert "1 objection of which no record is on file" in said.err
 
 
 BAD_INPUT = [
@@ -197,6 +198,14 @@ def test_bad_input_and_wrong_usage_get_a_message_and_no_traceback(arguments, sta
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_so(capsys):
+    subject = someone("scored")
+    assert main(["explain", subject]) == 0
+    assert "the sample town, whose residents are invented; --records DIR" in capsys.readouterr().err
+    assert main(["explain", subject, "--records", SAMPLE, "--as-of", AS_OF]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["simulate", "--residents", "10", "--out", str(tmp_path)]) == 2
@@ -209,6 +218,7 @@ def test_no_place_to_write_is_a_message(tmp_path):
     out = tmp_path / "file" / "scores.parquet"
     done = run(*SCORE, "--out", str(out))
     assert done.returncode == 1
+    assert str(tmp_path / "file") in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -245,18 +255,11 @@ def test_an_interrupt_that_was_to_be_ignored_is_ignored(tmp_path):
 
 
 def test_a_reader_that_leaves_early_is_no_error():
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from egretscore.cli import main; sys.exit(main())",
-        "publish",
-        "--model",
-        MODEL,
-    ]
+    command = [sys.executable, "-m", "egretscore", "publish", "--model", MODEL]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.stdout.close()
+        process.stdout.close()  # long before Python has started
         assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_a_terminal_without_chinese_gets_replacements_and_no_error():
@@ -270,7 +273,10 @@ def test_the_locale_chooses_the_language():
     assert "invented" in run("explain").stdout
 
 
-@pytest.mark.parametrize("command", ["explain", "score", "train", "validate", "simulate", "publish"])
+COMMANDS = next(action.choices for action in parser()._actions if isinstance(action.choices, dict))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -114,13 +114,28 @@ def test_those_alone_are_read_who_changed(town, here, monkeypatch, capsys):
     assert outcome.read_again == sum(read)
     assert contents(here / "day") == contents(town / "all")
     assert main(arguments(here)) == 0
-    assert f"egretscore: {outcome.read_again:,} people's records were read again" in capsys.readouterr().err
+    assert f"egretscore: the records of {outcome.read_again:,} people were read again" in capsys.readouterr().err
 
 
 def test_the_earlier_scores_may_be_replaced_in_place(town, here):
     go_on(here, out="scores")
     assert contents(here / "scores") == contents(town / "all")
     assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
+
+
+def test_scores_that_stand_already_are_those_of_the_records_as_they_are_now(town, here, capsys):
+    """Replaced in place and asked for again, they stand; not once more was added, of whatever day."""
+    in_place = [*arguments(here)]
+    in_place[in_place.index("--out") + 1] = str(here / "scores")
+    assert main(in_place) == main(in_place) == 0
+    before = contents(here / "scores")
+    newcomer = Person("newcomer", consents=(plain_consent("newcomer"),))
+    shutil.copy(town / "records" / "invented.json", write([newcomer], here / "more"))
+    assert es.add_records(here / "more", here / "kept").new == 1
+    capsys.readouterr()
+    assert main(in_place) == 2
+    assert "another date than that of the previous scores" in capsys.readouterr().err
+    assert contents(here / "scores") == before
 
 
 def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
@@ -159,7 +174,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     assert contents(here / "day") == contents(town / "all")
     undisturbed = go_on(here, out="undisturbed")
     assert undisturbed.read_again is not None
-    assert f"{undisturbed.read_again:,} people's records were read again" in finished.stderr
+    assert f"the records of {undisturbed.read_again:,} people were read again" in finished.stderr
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def command(town: Path, out: Path, prelude: str = "") -> list[str]:
 
 def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, undisturbed, tmp_path):
     out, lots, kept = tmp_path / "scores", np.random.default_rng(11), 0
-    for at_least in (0, 3, 11, 24, 40, 52):
+    for at_least in (0, 3, 11, 24, 36, 44):  # a fast machine ends what little is left
         with subprocess.Popen(command(town, out), stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and len(parts_of(tmp_path)) < at_least:
                 time.sleep(0.005)

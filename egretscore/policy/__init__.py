@@ -22,7 +22,7 @@ from egretscore.policy.model import (
     WeightsByAge,
     WeightSteps,
 )
-from egretscore.policy.reading import parse_policy, read_policy, shipped_policy
+from egretscore.policy.reading import as_policy, parse_policy, read_policy, shipped_policy
 
 __all__ = [
     "Activity",
@@ -40,6 +40,7 @@ __all__ = [
     "SeverityLevel",
     "WeightSteps",
     "WeightsByAge",
+    "as_policy",
     "parse_policy",
     "read_policy",
     "shipped_policy",

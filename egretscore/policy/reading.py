@@ -95,6 +95,13 @@ def shipped_policy() -> Policy:
     return parse_policy(file.read_bytes().decode("utf-8"), origin="xiamen.toml")
 
 
+def as_policy(policy: Policy | str | Path | None) -> Policy:
+    """Return a policy, that of a file, or the shipped one when none is given."""
+    if policy is None:
+        return shipped_policy()
+    return policy if isinstance(policy, Policy) else read_policy(policy)
+
+
 def parse_policy(text: str, origin: str = "policy") -> Policy:
     """Build a policy from the text of a policy file; ``origin`` names it in errors."""
     try:

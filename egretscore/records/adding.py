@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from egretscore.errors import ArgumentError, RecordsError
+from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
@@ -242,8 +242,7 @@ def _parts_in_memory(to: Path, threads: int, memory: int) -> int:
 
 
 def _check_places(folder: Path, to: Path) -> None:
-    if not kept.is_kept(to):
-        raise ArgumentError("these are no kept records", file=to, expected="a folder that egretscore keep wrote")
+    kept.check_is_kept(to)
     if kept.is_kept(folder):
         raise ArgumentError("these records are kept already", file=folder, expected="a folder of CSV or Parquet files")
     check_not_among(to, folder)
@@ -266,7 +265,8 @@ def _check_kept_consents(to: Path) -> None:
             f"{unclear:,} rows of consents were set aside when these records were kept, and any may be a withdrawal "
             "by someone who is added to",
             file=to,
-            remedy="Mend them in the records, and keep all again; `egretscore validate` says what is wrong.",
+            remedy="Mend them in the records that were kept, where `egretscore validate` says what is wrong, "
+            "and keep all again.",
         )
 
 
@@ -288,8 +288,9 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows
             raise RecordsError(
                 f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
                 "so nothing was added",
-                column=CONSENTS.identity[1],
-                value=one.record_id,
+                column=one.differences[0].column,
+                value=one.differences[0].given,
+                expected=shown(one.differences[0].kept) if one.differences[0].kept else "an empty cell",
                 remedy="Mend it; if the kept one is wrong, keep all records again.",
             )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part, sql_part_of
-from egretscore.policy import Policy, shipped_policy
+from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, asking
 from egretscore.records.partwise import (
@@ -60,7 +60,7 @@ def keep_records(
     records: str | Path,
     out: str | Path,
     *,
-    policy: Policy | None = None,
+    policy: Policy | str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -76,7 +76,7 @@ def keep_records(
         A folder of CSV or Parquet files.
     out : path
         The folder to write. One of records kept earlier is replaced.
-    policy : Policy, optional
+    policy : Policy or path, optional
         Whose words the records use: the shipped policy when not given.
     threads : int, optional
         How many threads the database uses; all cores when not given.
@@ -97,7 +97,7 @@ def keep_records(
         If ``out`` holds something else, is being written by another run or lies among the
         records, or the memory does not suffice.
     """
-    folder, out, policy = Path(records), Path(out).resolve(), policy or shipped_policy()
+    folder, out, policy = Path(records), Path(out).resolve(), as_policy(policy)
     memory = memory_to_use(memory)
     _check_place(out, folder)
 

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from egretscore.errors import RecordsError
+from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
@@ -124,6 +124,12 @@ NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, POLICY, *map(part_folder, range(PAR
 def is_kept(folder: Path) -> bool:
     """Return whether a folder says that it holds kept records."""
     return (folder / ABOUT).is_file()
+
+
+def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
+    """Raise if a folder holds no kept records."""
+    if not is_kept(folder):
+        raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
 
 
 def kept_files(folder: Path, parts: Iterable[int] = range(PARTS)) -> list[Path]:
@@ -265,9 +271,12 @@ def erase(folder: Path, subject_id: str) -> int:
     ------
     RecordsError
         If the part is damaged.
+    ArgumentError
+        If these are no kept records.
     """
     from pyarrow import compute
 
+    check_is_kept(folder)
     part = part_of(subject_id)
     own = folder / part_folder(part)
     with changing(folder):

@@ -17,7 +17,7 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
 from egretscore.parts import PARTS, by_part, macro_chosen, part_of, sql_part_of
-from egretscore.policy import Policy, parse_policy, read_policy, shipped_policy
+from egretscore.policy import Policy, as_policy, parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
 from egretscore.records.database import create_view, do_not_fit, open_locked
@@ -70,7 +70,7 @@ class UnmatchedObjection:
 
 
 class Records:
-    """The checked records of many people, in memory.
+    """The checked records of many people, in memory or, as :class:`KeptRecords`, on disk.
 
     Made by :func:`read_records`. Holds what is on file, whatever the date; the as-of
     date of each question decides what of it may be used.
@@ -93,8 +93,12 @@ class Records:
         self.invented = invented
 
     def __repr__(self) -> str:
-        good, quarantined = sum(c.good for c in self.counts), sum(c.quarantined for c in self.counts)
-        return f"<Records: {good:,} rows, {quarantined:,} set aside>"
+        return f"<Records: {sum(count.good for count in self.counts):,} rows, {self.set_aside:,} set aside>"
+
+    @property
+    def set_aside(self) -> int:
+        """How many rows were set aside when these were read."""
+        return sum(count.quarantined for count in self.counts)
 
     @cached_property
     def counts(self) -> tuple[SourceCount, ...]:
@@ -238,6 +242,11 @@ class KeptRecords(Records):
         super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
 
     @property
+    def set_aside_before(self) -> int:
+        """How many rows were set aside when these were kept."""
+        return sum(kept.about_part(self._folder, part).set_aside for part in self._parts)
+
+    @property
     def counts(self) -> tuple[SourceCount, ...]:
         """How many rows each table has."""
         parts = [kept.about_part(self._folder, part) for part in self._parts]
@@ -371,7 +380,7 @@ def read_records(
         If a file cannot be read at all, or its columns are not those of its table.
     """
     if isinstance(source, Mapping):
-        return _read(_frames_by_table(source), _as_policy(policy), threads, None)
+        return _read(_frames_by_table(source), as_policy(policy), threads, None)
     if not isinstance(source, str | Path):
         raise ArgumentError(
             "records come from a folder or a mapping",
@@ -381,9 +390,9 @@ def read_records(
     if kept.is_kept(Path(source)):
         records = KeptRecords(Path(source), threads=threads)
         if policy is not None:
-            check_words(records, _as_policy(policy), "the policy given")
+            check_words(records, as_policy(policy), "the policy given")
         return records
-    policy = _as_policy(policy)
+    policy = as_policy(policy)
     return _read(files_by_table(source), policy, threads, invented_mark(Path(source)))
 
 
@@ -395,7 +404,9 @@ def check_words(records: Records, policy: Policy, whose: str) -> None:
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, whose words for {column} {whose} "
                 f"does not know: {', '.join(sorted(unknown))}",
-                remedy="Read them with read_records(..., policy=engine.policy).",
+                remedy="Keep them again under that policy, or train a model under theirs."
+                if isinstance(records, KeptRecords)
+                else "Read them with read_records(..., policy=engine.policy).",
             )
 
 
@@ -541,12 +552,6 @@ def _stage(
 
 def _label(item: Any, table: str) -> str:
     return str(item) if isinstance(item, Path) else f"the frame {table!r}"
-
-
-def _as_policy(policy: Policy | str | Path | None) -> Policy:
-    if policy is None:
-        return shipped_policy()
-    return policy if isinstance(policy, Policy) else read_policy(policy)
 
 
 def _frames_by_table(frames: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:

@@ -135,7 +135,7 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
         "(fine_yuan '9000.00', kept '100.00'; recorded_on '2026-10-28', kept '2026-04-14'); "
         "it stays, in doubt from 2026-10-28"
     ) in said.out
-    assert "1 rows are set aside" in said.err
+    assert "1 row set aside" in said.err
     assert "0 rows new, 0 completed, 0 known before" in said.err
     assert (tmp_path / "aside" / "contradictions.csv").read_text(encoding="utf-8").splitlines() == [
         "table,record_id,subject_id,since,column,kept,given",

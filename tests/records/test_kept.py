@@ -489,4 +489,32 @@ def test_how_many_rows_are_not_kept_is_said(tmp_path, capsys):
     with (records / "penalties.csv").open("a", encoding="utf-8") as file:
         file.write("broken\n")
     assert main(["keep", "--records", str(records), "--out", str(tmp_path / "kept")]) == 0
-    assert "1 rows are set aside" in capsys.readouterr().err
+    assert "1 row set aside" in capsys.readouterr().err
+    assert main(["validate", "--records", str(tmp_path / "kept")]) == 0
+    assert "1 row set aside when these were kept" in capsys.readouterr().err
+
+
+def test_records_kept_under_a_policy_are_read_under_it(tmp_path, capsys):
+    policy = tmp_path / "mine.toml"
+    policy.write_text(POLICY.text.replace("2023-A", "2031-Z"), encoding="utf-8")
+    records = Path(shutil.copytree(es.sample_records(), tmp_path / "records"))
+    consents = records / "consents.csv"
+    consents.write_text(consents.read_text(encoding="utf-8").replace("2023-A", "2031-Z"), encoding="utf-8")
+    es.keep_records(records, tmp_path / "kept", policy=policy)
+    kept = ["--records", str(tmp_path / "kept")]
+    assert main(["validate", *kept]) == 0
+    dates = ["--as-of", "2024-09-01", "--as-of", "2025-10-01"]
+    assert main(["train", *kept, *dates, "--out", str(tmp_path / "model")]) == 0
+    subject = es.read_records(tmp_path / "kept").invented["subject_id"]
+    assert main(["explain", subject, *kept, "--model", str(tmp_path / "model"), "--as-of", DAY]) in {0, 3}
+    capsys.readouterr()
+    assert main(["explain", subject, *kept, "--as-of", DAY]) == 1
+    assert "Keep them again under that policy, or train a model under theirs" in capsys.readouterr().err
+
+
+def test_who_is_not_there_to_be_erased_is_said(kept, capsys):
+    assert main(["erase", "nobody", "--kept", str(kept)]) == 0
+    assert "no rows of 'nobody'" in capsys.readouterr().err
+    somebody = es.read_records(kept).invented["subject_id"]
+    assert main(["erase", somebody, "--kept", str(kept)]) == 0
+    assert "rows erased: " in capsys.readouterr().err

@@ -1,0 +1,318 @@
+"""What can be typed after ``egretscore``: the commands, their options, and what their help says."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from egretscore import __version__
+from egretscore.dates import as_day
+from egretscore.errors import ArgumentError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``command`` is the name of the one that was given."""
+    whole = argparse.ArgumentParser(
+        prog="egretscore",
+        description="A consent-based personal credit score that is the sum of its reasons.",
+        epilog="egretscore COMMAND --help says more, with examples.",
+    )
+    whole.add_argument("--version", action="version", version=f"egretscore {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+
+    for add_command in (
+        _explain_options,
+        _score_options,
+        _train_options,
+        _validate_options,
+        _keep_options,
+        _add_options,
+        _erase_options,
+        _simulate_options,
+        _publish_options,
+    ):
+        add_command(commands)
+    return whole
+
+
+def _explain_options(commands: Any) -> None:
+    explain = _command(
+        commands,
+        "explain",
+        "explain one person's score to the last point",
+        """
+        examples:
+          egretscore explain                        someone of the sample town, by the shipped model
+          egretscore explain --lang zh
+          egretscore explain r0123456789 --records records --model model --as-of 2026-10-31 --format json
+        """,
+    )
+    explain.add_argument(
+        "subject", nargs="?", metavar="SUBJECT", help="whose score (default: someone of the sample town)"
+    )
+    _records_option(explain, required=False)
+    explain.add_argument("--model", type=Path, metavar="DIR", help="a trained model (default: the shipped one)")
+    explain.add_argument(
+        "--as-of",
+        type=_day,
+        metavar="DATE",
+        help="the date of the question (default: today; for the sample town, its own)",
+    )
+    explain.add_argument(
+        "--lang", choices=("en", "zh"), default=_language(), help="English or Chinese (default: that of the locale)"
+    )
+    explain.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
+
+
+def _score_options(commands: Any) -> None:
+    score = _command(
+        commands,
+        "score",
+        "score everyone on file into Parquet",
+        """
+        People are scored in 64 parts, as many at once as fit into the memory. A run that was
+        stopped goes on where it was when it is started again with the same options.
+
+        examples:
+          egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
+          egretscore score --records records --model model --as-of 2026-10-31 --out scores --benefits --memory 4GB
+          egretscore score --records kept --model model --as-of 2026-10-31 --out scores --engine spark
+          egretscore score --records kept --model model --as-of 2026-11-01 --out scores --reasons \\
+            --since 2026-10-31 --previous scores
+        """,
+    )
+    _records_option(score)
+    score.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
+    score.add_argument("--as-of", type=_day, metavar="DATE", required=True, help="the date of the question")
+    score.add_argument(
+        "--out",
+        type=Path,
+        metavar="PLACE",
+        required=True,
+        help="a file to write, if its name ends in .parquet, else a folder of 64 parts",
+    )
+    score.add_argument(
+        "--since",
+        type=_day,
+        metavar="DATE",
+        help="with --previous, the day of those scores: only who changed since is scored again",
+    )
+    score.add_argument(
+        "--previous", type=Path, metavar="DIR", help="a folder of scores of the same kept records on an earlier day"
+    )
+    score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
+    score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
+    score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
+    _machine_options(score)
+    score.add_argument(
+        "--engine",
+        choices=("duckdb", "spark"),
+        default="duckdb",
+        help="what groups the records: on this machine (default), or Spark, which takes kept ones",
+    )
+    score.add_argument("--master", metavar="URL", help="the Spark cluster (default: this machine)")
+
+
+def _train_options(commands: Any) -> None:
+    train = _command(
+        commands,
+        "train",
+        "train a model on the records of people whose consent covers it",
+        """
+        Give --as-of several times: the model learns from the snapshots of all dates but the last,
+        and is validated on the last.
+
+        example:
+          egretscore train --records records --as-of 2024-09-01 --as-of 2025-10-01 --out model
+        """,
+    )
+    _records_option(train)
+    train.add_argument(
+        "--as-of", type=_day, metavar="DATE", required=True, action="append", help="the date of a snapshot; repeatable"
+    )
+    train.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write the model into")
+    _policy_option(train)
+    train.add_argument(
+        "--horizon-days",
+        type=_not_negative,
+        default=365,
+        metavar="DAYS",
+        help="how far ahead outcomes lie (default: 365)",
+    )
+    train.add_argument("--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)")
+
+
+def _validate_options(commands: Any) -> None:
+    validate = _command(
+        commands,
+        "validate",
+        "check records and say what is wrong with them",
+        """
+        examples:
+          egretscore validate --records records
+          egretscore validate --records records --quarantine set-aside
+        """,
+    )
+    _records_option(validate)
+    _policy_option(validate)
+    validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+
+
+def _keep_options(commands: Any) -> None:
+    keep = _command(
+        commands,
+        "keep",
+        "check records once and keep them, ready to be scored and explained",
+        """
+        Every command reads the folder as it reads any records. What is set aside is not kept:
+        `egretscore validate` says what and why. Like score, a run that was stopped goes on
+        where it was.
+
+        example:
+          egretscore keep --records records --out kept
+        """,
+    )
+    keep.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
+    keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    _policy_option(keep)
+    _machine_options(keep)
+
+
+def _add_options(commands: Any) -> None:
+    add = _command(
+        commands,
+        "add",
+        "add new records to kept ones",
+        """
+        Give the rows that are new, and those of which more is known now, such as a commitment
+        that was kept: a row that fills empty cells stands in place of the one that is kept. What
+        contradicts a kept row is set aside, and the record is in doubt from that day. What was
+        stopped is finished by adding again.
+
+        examples:
+          egretscore add --records 2026-10-31 --kept kept
+          egretscore score --records kept --model model --as-of 2026-10-31 --out scores \\
+            --since 2026-10-30 --previous scores
+        """,
+    )
+    add.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
+    add.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    add.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+    _machine_options(add)
+
+
+def _erase_options(commands: Any) -> None:
+    erase = _command(
+        commands,
+        "erase",
+        "erase a person from kept records",
+        """
+        What was stopped while erasing is finished by erasing again. The records that were kept
+        from or added, and scores written earlier, are yours to erase: who is still in records
+        that are added once more comes back with them.
+
+        example:
+          egretscore erase r0123456789 --kept kept
+        """,
+    )
+    erase.add_argument("subject", metavar="SUBJECT", help="whom")
+    erase.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+
+
+def _simulate_options(commands: Any) -> None:
+    simulate = _command(
+        commands,
+        "simulate",
+        "invent a town",
+        """
+        The residents do not exist, and no figure of theirs says anything about real people.
+
+        example:
+          egretscore simulate --residents 2000 --out town
+        """,
+    )
+    simulate.add_argument("--residents", type=int, metavar="N", required=True, help="how many")
+    simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
+    simulate.add_argument(
+        "--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)"
+    )
+    simulate.add_argument("--format", choices=("csv", "parquet"), default="csv", help="the kind of files")
+
+
+def _publish_options(commands: Any) -> None:
+    publish = _command(
+        commands,
+        "publish",
+        "print a model's score tables, their proof and the queries",
+        """
+        example:
+          egretscore publish --model model > scorecard.md
+        """,
+    )
+    publish.add_argument("--model", type=Path, metavar="DIR", help="a trained model (default: the shipped one)")
+
+
+def _command(commands: Any, name: str, summary: str, more: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(line.removeprefix("        ") for line in more.strip("\n").rstrip().splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    default = "" if required else " (default: the sample town)"
+    parser.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        required=required,
+        help=f"a folder of CSV or Parquet records, or of kept ones{default}",
+    )
+
+
+def _machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory", type=memory_size, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
+    )
+    parser.add_argument(
+        "--threads", type=_not_negative, metavar="N", help="how many to use (default: as many as there are cores)"
+    )
+
+
+def _policy_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="a policy in TOML (default: the shipped one)")
+
+
+def _day(text: str) -> str:
+    try:
+        return as_day(text).isoformat()
+    except ArgumentError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; expected one such as 2026-10-31") from None
+
+
+def _not_negative(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def memory_size(text: str) -> int:
+    """Return how many bytes a size such as 4GB, 800MB or 2.5GiB is."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", text, re.IGNORECASE | re.ASCII)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 4GB or 800MB")
+    number, unit, binary = match.groups()
+    return int(Decimal(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
+
+
+def _language() -> str:
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
+    return "zh" if locale.startswith("zh") else "en"
