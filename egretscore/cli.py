@@ -193,16 +193,17 @@ def _add(options: argparse.Namespace) -> int:
     from egretscore.records.adding import add_records
     from egretscore.records.quarantine import check_holds_no_records
 
-    if options.quarantine is not None:
-        check_holds_no_records(options.quarantine)  # before anything is added
+    if options.quarantine is not None:  # before anything is added
+        check_holds_no_records(options.quarantine)
+        options.quarantine.mkdir(parents=True, exist_ok=True)
     with parts_done("Adding", "rows") as progress:
         added = add_records(
             options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
         )
-    _print_first([*added.problems, *added.contradictions])
     if options.quarantine is not None:
         for file in added.write_quarantine(options.quarantine):
             say(f"Written: {file}")
+    _print_first([*added.problems, *added.contradictions])
     if added.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
         say(f"egretscore: {number_of(added.set_aside, 'row')} set aside{hint}")

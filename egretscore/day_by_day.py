@@ -226,7 +226,7 @@ def _said(folder: Path) -> Mapping[str, Any]:
         states, hashes = about[ORIGIN]["states"], about["sha256"]
         complete = len(states) == PARTS and set(hashes) == set(map(part_file, range(PARTS)))
         complete = complete and all(isinstance(text, str) for text in (*states, *hashes.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         complete = False
     if not complete:
         raise ArgumentError(

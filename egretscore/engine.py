@@ -23,7 +23,7 @@ from egretscore.features.query import everyone_query, vectors_query
 from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records import Records
-from egretscore.records.database import asking
+from egretscore.records.database import asking, check_subject_id
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_words
 from egretscore.scored import ColumnsAsked, scored_columns
@@ -216,8 +216,7 @@ class Engine:
         Explanation
             With a status and no score when the person may not be scored.
         """
-        if not subject_id or type(subject_id) is not str:
-            raise ArgumentError("subject_id must be a text", value=subject_id)
+        check_subject_id(subject_id)
         day = as_day(as_of)
         self._check_records(records)
         rows = records.rows_of(subject_id, self._columns_asked)

@@ -11,6 +11,7 @@ The folders of the records and of the scores must be seen under the same path by
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -108,10 +109,12 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     with parts_beside(out, asked, part_file, is_whole) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
         if missing:
-            with _quietly(), _session(spark, master, threads, memory) as session, _in_words():
+            with _quietly(), _in_words(), _session(spark, master, threads, memory) as session:
                 _see_records(session, folder, missing)
-                people = everyone_query(engine.model.scorecard.features, engine.policy).sql("spark")
-                _score(session, people, day, missing, scorer, parts)
+                people = everyone_query(engine.model.scorecard.features, engine.policy)
+                # Written into the query, for Spark takes no day before the year 1000 from Python.
+                the_day = exp.cast(exp.Literal.string(day.isoformat()), "DATE")
+                _score(session, exp.replace_placeholders(people, as_of=the_day).sql("spark"), missing, scorer, parts)
             if question(engine, folder, day, columns) != asked:
                 for part in missing:
                     (parts / part_file(part)).unlink()
@@ -121,7 +124,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
         return finish(parts, out, Outcome.of(parts, 0), asked, threads, memory)
 
 
-def _score(session: SparkSession, people: str, day: date, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
+def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
     """Score the people whom a query gives, and write each part of them."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -131,7 +134,7 @@ def _score(session: SparkSession, people: str, day: date, missing: Sequence[int]
             write_scores(scorer.table(of_part), to / part_file(part))
             yield pa.RecordBatch.from_pydict({"part": [part]})
 
-    found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})", args={"as_of": day})
+    found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})")
     dealt = found.repartition("part").sortWithinPartitions("part", "subject_id")
     written = {row.part for row in dealt.mapInArrow(write, "part long").collect()}
     nobody = found.limit(0).toArrow().drop_columns("part")
@@ -178,9 +181,19 @@ def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
-        yield
+    """Leave out what Spark's own libraries say of themselves, and of an interrupt, which is said in a line."""
+
+    def is_no_interrupt(record: logging.LogRecord) -> bool:
+        return record.exc_info is None or record.exc_info[0] is not KeyboardInterrupt
+
+    root = logging.getLogger()
+    root.addFilter(is_no_interrupt)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support", FutureWarning)
+            yield
+    finally:
+        root.removeFilter(is_no_interrupt)
 
 
 @contextmanager

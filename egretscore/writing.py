@@ -16,7 +16,7 @@ from egretscore.errors import ArgumentError
 
 
 @contextmanager
-def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
+def whole_file(file: Path, *, within: Path | None = None, rights_like: Path | None = None) -> Iterator[Path]:
     """Give a scratch file to write; it takes the place of ``file``, and its rights, when all went well.
 
     Parameters
@@ -25,12 +25,14 @@ def whole_file(file: Path, *, within: Path | None = None) -> Iterator[Path]:
     within : Path, optional
         The folder for the scratch file, on the same disk, where what a killed process leaves is found
         and removed; beside ``file`` when not given.
+    rights_like : Path, optional
+        A file whose rights it gets, where there is one, and no ``file`` whose place it takes.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
-        rights = rights_of(file if file.exists() else scratch)
+        rights = rights_of(next((like for like in (file, rights_like) if like is not None and like.exists()), scratch))
         scratch.chmod(rights | stat.S_IRUSR | stat.S_IWUSR)  # before anything is in it
         with errors_that_name(file):
             yield scratch
@@ -70,7 +72,7 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
             with errors_that_name(folder):
                 yield fresh
             if folder.exists():
-                fresh.chmod(rights_of(folder))
+                take_over_rights(fresh, folder)
             put_in_place(fresh, folder, scratch / "old")
         finally:
             shutil.rmtree(scratch)
@@ -148,6 +150,22 @@ def unfinished_of(place: Path) -> Path:
 def earlier_of(folder: Path) -> Path:
     """Return where a folder lies that another is taking the place of, until it is removed."""
     return folder.with_name(f".{folder.name}.earlier")
+
+
+def take_over_rights(fresh: Path, stood: Path) -> None:
+    """Give a folder, and what is in it, the rights of the one whose place it takes, and of what is in that.
+
+    A file of a name of its own gets those of the first file there.
+    """
+    fresh.chmod(rights_of(stood))
+    first = next((entry for entry in sorted(stood.iterdir()) if entry.is_file()), None)
+    for entry in fresh.iterdir():
+        like = stood / entry.name
+        if entry.is_dir():
+            if like.is_dir():
+                take_over_rights(entry, like)
+        elif like.is_file() or first is not None:
+            entry.chmod(rights_of(like if like.is_file() else first or like))
 
 
 def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:

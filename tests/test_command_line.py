@@ -198,6 +198,37 @@ def test_bad_input_and_wrong_usage_get_a_message_and_no_traceback(arguments, sta
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*SCORE, "--out", "{odd}"],
+        ["keep", "--records", SAMPLE, "--out", "{odd}"],
+        ["validate", "--records", "{odd}"],
+        ["explain", "--records", "{odd}"],
+        ["erase", "\udcff", "--kept", "{kept}"],
+        ["explain", "\udcff", "--records", "{kept}"],
+        ["train", "--records", SAMPLE, "--as-of", "9999-12-31", "--out", "{out}"],
+    ],
+)
+def test_what_is_no_text_and_the_last_day_there_is_are_a_message(tmp_path, capsys, arguments):
+    odd = shutil.copytree(SAMPLE, tmp_path / "s\udcffx") if "--out" not in arguments else tmp_path / "s\udcffx"
+    if "{kept}" in arguments:
+        es.keep_records(SAMPLE, tmp_path / "kept")
+    places = {"{odd}": str(odd), "{kept}": str(tmp_path / "kept"), "{out}": str(tmp_path / "out")}
+    assert main([places.get(argument, argument) for argument in arguments]) in {1, 2}
+    assert capsys.readouterr().err.startswith("egretscore: ")
+
+
+@pytest.mark.parametrize("file", ["kept.json", "part-03/part.json", "policy.toml"])
+def test_a_file_of_brackets_is_a_message(tmp_path, capsys, file):
+    es.keep_records(SAMPLE, tmp_path / "kept")
+    (tmp_path / "kept" / file).write_text("[" * 100_000, encoding="utf-8")
+    assert main(["validate", "--records", str(tmp_path / "kept")]) == 1
+    said = capsys.readouterr().err
+    assert str(tmp_path / "kept") in said
+    assert said.count("\n") == 1
+
+
 def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_so(capsys):
     subject = someone("scored")
     assert main(["explain", subject]) == 0

@@ -102,9 +102,10 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
 
 
 @needs_java
-def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path):
-    score_on_spark(shipped_engine(), kept, "2024-02-29", tmp_path / "spark.parquet", spark=spark, reasons=True)
-    score_everyone(shipped_engine(), kept, "2024-02-29", tmp_path / "duckdb.parquet", reasons=True)
+@pytest.mark.parametrize("day", ["2024-02-29", "0500-01-01"])
+def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path, day):
+    score_on_spark(shipped_engine(), kept, day, tmp_path / "spark.parquet", spark=spark, reasons=True)
+    score_everyone(shipped_engine(), kept, day, tmp_path / "duckdb.parquet", reasons=True)
     assert (tmp_path / "spark.parquet").read_bytes() == (tmp_path / "duckdb.parquet").read_bytes()
 
 

@@ -27,7 +27,7 @@ from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
-from egretscore.records.database import open_locked
+from egretscore.records.database import check_threads, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.merging import Contradiction, Difference, doubts_of, merge, people_after
@@ -183,6 +183,7 @@ def add_records(
         If ``to`` holds no kept records, or the memory does not suffice.
     """
     folder, to, memory = Path(records), Path(to).resolve(), memory_to_use(memory)
+    check_threads(threads)
     threads = threads or os.cpu_count() or 1
     _check_places(folder, to)
     files_by_table(folder, consents_needed=False)

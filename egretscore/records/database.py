@@ -30,6 +30,21 @@ def check_threads(threads: int | None) -> None:
         )
 
 
+def is_text(text: str) -> bool:
+    """Return whether a database, or a file, can hold a text: Python has some that none can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_subject_id(subject_id: object) -> None:
+    """Raise if this cannot be anybody's id."""
+    if not isinstance(subject_id, str) or not subject_id or not is_text(subject_id):
+        raise ArgumentError("subject_id must be a text", value=subject_id)
+
+
 def open_locked(
     files: Iterable[Path] = (),
     threads: int | None = None,
@@ -54,9 +69,13 @@ def open_locked(
     Raises
     ------
     ArgumentError
-        If the number of threads makes no sense.
+        If the number of threads makes no sense, or a place has a name that is no text.
     """
     check_threads(threads)
+    files, folders = list(files), list(folders)
+    for place in (*files, *folders, *([] if spill is None else [spill])):
+        if not is_text(str(place)):
+            raise ArgumentError("the name of this place is not UTF-8 text", file=place, remedy="Rename it.")
     connection = duckdb.connect(
         ":memory:",
         config={

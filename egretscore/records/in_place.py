@@ -266,9 +266,11 @@ def _as_text(column: str, of: str) -> str:
     if of.startswith("TIMESTAMP"):
         return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
     if of in {"DOUBLE", "FLOAT"}:
+        # Not isnan, and no CAST that raises: DuckDB concludes from the least and the largest number of a Parquet
+        # file, which leave those that are none out, that there are none.
         return (
-            f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
-            f"THEN CAST(CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
+            f"CASE WHEN {plain} IN ('nan', '-nan') THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
+            f"THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
         )
     return f"nullif({plain}, '')"
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
-from egretscore.records.database import GLOB_SIGNS
+from egretscore.records.database import GLOB_SIGNS, check_subject_id
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
@@ -160,10 +160,13 @@ def _name(table: str, sha256: str) -> str:
 
 
 def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
-    """Write a table of a part, its rows in the order of subject_id, and return how many they are, and the hash."""
+    """Write a table of a part, its rows in the order of subject_id, and return how many they are, and the hash.
+
+    Where the part is written again, the file has the rights that the part's files had.
+    """
     from pyarrow import parquet
 
-    with whole_file(folder / f"{table}.parquet") as scratch:
+    with whole_file(folder / f"{table}.parquet", rights_like=folder / _ABOUT_PART) as scratch:
         parquet.write_table(
             rows,
             scratch,
@@ -277,6 +280,7 @@ def erase(folder: Path, subject_id: str) -> int:
     from pyarrow import compute
 
     check_is_kept(folder)
+    check_subject_id(subject_id)
     part = part_of(subject_id)
     own = folder / part_folder(part)
     with changing(folder):
@@ -314,7 +318,7 @@ def read_about(folder: Path) -> AboutKept:
     try:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=AGAIN) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT or "invented" not in about:
         raise RecordsError(
@@ -464,5 +468,5 @@ def about_part(folder: Path, part: int) -> AboutPart:
         touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
         added_to = tuple(map(str, raw["added_to"]))
         return AboutPart(rows, sha256, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

@@ -35,8 +35,8 @@ from egretscore.writing import (
     earlier_of,
     hash_beside,
     put_in_place,
-    rights_of,
     rights_of_new_folders,
+    take_over_rights,
     unfinished_of,
     whole_file,
 )
@@ -322,7 +322,10 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
     clear(folder, keep={QUESTION, *holds, *map(hash_beside, holds)})
     earlier = earlier_of(out)
     stood = next((place for place in (out, earlier) if place.exists()), None)
-    folder.chmod(rights_of_new_folders(folder) if stood is None else rights_of(stood))
+    if stood is None:
+        folder.chmod(rights_of_new_folders(folder))
+    else:
+        take_over_rights(folder, stood)
     shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
         put_in_place(folder, out, earlier)

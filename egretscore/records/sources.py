@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -307,8 +308,15 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
     def column(values: Any) -> pa.Array:
         try:
             return pa.array(values, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return pa.array(values.map(str, na_action="ignore"), from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            return pa.array(values.map(_text, na_action="ignore"), from_pandas=True)
 
     names = [str(name) for name in frame.columns]
     return pa.Table.from_arrays([column(frame.iloc[:, i]) for i in range(len(names))], names=names)
+
+
+def _text(value: object) -> str:
+    """Return the text of a cell of a column of several types: of a day without an hour, the day."""
+    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
+        value = value.date()
+    return str(value)

@@ -20,7 +20,7 @@ from egretscore.parts import PARTS, by_part, macro_chosen, part_of, sql_part_of
 from egretscore.policy import Policy, as_policy, parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
-from egretscore.records.database import create_view, do_not_fit, open_locked
+from egretscore.records.database import check_subject_id, create_view, do_not_fit, open_locked
 from egretscore.records.folder import check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
@@ -192,6 +192,7 @@ class Records:
         int
             How many rows were removed. The files they were read from stay as they are.
         """
+        check_subject_id(subject_id)
         connection = self.connect()
         removed = 0
         about = dict.fromkeys(CHECKED, "subject_id = $subject")
@@ -584,6 +585,6 @@ def invented_mark(folder: Path) -> Mapping[str, Any] | None:
         return None
     try:
         content = json.loads(mark.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordsError("this mark of invented records cannot be read", file=mark, expected="JSON") from error
     return content if isinstance(content, dict) else {}

@@ -26,9 +26,9 @@ from egretscore.standing import settled_commitments, status_by_consent
 from egretscore.status import Settlement, Status
 
 
-def outcomes_known_on(day: date, horizon_days: int, policy: Policy) -> date:
-    """Return the day on which it is known what became of the commitments falling due in a horizon."""
-    return day + timedelta(days=horizon_days + policy.commitments.grace_days + 1)
+def known_after(horizon_days: int, policy: Policy) -> timedelta:
+    """Return how long it takes until it is known what became of the commitments falling due in a horizon."""
+    return timedelta(days=horizon_days + policy.commitments.grace_days + 1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _snapshot(records: Records, sql: str, policy: Policy, day: date, horizon_day
             {
                 "as_of": day,
                 "last_due": last_due,
-                "outcomes_known_on": outcomes_known_on(day, horizon_days, policy),
+                "outcomes_known_on": day + known_after(horizon_days, policy),
                 "end_of_file": date.fromisoformat(LATEST),
             },
         )

@@ -19,7 +19,7 @@ from egretscore.records import Records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
-from egretscore.scoring.snapshots import Snapshots, outcomes_known_on, take_snapshots
+from egretscore.scoring.snapshots import Snapshots, known_after, take_snapshots
 
 FEWEST_PEOPLE_IN_A_LEAF = 20
 HELD_OUT_SHARE = 0.3
@@ -111,7 +111,7 @@ def train(
     problems = list(scorecard.problems())
     if problems:
         raise TrainingError(f"the trained tables break a promise: {problems[0]}")
-    overlap = outcomes_known_on(dates[-2], horizon_days, policy) - dates[-1] if later else None
+    overlap = dates[-2] + known_after(horizon_days, policy) - dates[-1] if later else None
     report = _report(learnt, held_out, overlap, scorecard, seed)
     return Model(
         policy=policy,
@@ -135,9 +135,9 @@ def train(
 
 def _check_dates(records: Records, dates: list[date], horizon_days: int, policy: Policy) -> None:
     """Raise where an outcome would be read from a future that nobody has seen yet."""
-    wait = outcomes_known_on(dates[-1], horizon_days, policy) - dates[-1]
+    wait = known_after(horizon_days, policy)
     ends = records.last_day
-    if ends is None or dates[-1] + wait > ends:
+    if ends is None or ends - dates[-1] < wait:
         raise TrainingError(
             "the records end before it is known what became of the commitments",
             value=dates[-1],

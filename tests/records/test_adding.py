@@ -145,6 +145,44 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     assert states(folder / "kept") == before
 
 
+def test_what_is_set_aside_can_be_written_or_nothing_is_added(folder, capsys):
+    penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
+    before = states(folder / "kept")
+    (folder / "new").mkdir()
+    parquet.write_table(
+        frame("penalties", [{**penalty, "decision_no": "another"}]), folder / "new" / "penalties.parquet"
+    )
+    (folder / "a file").write_text("", encoding="utf-8")
+    arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
+    assert main([*arguments, "--quarantine", str(folder / "a file" / "aside")]) == 1
+    assert main([*arguments, "--threads", "0"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+    assert states(folder / "kept") == before
+
+
+def test_files_that_are_written_again_keep_their_rights(folder):
+    for file in (folder / "kept").rglob("*.*"):
+        if file.is_file():
+            file.chmod(0o600)
+    penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
+    assert add(folder, ("penalties", {**penalty, "decision_no": "another"})).new == 1
+    assert rights(folder / "kept") == {0o600}
+    assert kept.erase(folder / "kept", "p0")
+    assert rights(folder / "kept") == {0o600}
+    es.keep_records(folder / "records", folder / "kept")
+    assert rights(folder / "kept") == {0o600}
+    for _ in range(2):
+        es.score_everyone(shipped_engine(), folder / "kept", AS_OF, folder / "scores")
+        for file in (folder / "scores").iterdir():
+            file.chmod(0o640)
+    es.score_everyone(shipped_engine(), folder / "kept", AS_OF, folder / "scores")
+    assert rights(folder / "scores") == {0o640}
+
+
+def rights(folder: Path) -> set[int]:
+    return {file.stat().st_mode & 0o777 for file in folder.rglob("*") if file.is_file()}
+
+
 def test_news_that_was_set_aside_leaves_the_record_in_doubt(folder):
     """Two rows of the day say different things of a record that is kept: neither is used, nor what they are about."""
     penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)

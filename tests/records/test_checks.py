@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -390,6 +391,17 @@ def test_a_damaged_parquet_file_is_a_clear_error(tmp_path, damage):
     file.write_bytes(damaged[damage])
     with pytest.raises(es.RecordsError, match=r"civic_points\.parquet"):
         es.read_records(tmp_path)
+
+
+def test_a_column_of_several_types_is_read_cell_by_cell():
+    """Whichever type comes first: a day is a day, and a number that no machine holds is a wrong cell."""
+    days = [pd.Timestamp("2025-02-01"), date(2025, 2, 1), "2025-02-01"]
+    for first in range(3):
+        points = pd.DataFrame([{**ROWS["civic_points"], "record_id": f"r{number}"} for number in range(3)])
+        points["earned_on"] = pd.Series([*days[first:], *days[:first]], dtype=object)
+        points["points"] = pd.Series([1, 10**30, 2], dtype=object)
+        records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "civic_points": points})
+        assert [(problem.row, problem.column) for problem in records.problems] == [(2, "points")]
 
 
 def test_the_quarantine_loses_nothing(tmp_path):

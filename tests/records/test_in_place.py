@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, frames, read, shipped_engine, towns
+from whole_records import AS_OF, Person, frames, plain_consent, read, settled_commitment, shipped_engine, towns
 
 import egretscore as es
 from egretscore import everyone
@@ -131,6 +131,25 @@ def test_read_from_where_they_lie_rows_are_what_they_are_in_memory(town, taken, 
         for half, of in zip(parts, (taken, set(range(PARTS)) - taken), strict=True):
             found = half.connect().execute("SELECT DISTINCT subject_id FROM commitments").fetchall()
             assert {part_of(subject) for (subject,) in found} <= of
+
+
+@pytest.mark.parametrize("largest", [5.0, 1e20])
+@pytest.mark.parametrize("of", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("fewest", [0, 10**9])
+def test_what_is_no_number_is_an_empty_cell_whatever_the_file_says_of_its_numbers(tmp_path, fewest, of, largest):
+    """The least and the largest number that a Parquet file notes of a column leave those out that are none."""
+    made = settled_commitment("p0", "bike_rental", AS_OF, None, None)
+    amounts = [largest, 12.5, *[float("nan")] * 3]
+    rows = tuple({**made, "commitment_id": f"c{number}", "amount_yuan": 1.0} for number in range(len(amounts)))
+    town = frames([Person("p0", consents=(plain_consent("p0"),), commitments=rows)])
+    position = town["commitments"].column_names.index("amount_yuan")
+    town["commitments"] = town["commitments"].set_column(position, "amount_yuan", pa.array(amounts, of))
+    for name, table in town.items():
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    found = all_that_came_of(tmp_path, fewest)["commitments"]
+    assert found == all_that_came_of(town, fewest)["commitments"]
+    assert len(found) == (5 if largest == 5.0 else 4)
+    assert sum("Decimal" not in row for row in found) == 3
 
 
 def test_rows_set_aside_do_not_stop_a_question_about_the_others(tmp_path, monkeypatch):
