@@ -205,7 +205,6 @@ def test_bad_input_and_wrong_usage_get_a_message_and_no_traceback(arguments, sta
         ["keep", "--records", SAMPLE, "--out", "{odd}"],
         ["validate", "--records", "{odd}"],
         ["explain", "--records", "{odd}"],
-        ["erase", "\udcff", "--kept", "{kept}"],
         ["explain", "\udcff", "--records", "{kept}"],
         ["train", "--records", SAMPLE, "--as-of", "9999-12-31", "--out", "{out}"],
     ],
@@ -214,6 +213,8 @@ def test_what_is_no_text_and_the_last_day_there_is_are_a_message(tmp_path, capsy
     odd = shutil.copytree(SAMPLE, tmp_path / "s\udcffx") if "--out" not in arguments else tmp_path / "s\udcffx"
     if "{kept}" in arguments:
         es.keep_records(SAMPLE, tmp_path / "kept")
+        assert main(["erase", "\udcff", "--kept", str(tmp_path / "kept")]) == 0
+        assert capsys.readouterr().err.startswith("no rows of ")
     places = {"{odd}": str(odd), "{kept}": str(tmp_path / "kept"), "{out}": str(tmp_path / "out")}
     assert main([places.get(argument, argument) for argument in arguments]) in {1, 2}
     assert capsys.readouterr().err.startswith("egretscore: ")

@@ -173,7 +173,7 @@ def test_a_session_of_ones_own_stays_as_it_was(kept, spark, tmp_path):
 
 def test_records_that_were_not_kept_are_refused(tmp_path, capsys):
     arguments = ["score", "--model", str(shipped_model()), "--as-of", "2026-10-31", "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--engine", "spark", "--records", str(es.sample_records())]) == 1
+    assert main([*arguments, "--engine", "spark", "--records", str(es.sample_records())]) == 2
     assert "egretscore keep" in capsys.readouterr().err
     assert main([*arguments, "--master", "spark://host:7077", "--records", str(es.sample_records())]) == 2
     assert "--engine spark" in capsys.readouterr().err

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
-from egretscore.records.database import GLOB_SIGNS, check_subject_id
+from egretscore.records.database import GLOB_SIGNS, check_subject_id, is_text
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
@@ -281,6 +281,8 @@ def erase(folder: Path, subject_id: str) -> int:
 
     check_is_kept(folder)
     check_subject_id(subject_id)
+    if not is_text(subject_id):
+        return 0
     part = part_of(subject_id)
     own = folder / part_folder(part)
     with changing(folder):

@@ -20,7 +20,7 @@ from egretscore.parts import PARTS, by_part, macro_chosen, part_of, sql_part_of
 from egretscore.policy import Policy, as_policy, parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, create_accounts, finish_checks, prepare_checks
-from egretscore.records.database import check_subject_id, create_view, do_not_fit, open_locked
+from egretscore.records.database import check_subject_id, create_view, do_not_fit, is_text, open_locked
 from egretscore.records.folder import check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.lookup import PersonRows, RowsInMemory, RowsOfPart
@@ -193,6 +193,8 @@ class Records:
             How many rows were removed. The files they were read from stay as they are.
         """
         check_subject_id(subject_id)
+        if not is_text(subject_id):
+            return 0
         connection = self.connect()
         removed = 0
         about = dict.fromkeys(CHECKED, "subject_id = $subject")
