@@ -55,9 +55,11 @@ def _records() -> Iterator[str]:
         "In Python, a mapping of table name to a pandas, polars or Arrow frame (or a list of them). Consents must be "
         "there; another table that is not is empty. "
         "Every column must be there; a cell marked optional may be empty. Any other column is an error. "
-        "What becomes of a record is written into its own row, which keeps its `recorded_on`. Of rows under one id "
-        "that say different things the one recorded first stands, in doubt from the day of the next; recorded on one "
-        "day, none stands, and the record is in doubt. An objection may be given again when it is decided. "
+        "What becomes of a record is written into its own row, which keeps its `recorded_on`. If two rows of one id "
+        "say different things, the one recorded first is used until the day on which the other was recorded, and from "
+        "then on the record counts against nobody; if both were recorded on one day, neither is used. An objection may "
+        "be given again when it is decided. A timestamp is a day if it is midnight, in UTC where it has a zone: "
+        "convert local ones to days first. "
         "How new rows are added to kept records is told in [city.md](city.md#day-by-day)."
     )
     for table in TABLES.values():

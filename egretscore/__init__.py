@@ -4,9 +4,9 @@ The whole public interface is here::
 
     import egretscore as es
 
-    records = es.read_records("data/sample")
+    records = es.read_records(es.sample_records())
     engine = es.load_engine()
-    engine.explain(records, "r0123456789", "2026-10-31").text("zh")
+    engine.explain(records, records.invented["subject_id"], "2026-10-31").text("zh")
 
 Importing it loads none of the libraries that only training needs.
 """

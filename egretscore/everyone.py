@@ -71,8 +71,7 @@ class Outcome:
     people, scored : int
         How many people are on file, and how many of them were scored.
     set_aside : int or None
-        How many rows were set aside; None when an earlier run was stopped at its very end,
-        and this one had nothing left to read.
+        How many rows were set aside; None when all of it had been written before, and nothing was read.
     read_again : int or None
         Going on from previous scores: of how many people the records were read. None when
         everyone's were, and where ``set_aside`` is.

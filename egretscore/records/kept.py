@@ -268,7 +268,7 @@ def write_about(folder: Path, about: AboutKept, version: str) -> None:
 def erase(folder: Path, subject_id: str) -> int:
     """Write a person's part again without their rows, and return how many those were.
 
-    Who was stopped while erasing, however, finishes by erasing again.
+    If it is stopped half-way, erasing again finishes it.
 
     Raises
     ------

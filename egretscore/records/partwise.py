@@ -3,7 +3,7 @@
 People are dealt out into parts (``egretscore.parts``). A run takes as many parts at
 once as its memory holds, reads their people's records, and writes each part whole into a
 hidden folder beside the place it is to take. When the last is done, the folder takes its
-place. A run that was stopped, however, leaves its parts; the next run of the same question
+place. A run may be stopped at any moment and leaves its parts; the next run of the same question
 goes on with the others.
 """
 
