@@ -36,9 +36,10 @@ from egretscore.engine import Engine
 from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS
 from egretscore.records import adding, kept
-from egretscore.records.folder import files_by_table
+from egretscore.records.folder import INVENTED_MARK, files_by_table
+from egretscore.records.kept_records import KeptRecords
+from egretscore.records.reading import read_addition
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.store import INVENTED_MARK, KeptRecords, read_addition
 from egretscore.scored import PartScorer, write_scores
 
 AS_OF = date(2025, 12, 31)

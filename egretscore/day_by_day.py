@@ -26,7 +26,7 @@ from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS, part_file
 from egretscore.records import kept
 from egretscore.records.database import asking
-from egretscore.records.store import KeptRecords
+from egretscore.records.kept_records import KeptRecords
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import earlier_of, sha256_of
 

@@ -30,6 +30,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records.database import create_view, open_locked
 from egretscore.records.kept import check_is_kept, is_kept
+from egretscore.records.kept_records import KeptRecords
 from egretscore.records.partwise import (
     SPILL,
     PartRead,
@@ -49,7 +50,7 @@ from egretscore.records.partwise import (
     state_of_records,
     take_the_place,
 )
-from egretscore.records.store import KeptRecords, invented_mark, read_parts
+from egretscore.records.reading import invented_mark, read_parts
 from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, write_scores
 from egretscore.writing import check_no_folder, check_replaceable, hash_beside, sha256_of, whole_file
 

@@ -32,9 +32,10 @@ from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, check_threads
+from egretscore.records.kept_records import KeptRecords
 from egretscore.records.partwise import memory_to_use, parts_beside
 from egretscore.records.schema import READY
-from egretscore.records.store import KeptRecords, check_words
+from egretscore.records.store import check_words
 from egretscore.scored import ColumnsAsked, PartScorer, write_scores
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from egretscore.everyone import ABOUT, score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records import in_place, partwise
 from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, parts_at_once, set_aside_by_part
+from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.records.store import read_parts
 from egretscore.shipped import shipped_model
 
 TOWN_DAY = "2026-01-01"

@@ -30,8 +30,9 @@ from egretscore.records.partwise import (
     state_of_records,
     take_the_place,
 )
+from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import CONSENTS, READY, TABLES
-from egretscore.records.store import Records, invented_mark, read_parts
+from egretscore.records.store import Records
 from egretscore.writing import check_no_mount
 
 if TYPE_CHECKING:

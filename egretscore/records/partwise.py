@@ -24,11 +24,11 @@ import duckdb
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, sql_part_of
 from egretscore.records.database import open_locked
-from egretscore.records.folder import files_by_table, state_of_files
+from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
 from egretscore.records.in_place import Relation, may_stay
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.store import INVENTED_MARK, Records
+from egretscore.records.store import Records
 from egretscore.writing import (
     alone_in,
     clear,
