@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import duckdb
 
 from egretscore.errors import RecordsError
+from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records.database import check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
@@ -95,6 +96,14 @@ class Records:
             "ORDER BY source"
         ).fetchall()
         return tuple(SourceCount(*row) for row in rows)
+
+    def set_aside_by_part(self) -> Mapping[int, int]:
+        """Return how many rows were set aside, by the part of the subject_id that each names, or of none."""
+        part = sql_part_of("coalesce(subject_id, '')")
+        found = self.connect().execute(
+            f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
+        )
+        return dict(found.fetchall())
 
     @property
     def last_day(self) -> date | None:
