@@ -53,8 +53,8 @@ from egretscore.parts import PARTS, part_file
 from egretscore.records import keeping
 from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
+from egretscore.records.reading import read_parts
 from egretscore.records.schema import DOUBTS
-from egretscore.records.store import read_parts
 from egretscore.scored import PartScorer
 from egretscore.shipped import shipped_model
 

@@ -30,15 +30,16 @@ from pathlib import Path
 import duckdb
 from measuring import HEAD, Measured, Stages, alone, line, towns
 
-from egretscore import add_records, day_by_day, everyone, keep_records, load_engine, simulate_town
+from egretscore import add_records, day_by_day, everyone, keep_records, load_engine, score_files, simulate_town
 from egretscore.arguments import memory_size
 from egretscore.engine import Engine
 from egretscore.features.turning import turned_query
 from egretscore.parts import PARTS
 from egretscore.records import adding, kept
-from egretscore.records.folder import files_by_table
+from egretscore.records.folder import INVENTED_MARK, files_by_table
+from egretscore.records.kept_records import KeptRecords
+from egretscore.records.reading import read_addition
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.store import INVENTED_MARK, KeptRecords, read_addition
 from egretscore.scored import PartScorer, write_scores
 
 AS_OF = date(2025, 12, 31)
@@ -144,8 +145,8 @@ def people_changed(task: Task) -> int:
     turned = turned_query(engine.model.scorecard.features, engine.policy, task.since, AS_OF).sql("duckdb")
     records = KeptRecords(task.folder / "kept")
     changed = {subject for (subject,) in records.connect().execute(turned).fetchall()}
-    about = json.loads((task.folder / "scores" / day_by_day.ABOUT).read_text(encoding="utf-8"))
-    for part, state in enumerate(about[day_by_day.ORIGIN]["states"]):
+    about = json.loads((task.folder / "scores" / score_files.ABOUT).read_text(encoding="utf-8"))
+    for part, state in enumerate(about[score_files.ORIGIN]["states"]):
         changed |= set(kept.touched_since(task.folder / "kept", part, state).to_pylist())
     return len(changed)
 
@@ -167,7 +168,7 @@ def measure_days(residents: int, town: Path, task: Task) -> Iterator[Measured]:
     files = sorted(file.name for file in everyones.iterdir())
     if filecmp.cmpfiles(everyones, gone_on, files, shallow=False)[0] != files:
         raise SystemExit("the scores that were gone on to are not those of everyone")
-    people = json.loads((everyones / day_by_day.ABOUT).read_text(encoding="utf-8"))["people"]
+    people = json.loads((everyones / score_files.ABOUT).read_text(encoding="utf-8"))["people"]
     changed = people_changed(task)
     print(f"{'':25}{changed:,} of {people:,} people scored again, {changed / people:.1%}; the same bytes", flush=True)
 

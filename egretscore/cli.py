@@ -145,7 +145,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
-    from egretscore.records.store import KeptRecords
+    from egretscore.records.kept_records import KeptRecords
 
     with working("Reading and checking the records"):
         records = read_records(options.records, policy=options.policy)

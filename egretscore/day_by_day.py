@@ -9,7 +9,6 @@ scored anew, everyone in it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,49 +22,18 @@ from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.turning import turned_query
-from egretscore.parts import PARTS, part_file
+from egretscore.parts import part_file
 from egretscore.records import kept
 from egretscore.records.database import asking
-from egretscore.records.store import KeptRecords
+from egretscore.records.kept_records import KeptRecords
+from egretscore.score_files import ABOUT, ORIGIN, Origin, said_of
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import earlier_of, sha256_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = "scores.json"
-"""The file that says of whom and by what the scores of a folder were made."""
-
-ORIGIN: Final = "kept"
-"""Where it says of which kept records."""
-
 _EVERYONE: Final = "Score everyone, without --since and --previous."
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Of which kept records, and by what, scores were made.
-
-    Attributes
-    ----------
-    version : str
-        That of this library.
-    query_sha256 : str
-        The hash of the query for everyone's vectors.
-    states : tuple of str
-        The state of each part of the records.
-    """
-
-    version: str
-    query_sha256: str
-    states: tuple[str, ...]
-
-    @classmethod
-    def of(cls, engine: Engine, folder: Path) -> Origin:
-        """Return what scores made now of a folder of kept records are made of."""
-        return cls(
-            __version__, engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS))
-        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +53,11 @@ class Previous:
     as_of: date
     states: tuple[str, ...]
     sha256: Mapping[str, str]
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """What is asked of them: by what they are, not where, for a run stopped at its very end may have moved them."""
+        return {"since": self.as_of.isoformat(), "previous": dict(self.sha256)}
 
     def knows(self, records: Path, part: int) -> bool:
         """Return whether it can be told who of a part changed since."""
@@ -186,7 +159,7 @@ def stand_already(
         What the scores would say of themselves.
     """
     try:
-        said = _said(scores)
+        said = said_of(scores)
         there = _read_previous(scores, as_day(about["as_of"]), engine, columns)
         whole = all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
     except (ArgumentError, RecordsError, OSError):
@@ -195,7 +168,7 @@ def stand_already(
 
 
 def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
-    about = _said(folder)
+    about = said_of(folder)
     other_version = "the previous scores were made by another version of this library"
     for column, was, expected, problem in (
         ("as_of", about.get("as_of"), since.isoformat(), "--since names another date than that of the previous scores"),
@@ -216,23 +189,3 @@ def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[
             expected=f"--vectors, --reasons and --benefits as then ({len(were)} columns, not {len(columns)})",
         )
     return previous
-
-
-def _said(folder: Path) -> Mapping[str, Any]:
-    """Return what scores say of themselves, if they were made of kept records, in parts."""
-    file = folder / ABOUT
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-        states, hashes = about[ORIGIN]["states"], about["sha256"]
-        complete = len(states) == PARTS and set(hashes) == set(map(part_file, range(PARTS)))
-        complete = complete and all(isinstance(text, str) for text in (*states, *hashes.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        complete = False
-    if not complete:
-        raise ArgumentError(
-            "these are no scores to go on from",
-            file=folder,
-            expected="a folder of 64 parts, which egretscore score wrote from kept records",
-            remedy=_EVERYONE,
-        )
-    return dict(about)

@@ -27,15 +27,16 @@ from sqlglot import exp
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.everyone import Outcome, check_place, finish, is_whole, part_scorer, question
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, check_threads
+from egretscore.records.kept_records import KeptRecords
 from egretscore.records.partwise import memory_to_use, parts_beside
 from egretscore.records.schema import READY
-from egretscore.records.store import KeptRecords, check_words
-from egretscore.scored import ColumnsAsked, PartScorer, write_scores
+from egretscore.records.store import check_words
+from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
+from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -121,7 +122,9 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 raise RecordsError(
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
-        return finish(parts, out, Outcome.of(parts, 0), asked, threads, memory)
+        outcome = Outcome.of(parts)
+        finish(parts, out, outcome, asked, threads, memory)
+    return outcome
 
 
 def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
@@ -131,7 +134,7 @@ def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: P
         import pyarrow as pa
 
         for part, of_part in by_part(batches):
-            write_scores(scorer.table(of_part), to / part_file(part))
+            write_scores(scorer.table(of_part), to / part_file(part), PartRead(len(of_part), 0))
             yield pa.RecordBatch.from_pydict({"part": [part]})
 
     found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})")
@@ -139,7 +142,7 @@ def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: P
     written = {row.part for row in dealt.mapInArrow(write, "part long").collect()}
     nobody = found.limit(0).toArrow().drop_columns("part")
     for part in set(missing) - written:
-        write_scores(scorer.table(nobody), to / part_file(part))
+        write_scores(scorer.table(nobody), to / part_file(part), PartRead(0, 0))
 
 
 def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> None:

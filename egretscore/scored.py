@@ -7,6 +7,7 @@ the same wherever the vectors were made.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.status import Status
-from egretscore.writing import errors_that_name, hash_beside, sha256_of, whole_file
+from egretscore.writing import errors_that_name, note_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,8 @@ AS_WRITTEN: Final[Mapping[str, Any]] = {"compression": "zstd", "use_dictionary":
 
 METADATA: Final = b"egretscore"
 """The key under which a file of scores says by what and as of when they were made."""
+
+_NOTE: Final = re.compile(r"([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -143,24 +146,58 @@ class PartScorer:
         return list(self.table(pa.table({**nobody, **no_vectors})).column_names)
 
 
-def write_scores(scores: pa.Table, file: Path) -> None:
-    """Write scores, in the order of subject_id, into a file, whole or not at all, and note its hash beside it."""
+@dataclass(frozen=True)
+class PartRead:
+    """What was found when the records of a part were read.
+
+    Attributes
+    ----------
+    people : int
+        Of how many people there were records to read.
+    set_aside : int
+        How many rows were set aside.
+    """
+
+    people: int
+    set_aside: int
+
+
+def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
+    """Write scores, in the order of subject_id, into a file, whole or not at all, and note beside it what they are.
+
+    The note, one line, is the file's hash and what reading the records came to: so it can be told whether the file
+    is whole, and a run that goes on can say what came of all.
+    """
     from pyarrow import parquet
 
     with whole_file(file) as scratch:
         parquet.write_table(scores, scratch, **AS_WRITTEN)
-    noted = file.with_name(hash_beside(file.name))
-    with errors_that_name(noted):
-        noted.write_text(sha256_of(file), encoding="ascii")
+    note = file.with_name(note_beside(file.name))
+    with errors_that_name(note):
+        note.write_text(f"{sha256_of(file)} {read.people} {read.set_aside}", encoding="ascii")
 
 
 def are_whole(file: Path) -> bool:
     """Return whether the scores in a file are as :func:`write_scores` wrote them."""
+    noted = _noted(file)
     try:
-        noted = file.with_name(hash_beside(file.name)).read_bytes()
-        return noted == sha256_of(file).encode()
+        return noted is not None and noted[0] == sha256_of(file)
     except OSError:
         return False
+
+
+def noted_read(file: Path) -> PartRead | None:
+    """Return what reading the records came to, as noted beside their scores; None where there is no note."""
+    noted = _noted(file)
+    return None if noted is None else noted[1]
+
+
+def _noted(file: Path) -> tuple[str, PartRead] | None:
+    try:
+        note = _NOTE.fullmatch(file.with_name(note_beside(file.name)).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return note and (note[1], PartRead(int(note[2]), int(note[3])))
 
 
 def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedArray:

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from egretscore.errors import ArgumentError
+from egretscore.records.folder import INVENTED_MARK
 from egretscore.records.schema import TABLES
-from egretscore.records.store import INVENTED_MARK
 from egretscore.writing import whole_folder
 
 FIRST_DAY: Final = date(2022, 9, 1)

@@ -132,9 +132,9 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hash_beside(name: str) -> str:
-    """Return the name of the file in which the hash of a file is noted."""
-    return f"{name}.sha256"
+def note_beside(name: str) -> str:
+    """Return the name of the file in which is noted what a file is."""
+    return f"{name}.note"
 
 
 def rights_of(place: Path) -> int:

@@ -7,7 +7,7 @@ import sys
 
 STOPPED_AT = """
 import os, signal, sys
-from egretscore import everyone, writing
+from egretscore import everyone, score_files, writing
 from egretscore.records import adding, kept, keeping, partwise
 from egretscore.cli import main
 

@@ -18,7 +18,7 @@ from stopping import run
 from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipped_engine, towns, write
 
 import egretscore as es
-from egretscore import day_by_day, everyone
+from egretscore import day_by_day, everyone, score_files
 from egretscore.cli import main
 from egretscore.parts import PARTS, part_file, part_of
 from egretscore.records import kept
@@ -109,7 +109,7 @@ def test_those_alone_are_read_who_changed(town, here, monkeypatch, capsys):
 
     monkeypatch.setattr(everyone.PartScorer, "table", counted)
     outcome = go_on(here)
-    about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
+    about = json.loads((town / "all" / score_files.ABOUT).read_text(encoding="utf-8"))
     assert 0 < sum(read) < about["people"] / 2
     assert outcome.read_again == sum(read)
     assert contents(here / "day") == contents(town / "all")
@@ -165,7 +165,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     for death in (
         "die_at(everyone, 'write_scores', 3, False)",
         "die_at(everyone, 'write_scores', 20, True)",
-        "die_at(everyone, 'take_the_place', 1, False)",
+        "die_at(score_files, 'take_the_place', 1, False)",
     ):
         assert run(arguments(here), death).returncode == -signal.SIGKILL
         assert not (here / "day").exists()
@@ -180,7 +180,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
 @pytest.mark.parametrize(
     "death",
     [
-        "die_at(everyone, 'take_the_place', 1, False)",
+        "die_at(score_files, 'take_the_place', 1, False)",
         "die_at(writing.Path, 'rename', 1, True)",
         "die_at(writing.Path, 'rename', 2, True)",
     ],
@@ -247,7 +247,7 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
     es.score_everyone(shipped_engine(), town / "records", SINCE, here / "raw", **EVERY_COLUMN)
     with pytest.raises(es.ArgumentError, match="no scores to go on from"):
         go_on(here, previous=here / "raw")
-    about = here / "scores" / day_by_day.ABOUT
+    about = here / "scores" / score_files.ABOUT
     said = json.loads(about.read_text(encoding="utf-8"))
     for change, says in (
         ({"model_sha256": "0" * 64}, "of another model"),
@@ -313,7 +313,7 @@ def test_who_changes_the_records_meanwhile_is_noticed(here, monkeypatch, asked, 
 
 
 def test_scores_say_of_which_kept_records_they_are(town):
-    about = json.loads((town / "all" / day_by_day.ABOUT).read_text(encoding="utf-8"))
+    about = json.loads((town / "all" / score_files.ABOUT).read_text(encoding="utf-8"))
     states = [kept.about_part(town / "kept", part).state for part in range(PARTS)]
     query = shipped_engine().query_sha256
     assert about["kept"] == {"version": es.__version__, "query_sha256": query, "states": states}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from stopping import run as stopped
@@ -30,13 +31,16 @@ from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split,
 import egretscore as es
 from egretscore import everyone
 from egretscore.cli import main
-from egretscore.everyone import ABOUT, score_everyone
+from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records import in_place, partwise
-from egretscore.records.partwise import PartRead, Progress, note_read, noted_read, parts_at_once, set_aside_by_part
+from egretscore.records.partwise import Progress, parts_at_once
+from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.records.store import read_parts
+from egretscore.score_files import ABOUT
+from egretscore.scored import PartRead, are_whole, noted_read, write_scores
 from egretscore.shipped import shipped_model
+from egretscore.writing import note_beside
 
 TOWN_DAY = "2026-01-01"
 EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
@@ -85,7 +89,7 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         parts = [read_parts(folder, group, policy=engine.policy, threads=1) for group in groups]
         found = [row for records in parts for row in rows_of(scored(engine, records))]
         assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
-        left_out = [set_aside_by_part(records) for records in parts]
+        left_out = [records.set_aside_by_part() for records in parts]
         in_all = sum(rows.get(part, 0) for group, rows in zip(groups, left_out, strict=True) for part in group)
         assert in_all == sum(count.quarantined for count in whole.counts)
 
@@ -244,7 +248,7 @@ def parts_of(folder: Path) -> list[Path]:
 def test_killed_while_it_writes_one_file_it_leaves_nothing_behind_once_it_is_done(town, tmp_path):
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     out = tmp_path / "scores.parquet"
-    for death in ("die_at(everyone, '_of_one_size', 1, True)", "die_at(everyone.shutil, 'rmtree', 1, False)"):
+    for death in ("die_at(score_files, '_of_one_size', 1, True)", "die_at(score_files.shutil, 'rmtree', 1, False)"):
         assert stopped([*arguments, "--out", str(out)], death).returncode == -signal.SIGKILL
     assert stopped([*arguments, "--out", str(out)]).returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["scores.parquet"]
@@ -268,7 +272,7 @@ def test_a_part_that_is_not_as_it_was_written_is_made_again(town, undisturbed, t
     ):
         part = unfinished / part_file(number)
         part.write_bytes(damage(part.read_bytes()))
-    (unfinished / f"{part_file(4)}.sha256").unlink()
+    (unfinished / note_beside(part_file(4))).unlink()
     seen: list[Progress] = []
     score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=seen.append, **EVERY_COLUMN)
     assert seen[0].taken_up == 8
@@ -347,34 +351,18 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     assert contents(out) == contents(undisturbed)
 
 
-_NONSENSE = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=3) | st.integers(-2, 2) | st.just(10**400),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.fixed_dictionaries({"people": inner, "set_aside": inner})
-        | st.dictionaries(st.sampled_from(["7", "63", "64", "-3", "people", "set_aside"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
+NOTES = st.from_regex(r"[0-9a-f]{63,65} -?[0-9]{1,20} [0-9]{0,20}\n?", fullmatch=True)
 
 
-@given(_NONSENSE)
-@example([])
-@example({"7": {"people": True, "set_aside": 3}, "99": {"people": 1, "set_aside": 1}})
-def test_a_note_of_what_was_read_is_believed_only_where_it_is_one(tmp_path_factory, nonsense):
-    folder = tmp_path_factory.mktemp("unfinished")
-    (folder / "read.json").write_text(json.dumps(nonsense), encoding="utf-8")
-    for part, found in noted_read(folder).items():
-        assert part in range(PARTS)
-        assert {type(found.people), type(found.set_aside)} == {int}
-        assert min(found.people, found.set_aside) >= 0
-    note_read(folder, {7: PartRead(3, 1)})
-    assert noted_read(folder) == {7: PartRead(3, 1)}
-
-
-def test_a_note_of_what_was_read_may_be_brackets_alone(tmp_path):
-    (tmp_path / "read.json").write_text("[" * 100_000, encoding="utf-8")
-    assert noted_read(tmp_path) == {}
+@given(st.binary(max_size=90) | NOTES.map(str.encode))
+def test_a_note_is_believed_only_where_it_is_one(tmp_path_factory, note):
+    part = tmp_path_factory.mktemp("unfinished") / part_file(7)
+    write_scores(pa.table({"score": [550]}), part, PartRead(3, 1))
+    assert noted_read(part) == PartRead(3, 1)
+    assert are_whole(part)
+    part.with_name(note_beside(part.name)).write_bytes(note)
+    assert noted_read(part) is None or re.fullmatch(rb"[0-9a-f]{64} [0-9]+ [0-9]+", note)
+    assert not are_whole(part)
 
 
 def test_a_folder_of_scores_is_as_open_to_others_as_any_new_folder(town, tmp_path):

@@ -16,11 +16,12 @@ from whole_records import shipped_engine
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.everyone import part_scorer, score_everyone
+from egretscore.everyone import score_everyone
 from egretscore.on_spark import _session, score_on_spark
 from egretscore.parts import part_file
 from egretscore.records.kept import files_of_part
-from egretscore.scored import ColumnsAsked, write_scores
+from egretscore.score_files import part_scorer
+from egretscore.scored import ColumnsAsked, PartRead, write_scores
 from egretscore.shipped import shipped_model
 
 EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
@@ -204,12 +205,12 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     scorer = part_scorer(engine, date(2026, 10, 31), ColumnsAsked(reasons=True, benefits=True), invented=True)
     (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
     program = (
-        "import pickle, sys; from pathlib import Path; from egretscore.scored import write_scores; "
+        "import pickle, sys; from pathlib import Path; from egretscore.scored import PartRead, write_scores; "
         "scorer, people = pickle.loads(Path('sent').read_bytes()); "
-        "write_scores(scorer.table(people), Path('part.parquet')); "
+        "write_scores(scorer.table(people), Path('part.parquet'), PartRead(1, 0)); "
         "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    write_scores(scorer.table(people), tmp_path / "here.parquet")
+    write_scores(scorer.table(people), tmp_path / "here.parquet", PartRead(1, 0))
     assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()

@@ -78,7 +78,8 @@ def test_a_long_value_is_cut():
 ROOMS = (
     *("errors", "dates", "status", "shipped", "arrays", "writing", "parts", "sorted_rows"),
     *("policy", "records", "standing", "features", "audit", "scoring", "benefits", "explanation"),
-    *("scored", "engine", "day_by_day", "everyone", "on_spark", "simulate", "terminal", "arguments", "cli", "__main__"),
+    *("scored", "engine", "score_files", "day_by_day", "everyone", "on_spark"),
+    *("simulate", "terminal", "arguments", "cli", "__main__"),
 )
 
 

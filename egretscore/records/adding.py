@@ -41,8 +41,9 @@ from egretscore.records.partwise import (
     parts_at_once,
 )
 from egretscore.records.quarantine import Problem, write_quarantine
+from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
-from egretscore.records.store import Records, SourceCount, invented_mark, read_addition
+from egretscore.records.store import Records, SourceCount
 from egretscore.writing import whole_file
 
 if TYPE_CHECKING:

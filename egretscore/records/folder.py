@@ -13,6 +13,9 @@ from egretscore.records.schema import TABLES
 
 SUFFIXES = (".csv", ".parquet")
 
+INVENTED_MARK = "invented.json"
+"""The file by which a folder of records says that they are invented."""
+
 
 def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mapping[str, tuple[Path, ...]]:
     """Find the record files of a folder.

@@ -26,12 +26,12 @@ from egretscore.records.partwise import (
     memory_to_use,
     parts_at_once,
     parts_beside,
-    set_aside_by_part,
     state_of_records,
     take_the_place,
 )
+from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import CONSENTS, READY, TABLES
-from egretscore.records.store import Records, invented_mark, read_parts
+from egretscore.records.store import Records
 from egretscore.writing import check_no_mount
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def keep_records(
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             with asking():
                 written = {table: _write_table(found, table, halves) for table in READY}
-            set_aside = set_aside_by_part(found)
+            set_aside = found.set_aside_by_part()
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
             for part in group:

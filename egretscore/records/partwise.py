@@ -9,31 +9,29 @@ goes on with the others.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Any, Final, TypeVar
 
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION, sql_part_of
+from egretscore.parts import PARTS, QUESTION
 from egretscore.records.database import open_locked
-from egretscore.records.folder import files_by_table, state_of_files
+from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
 from egretscore.records.in_place import Relation, may_stay
 from egretscore.records.kept import about_part, is_kept, kept_files
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.store import INVENTED_MARK, Records
 from egretscore.writing import (
     alone_in,
     clear,
     earlier_of,
-    hash_beside,
+    note_beside,
     put_in_place,
     rights_of_new_folders,
     take_over_rights,
@@ -44,7 +42,6 @@ from egretscore.writing import (
 SPILL: Final = "spill"
 """The folder, among the parts of a run, for what does not fit into memory."""
 
-_READ: Final = "read.json"
 _SHARE_OF_THE_DATABASE: Final = 0.7
 # Of Linux control groups, version 2 and 1.
 _LIMITS_OF_CONTAINERS: Final = tuple(
@@ -200,57 +197,6 @@ def _lacks_memory(error: BaseException | None) -> bool:
     return False
 
 
-def set_aside_by_part(records: Records) -> Mapping[int, int]:
-    """Return how many rows were set aside, by the part of the subject_id that each names, or of none."""
-    part = sql_part_of("coalesce(subject_id, '')")
-    found = records.connect().execute(
-        f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
-    )
-    return dict(found.fetchall())
-
-
-@dataclass(frozen=True)
-class PartRead:
-    """What was found when the records of a part were read.
-
-    Attributes
-    ----------
-    people : int
-        Of how many people there were records to read.
-    set_aside : int
-        How many rows were set aside.
-    """
-
-    people: int
-    set_aside: int
-
-
-def note_read(folder: Path, by_part: Mapping[int, PartRead]) -> None:
-    """Note beside the parts of a run what was found of each, for the run that may take them up."""
-    noted = {part: asdict(found) for part, found in by_part.items()}
-    with whole_file(folder / _READ) as scratch:
-        scratch.write_text(json.dumps(noted), encoding="utf-8")
-
-
-def noted_read(folder: Path) -> dict[int, PartRead]:
-    """Return what an earlier run noted of its parts: nothing where the note cannot be read."""
-    with suppress(OSError, ValueError, RecursionError):
-        noted = json.loads((folder / _READ).read_text(encoding="utf-8"))
-        if isinstance(noted, dict):
-            by_name = {str(part): noted.get(str(part)) for part in range(PARTS)}
-            return {int(part): PartRead(**found) for part, found in by_name.items() if _is_of_part(found)}
-    return {}
-
-
-def _is_of_part(found: object) -> TypeGuard[dict[str, int]]:
-    names = {field.name for field in fields(PartRead)}
-    return (
-        isinstance(found, dict)
-        and set(found) == names
-        and all(type(number) is int and number >= 0 for number in found.values())
-    )
-
-
 # ------------------------------------------------------------------------------- where it is written
 
 
@@ -304,7 +250,7 @@ def parts_beside(
             with whole_file(asked) as scratch:
                 scratch.write_bytes(question.encode())
         finished = {names[part] for part in range(PARTS) if (folder / names[part]).exists() and is_whole(folder, part)}
-        clear(folder, keep={QUESTION, _READ, *finished, *map(hash_beside, finished)})
+        clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
         try:
             yield folder, [part for part in range(PARTS) if names[part] not in finished]
         finally:
@@ -319,7 +265,7 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     # What a killed process of a cluster was writing may lie there as well.
-    clear(folder, keep={QUESTION, *holds, *map(hash_beside, holds)})
+    clear(folder, keep={QUESTION, *holds, *map(note_beside, holds)})
     earlier = earlier_of(out)
     stood = next((place for place in (out, earlier) if place.exists()), None)
     if stood is None:
@@ -334,6 +280,6 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
 
 def remove_what_was_replaced(out: Path) -> None:
     """Remove what is left when parts have taken the place of earlier ones."""
-    for noted in (QUESTION, *(entry.name for entry in out.glob(hash_beside("*")))):
+    for noted in (QUESTION, *(entry.name for entry in out.glob(note_beside("*")))):
         (out / noted).unlink(missing_ok=True)
     shutil.rmtree(earlier_of(out), ignore_errors=True)

@@ -24,8 +24,8 @@ from egretscore import everyone
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, part_of
 from egretscore.records import in_place, keeping, sources
+from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.records.store import read_parts
 
 CELLS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): st.sampled_from(["", " ", "p0", "p1", "13800138000", "13500000000X", "nonsense", "\u200b", "r" * 200]),

@@ -1,0 +1,173 @@
+"""Records that were kept, seen as records: on disk, and as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import duckdb
+
+from egretscore.errors import RecordsError
+from egretscore.parts import PARTS, by_part, part_of, sql_part_of
+from egretscore.policy import parse_policy
+from egretscore.records import kept
+from egretscore.records.checking import create_accounts
+from egretscore.records.database import create_view, open_locked
+from egretscore.records.lookup import PersonRows, RowsOfPart
+from egretscore.records.schema import READY, TABLES
+from egretscore.records.store import EVERY_COLUMN, Records, SourceCount
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_TRIES: Final = 50
+_NARROWED_TO: Final = "narrowed_to"
+
+
+class KeptRecords(Records):
+    """Checked records in a folder that ``egretscore keep`` wrote; see :class:`Records`.
+
+    They stay on disk: a question about one person reads the few thousand rows among which theirs are.
+    ``problems`` is empty, for what the checks set aside is not kept.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : numbers from 0 to 63, optional
+        Of whom; of everyone when not given.
+    threads, memory, spill
+        As :func:`egretscore.records.database.open_locked` has them.
+    """
+
+    REMEDY_OF_WORDS = "Keep them again under that policy, or train a model under theirs."
+
+    def __init__(
+        self,
+        folder: Path,
+        parts: Collection[int] | None = None,
+        *,
+        threads: int | None = None,
+        memory: int | None = None,
+        spill: Path | None = None,
+    ) -> None:
+        self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
+        about = kept.read_about(folder)
+        self._folder, self._threads = folder, threads
+        self._parts = sorted(range(PARTS) if parts is None else parts)
+        self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
+        self._seen: dict[int, kept.State] = {}
+        self._seen_of: str | None = None
+        connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
+        create_accounts(connection)
+        super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
+
+    @property
+    def set_aside_before(self) -> int:
+        """How many rows were set aside when these were kept."""
+        return sum(kept.about_part(self._folder, part).set_aside for part in self._parts)
+
+    @property
+    def counts(self) -> tuple[SourceCount, ...]:
+        """How many rows each table has."""
+        parts = [kept.about_part(self._folder, part) for part in self._parts]
+        rows = {table: sum(part.rows[table] for part in parts) for table in TABLES}
+        named = {table: str(self._folder / "part-*" / f"{table}-*.parquet") for table in TABLES}
+        return tuple(SourceCount(table, named[table], rows[table], rows[table], 0, 0) for table in TABLES)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection of one's own to the locked database.
+
+        The first call holds every file against its hash; later ones, those of the parts that were written again.
+        """
+        with self._lock:
+            states = {part: self._state_of(part) for part in self._parts}
+            if states != self._seen:
+                unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
+                kept.verify(self._folder, unseen, self._threads)
+                files = [kept.files_of_part(self._folder, part) for part in self._parts]
+                for table in READY:
+                    create_view(
+                        self._connection, table, [of_part[table].absolute() for of_part in files], self._seen_of
+                    )
+                self._seen = states
+        return self._connection.cursor()
+
+    def narrow(self, subjects: pa.ChunkedArray) -> Mapping[int, pa.Array]:
+        """See the rows of some people alone from now on.
+
+        Returns
+        -------
+        mapping of part to the ids of its people, each once
+        """
+        import pyarrow as pa
+        from pyarrow import compute
+
+        connection = self.connect()
+        connection.register("subjects", pa.table({"subject_id": compute.unique(subjects)}))
+        connection.execute(f"CREATE TABLE {_NARROWED_TO} AS SELECT * FROM subjects")
+        connection.unregister("subjects")
+        self._seen_of, self._seen = f"subject_id IN (SELECT subject_id FROM {_NARROWED_TO})", {}
+        part = sql_part_of("subject_id")
+        found = connection.sql(f"SELECT subject_id, {part} AS part FROM {_NARROWED_TO} ORDER BY part")
+        theirs = {part: rows["subject_id"].combine_chunks() for part, rows in by_part(found.to_arrow_reader())}
+        return {part: theirs.get(part, pa.array([], pa.string())) for part in self._parts}
+
+    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
+        """Return what is on file about a person; see :meth:`Records.rows_of`.
+
+        A part's files are read through, to hold them against their hashes, by the first call of the part and by
+        the first after the part was written again.
+        """
+        import pyarrow as pa
+
+        part = part_of(subject_id)
+        for _ in range(_MOST_TRIES):
+            state = self._state_of(part)
+            try:
+                found = self._rows_of_part(part).of(subject_id, columns)
+            except (OSError, RecordsError, pa.ArrowException) as error:
+                # While someone else erases, files may vanish between being named and being read.
+                if self._state_of(part) != state:
+                    continue
+                if isinstance(error, RecordsError):
+                    raise
+                raise RecordsError(
+                    "a part of the kept records cannot be read", file=self._folder / kept.part_folder(part)
+                ) from error
+            if self._state_of(part) == state:
+                return found
+        raise RecordsError(
+            "a part of the kept records is written again all the time", file=self._folder / kept.part_folder(part)
+        )
+
+    def erase(self, subject_id: str) -> int:
+        """Remove every row about a person from the files.
+
+        Returns
+        -------
+        int
+            How many rows were removed.
+        """
+        return kept.erase(self._folder, subject_id)
+
+    def _rows_of_part(self, part: int) -> RowsOfPart:
+        """Return the rows of a part as it is now, held against its hashes."""
+        known = self._found.get(part)
+        if known is None or known[0] != self._state_of(part):
+            with self._lock:
+                known = self._found.get(part)
+                state = self._state_of(part)
+                if known is None or known[0] != state:
+                    kept.verify(self._folder, [part])
+                    known = self._found[part] = state, RowsOfPart(self._folder, part)
+        return known[1]
+
+    def _state_of(self, part: int) -> kept.State:
+        """Return what tells whether a part was written again; raise if all records were kept again."""
+        kept_as, state = kept.state_of_part(self._folder, part)
+        if kept_as != self._kept_as:
+            raise RecordsError(
+                "the records were kept again since they were opened", file=self._folder, remedy="Open them again."
+            )
+        return state

@@ -1,0 +1,248 @@
+"""Reading records: from files or frames, all of them or those of some people, checked or kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from egretscore.errors import ArgumentError, RecordsError, did_you_mean
+from egretscore.parts import PARTS, macro_chosen
+from egretscore.policy import Policy, as_policy
+from egretscore.records import kept
+from egretscore.records.checking import check_staged, finish_checks, prepare_checks
+from egretscore.records.database import do_not_fit, open_locked
+from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
+from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
+from egretscore.records.kept_records import KeptRecords
+from egretscore.records.schema import TABLES, Table
+from egretscore.records.sources import create_staging, stage_file, stage_frame
+from egretscore.records.store import Records, check_words
+
+
+def read_records(
+    source: str | Path | Mapping[str, Any], *, policy: Policy | str | Path | None = None, threads: int | None = None
+) -> Records:
+    """Read and check the records of a folder, or of frames in memory.
+
+    Parameters
+    ----------
+    source : path or mapping
+        A folder of CSV or Parquet files (see ``egretscore.records.folder``), a folder that
+        ``egretscore keep`` wrote, or a mapping of table name to a pandas, polars or Arrow
+        frame. Consents must be there; another table that is not is read as empty.
+    policy : Policy or path, optional
+        Whose words the records use: the shipped policy when not given. For records that
+        a loaded engine shall score, pass ``engine.policy``. Kept records have their own.
+    threads : int, optional
+        How many threads the database uses; all cores when not given.
+
+    Returns
+    -------
+    Records
+        Good rows only. What is wrong with the others is in ``records.problems``.
+
+    Raises
+    ------
+    RecordsError
+        If a file cannot be read at all, or its columns are not those of its table.
+    """
+    if isinstance(source, Mapping):
+        return _read(_frames_by_table(source), as_policy(policy), threads, None)
+    if not isinstance(source, str | Path):
+        raise ArgumentError(
+            "records come from a folder or a mapping",
+            value=type(source).__name__,
+            expected="a path or a mapping of table name to frame",
+        )
+    if kept.is_kept(Path(source)):
+        records = KeptRecords(Path(source), threads=threads)
+        if policy is not None:
+            check_words(records, as_policy(policy), "the policy given")
+        return records
+    policy = as_policy(policy)
+    return _read(files_by_table(source), policy, threads, invented_mark(Path(source)))
+
+
+def read_parts(
+    folder: Path,
+    parts: Collection[int],
+    *,
+    policy: Policy,
+    threads: int | None = None,
+    memory: int | None = None,
+    spill: Path | None = None,
+) -> Records:
+    """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
+
+    What is read of a person is what :func:`read_records` reads. Rows that are set aside in
+    the tables that reach others are counted with any parts, all other rows with one. Rows of
+    Parquet files may be read from the files again with every question: who asks must make sure that
+    they are the same still. Nobody can be erased from these.
+
+    Parameters
+    ----------
+    folder : Path
+    parts : numbers from 0 to 63
+    policy : Policy
+    threads, memory, spill
+        As :func:`egretscore.records.database.open_locked` has them.
+    """
+    if kept.is_kept(folder):
+        return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
+    options: dict[str, Any] = {"memory": memory, "spill": spill, "in_memory": False}
+    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, **options)
+
+
+def read_addition(
+    folder: Path,
+    parts: Collection[int],
+    tables: Collection[str],
+    *,
+    policy: Policy,
+    threads: int | None,
+    memory: int,
+    spill: Path,
+) -> Records:
+    """Read and check some tables of records that may hold no consents; otherwise as :func:`read_parts`."""
+    every = files_by_table(folder, consents_needed=False)
+    files = {name: of_table if name in tables else () for name, of_table in every.items()}
+    return _read(files, policy, threads, invented_mark(folder), parts, memory=memory, spill=spill)
+
+
+def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
+    sources: Mapping[str, tuple[Any, ...]],
+    policy: Policy,
+    threads: int | None,
+    invented: Mapping[str, Any] | None,
+    parts: Collection[int] | None = None,
+    *,
+    memory: int | None = None,
+    spill: Path | None = None,
+    in_memory: bool = True,
+) -> Records:
+    files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
+    state = state_of_files(files)
+    connection = open_locked(files, threads, memory, spill)
+    in_parts = parts is not None and len(set(parts)) < PARTS
+    connection.execute(macro_chosen(parts if in_parts else None))
+    try:
+        _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
+    except duckdb.OutOfMemoryException as error:
+        raise do_not_fit() from error
+    except duckdb.Error as error:
+        check_readable(files)
+        raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
+    if state_of_files(files) != state:  # a Parquet file is read more than once
+        raise RecordsError("the records changed while they were being read", remedy="Read them again.")
+    return Records(connection, policy, invented)
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    sources: Mapping[str, tuple[Any, ...]],
+    policy: Policy,
+    threads: int | None,
+    *,
+    in_memory: bool,
+    in_parts: bool,
+) -> None:
+    """Read every source into the database, and check what it holds."""
+    prepare_checks(connection, policy.vocabulary)
+    prepare_in_place(connection, in_parts=in_parts)
+    number = 0
+    for name, table in TABLES.items():
+        create_staging(connection, table)
+        numbered = dict(enumerate(sources[name], start=number + 1))
+        number += len(numbered)
+        for source, item in numbered.items():
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
+        _take_in(connection, table, numbered, threads, in_memory=in_memory, in_parts=in_parts)
+    finish_checks(connection, in_memory=in_memory)
+
+
+def _take_in(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbered: Mapping[int, Any],
+    threads: int | None,
+    *,
+    in_memory: bool,
+    in_parts: bool,
+) -> None:
+    """Read the sources of a table, and check what they hold."""
+    in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
+    if in_place:
+        stage_what_may_stand_twice(connection, table, in_place)
+    check_staged(connection, table, in_place, in_memory=in_memory)
+
+
+def _stage(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    numbered: Mapping[int, Any],
+    threads: int | None,
+    *,
+    in_parts: bool,
+) -> list[InPlace]:
+    """Read the sources of a table, files several at once: within one, the database may find nothing to share out.
+
+    Each through a cursor of its own, with which what was worked on goes.
+    """
+
+    def read(source: int) -> InPlace | None:
+        item = numbered[source]
+        with connection.cursor() as own:
+            if isinstance(item, Path):
+                return stage_file(own, table, source, item.absolute(), in_parts=in_parts)
+            return stage_frame(own, table, source, item, _label(item, table.name))
+
+    files = [source for source, item in numbered.items() if isinstance(item, Path)]
+    frames = [source for source, item in numbered.items() if not isinstance(item, Path)]
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        found = [*pool.map(read, files), *map(read, frames)]
+    return [rows for rows in found if rows is not None]
+
+
+def _label(item: Any, table: str) -> str:
+    return str(item) if isinstance(item, Path) else f"the frame {table!r}"
+
+
+def _frames_by_table(frames: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:
+    for name in frames:
+        if name not in TABLES:
+            raise ArgumentError(
+                f"there is no table {name!r}",
+                expected=f"frames named {', '.join(TABLES)}",
+                remedy=did_you_mean(str(name), TABLES),
+            )
+    if not _listed(frames, "consents"):
+        raise RecordsError(
+            "there is no frame of consents", expected="a frame named 'consents'", remedy="Nobody is scored without one."
+        )
+    return {name: _listed(frames, name) for name in TABLES}
+
+
+def _listed(frames: Mapping[str, Any], name: str) -> tuple[Any, ...]:
+    """Return the frames of a table: none, one, or those of a list or tuple."""
+    given = frames.get(name, ())
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
+
+
+def invented_mark(folder: Path) -> Mapping[str, Any] | None:
+    """Return what a folder of records, or of kept ones, says of itself when they are invented, else None."""
+    if kept.is_kept(folder):
+        return kept.read_about(folder).invented
+    mark = folder / INVENTED_MARK
+    if not mark.is_file():
+        return None
+    try:
+        content = json.loads(mark.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordsError("this mark of invented records cannot be read", file=mark, expected="JSON") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,246 @@
+"""Scores as files: one, or a folder of parts with ``scores.json``, which says of whom and by what they were made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+
+from egretscore import __version__
+from egretscore.engine import Engine
+from egretscore.errors import ArgumentError, RecordsError
+from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
+from egretscore.records import kept
+from egretscore.records.database import create_view, open_locked
+from egretscore.records.partwise import SPILL, check_not_among, for_the_database, state_of_records, take_the_place
+from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
+from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ABOUT: Final = "scores.json"
+"""The file that says of whom and by what the scores of a folder were made."""
+
+ORIGIN: Final = "kept"
+"""Where it says of which kept records."""
+
+_NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, *map(part_file, range(PARTS))})
+_ROWS_AT_ONCE: Final = 65_536
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes
+    ----------
+    people, scored : int
+        How many people are on file, and how many of them were scored.
+    set_aside : int or None
+        How many rows were set aside; None if these very scores stood there already.
+    read_again : int or None
+        Going on from previous scores: of how many people the records were read. None when
+        everyone's were, and where ``set_aside`` is.
+    """
+
+    people: int
+    scored: int
+    set_aside: int | None
+    read_again: int | None = None
+
+    @classmethod
+    def of(cls, parts: Path, *, went_on: bool = False) -> Outcome:
+        """Return what came of the run that wrote these parts, and whether it went on from earlier scores."""
+        from pyarrow import parquet
+
+        people = unscored = 0
+        for part in range(PARTS):
+            written = parquet.read_metadata(parts / part_file(part))
+            position = written.schema.names.index("score")
+            people += written.num_rows
+            groups = (written.row_group(group) for group in range(written.num_row_groups))
+            unscored += sum(group.column(position).statistics.null_count for group in groups if group.num_rows)
+        read = [noted_read(parts / part_file(part)) for part in range(PARTS)]
+        noted = [of_part for of_part in read if of_part is not None]
+        return cls(
+            people,
+            people - unscored,
+            sum(of_part.set_aside for of_part in noted) if noted else None,
+            sum(of_part.people for of_part in noted) if noted and went_on else None,
+        )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of which kept records, and by what, scores were made.
+
+    Attributes
+    ----------
+    version : str
+        That of this library.
+    query_sha256 : str
+        The hash of the query for everyone's vectors.
+    states : tuple of str
+        The state of each part of the records.
+    """
+
+    version: str
+    query_sha256: str
+    states: tuple[str, ...]
+
+    @classmethod
+    def of(cls, engine: Engine, folder: Path) -> Origin:
+        """Return what scores made now of a folder of kept records are made of."""
+        return cls(
+            __version__, engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS))
+        )
+
+
+# ------------------------------------------------------------------------------- what is asked
+
+
+def question(
+    engine: Engine, folder: Path, day: date, columns: ColumnsAsked, gone_on_from: Mapping[str, Any] | None = None
+) -> str:
+    """Return what is asked, and of which records: parts that answer another question are not taken up.
+
+    Parameters
+    ----------
+    engine : Engine
+    folder : Path
+        Of the records.
+    day : date
+    columns : ColumnsAsked
+    gone_on_from : mapping, optional
+        Which earlier scores it goes on from.
+    """
+    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
+    origin = {ORIGIN: asdict(Origin.of(engine, folder))} if kept.is_kept(folder) else {}
+    return json.dumps({**asked, **origin, **(gone_on_from or {}), "files": state_of_records(folder)})
+
+
+def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: bool) -> PartScorer:
+    """Return what writes the parts of a question."""
+    about = {
+        "as_of": day.isoformat(),
+        "model": engine.name,
+        "model_sha256": engine.sha256,
+        "invented": engine.model.invented or invented,
+    }
+    return PartScorer(engine.model.scorecard, engine.policy, columns, about)
+
+
+# ------------------------------------------------------------------------------- where it is written
+
+
+def check_place(out: Path, records: Path) -> None:
+    """Raise if scores cannot be written there."""
+    check_not_among(out, records)
+    if _is_one_file(out):
+        check_no_folder(out)
+    elif out.suffix[1:].isalpha() and not out.is_dir():
+        raise ArgumentError(
+            "the file to write must be a Parquet file",
+            file=out,
+            expected="a name ending in .parquet, or that of a folder, with no ending",
+        )
+    else:
+        check_replaceable(out, {QUESTION, *_NAMES_IN_A_FOLDER, *map(note_beside, _NAMES_IN_A_FOLDER)})
+
+
+def is_whole(parts: Path, part: int) -> bool:
+    """Return whether the scores of a part are as an earlier run wrote them."""
+    return are_whole(parts / part_file(part))
+
+
+def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | None, memory: int) -> None:
+    """Make the finished parts the file or the folder that was to be written."""
+    if _is_one_file(out):
+        _write_in_one(parts, out, threads, memory)
+    else:
+        _write_about(parts, outcome, asked)
+        take_the_place(parts, out, _NAMES_IN_A_FOLDER)
+
+
+def _is_one_file(out: Path) -> bool:
+    return out.suffix.lower() == ".parquet"
+
+
+def _write_in_one(parts: Path, out: Path, threads: int | None, memory: int) -> None:
+    """Merge the parts into one file in the order of subject_id."""
+    from pyarrow import parquet
+
+    files = [parts / part_file(part) for part in range(PARTS)]
+    schema = parquet.read_schema(files[0])
+    connection = open_locked(files, threads, for_the_database(memory), parts / SPILL)
+    try:
+        create_view(connection, "scores", files)
+        merged = connection.sql("SELECT * FROM scores ORDER BY subject_id")
+        with (
+            whole_file(out, within=parts) as scratch,
+            parquet.ParquetWriter(scratch, schema, **AS_WRITTEN) as writer,
+        ):
+            for rows in _of_one_size(merged.to_arrow_reader(_ROWS_AT_ONCE), schema):
+                writer.write_table(rows, row_group_size=_ROWS_AT_ONCE)
+    except duckdb.Error as error:
+        raise RecordsError(f"the scores cannot be merged ({str(error).splitlines()[0]})", file=out) from error
+    shutil.rmtree(parts)
+
+
+def _of_one_size(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Cut rows into tables of one size, however the database dealt them out."""
+    import pyarrow as pa
+
+    waiting = pa.Table.from_batches([], schema)
+    for batch in batches:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
+        while len(waiting) >= _ROWS_AT_ONCE:
+            yield waiting[:_ROWS_AT_ONCE].combine_chunks()
+            waiting = waiting[_ROWS_AT_ONCE:]
+    if len(waiting):
+        yield waiting.combine_chunks()
+
+
+def _write_about(parts: Path, outcome: Outcome, asked: str) -> None:
+    from pyarrow import parquet
+
+    origin = json.loads(asked).get(ORIGIN)
+    of_every_part = json.loads(parquet.read_schema(parts / part_file(0)).metadata[METADATA])
+    about = {
+        **of_every_part,
+        "people": outcome.people,
+        "scored": outcome.scored,
+        "parts": PARTS,
+        "part": WHICH_PART,
+        "sha256": {part_file(part): sha256_of(parts / part_file(part)) for part in range(PARTS)},
+        **({} if origin is None else {ORIGIN: origin}),
+    }
+    with whole_file(parts / ABOUT) as scratch:
+        scratch.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def said_of(folder: Path) -> Mapping[str, Any]:
+    """Return what scores say of themselves, if they were made of kept records, in parts."""
+    file = folder / ABOUT
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+        states, hashes = about[ORIGIN]["states"], about["sha256"]
+        complete = len(states) == PARTS and set(hashes) == set(map(part_file, range(PARTS)))
+        complete = complete and all(isinstance(text, str) for text in (*states, *hashes.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        complete = False
+    if not complete:
+        raise ArgumentError(
+            "these are no scores to go on from",
+            file=folder,
+            expected="a folder of 64 parts, which egretscore score wrote from kept records",
+            remedy="Score everyone, without --since and --previous.",
+        )
+    return dict(about)
