@@ -25,18 +25,15 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, part_file
 from egretscore.records.kept import check_is_kept, is_kept
 from egretscore.records.kept_records import KeptRecords
-from egretscore.records.partwise import (
-    SPILL,
-    Progress,
+from egretscore.records.memory import (
     as_memory_allows,
     for_the_database,
     groups_of,
     memory_to_use,
     one_ahead,
     parts_at_once,
-    parts_beside,
-    remove_what_was_replaced,
 )
+from egretscore.records.partwise import SPILL, Progress, parts_beside, remove_what_was_replaced
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores

@@ -32,7 +32,8 @@ from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, check_threads
 from egretscore.records.kept_records import KeptRecords
-from egretscore.records.partwise import memory_to_use, parts_beside
+from egretscore.records.memory import memory_to_use
+from egretscore.records.partwise import parts_beside
 from egretscore.records.schema import READY
 from egretscore.records.store import check_words
 from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question

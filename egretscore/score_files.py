@@ -18,7 +18,8 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records import kept
 from egretscore.records.database import create_view, open_locked
-from egretscore.records.partwise import SPILL, check_not_among, for_the_database, state_of_records, take_the_place
+from egretscore.records.memory import for_the_database
+from egretscore.records.partwise import SPILL, check_not_among, state_of_records, take_the_place
 from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
 from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
 

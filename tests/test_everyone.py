@@ -33,8 +33,9 @@ from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
-from egretscore.records import in_place, partwise
-from egretscore.records.partwise import Progress, parts_at_once
+from egretscore.records import in_place, memory
+from egretscore.records.memory import parts_at_once
+from egretscore.records.partwise import Progress
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 from egretscore.score_files import ABOUT
@@ -395,8 +396,8 @@ def test_scores_do_not_take_the_place_of_a_disk(town, tmp_path, monkeypatch):
 def test_no_more_memory_is_used_than_a_container_has(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text("3000000000\n", encoding="ascii")
     (tmp_path / "other").write_text("max\n", encoding="ascii")
-    monkeypatch.setattr(partwise, "_LIMITS_OF_CONTAINERS", [tmp_path / name for name in ("other", "memory.max", "no")])
-    assert partwise.memory_to_use(None) == 1_500_000_000
+    monkeypatch.setattr(memory, "_LIMITS_OF_CONTAINERS", [tmp_path / name for name in ("other", "memory.max", "no")])
+    assert memory.memory_to_use(None) == 1_500_000_000
 
 
 def test_what_was_read_is_let_go_of_before_more_is_read():
@@ -411,7 +412,7 @@ def test_what_was_read_is_let_go_of_before_more_is_read():
         alive.append(weakref.ref(found))
         return found
 
-    for _, found in partwise.as_memory_allows([[0], [1], [2]], read):
+    for _, found in memory.as_memory_allows([[0], [1], [2]], read):
         assert alive[-1]() is found
         del found
     assert len(alive) == 3

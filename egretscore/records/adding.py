@@ -30,16 +30,9 @@ from egretscore.records import kept
 from egretscore.records.database import check_threads, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
+from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.merging import Contradiction, Difference, doubts_of, merge, people_after
-from egretscore.records.partwise import (
-    Progress,
-    as_memory_allows,
-    check_not_among,
-    for_the_database,
-    groups_of,
-    memory_to_use,
-    parts_at_once,
-)
+from egretscore.records.partwise import Progress, check_not_among
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES

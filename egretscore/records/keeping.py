@@ -16,19 +16,8 @@ from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, asking
-from egretscore.records.partwise import (
-    SPILL,
-    Progress,
-    as_memory_allows,
-    check_not_among,
-    for_the_database,
-    groups_of,
-    memory_to_use,
-    parts_at_once,
-    parts_beside,
-    state_of_records,
-    take_the_place,
-)
+from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
+from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import CONSENTS, READY, TABLES
 from egretscore.records.store import Records
