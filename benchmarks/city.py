@@ -1,6 +1,6 @@
 """Scoring a whole invented city, beside the least that reading and grouping take, and beside pandas and polars.
 
-    python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--town DIR] [--json FILE]
+    python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--spark] [--town DIR] [--json FILE]
 
 For each size a town is invented (or taken from DIR/N, where an earlier run with ``--town DIR`` left
 it). Then processes of their own measure themselves, one after the other, on all cores:
@@ -16,6 +16,8 @@ it). Then processes of their own measure themselves, one after the other, on all
   ``pred_contrib``; ``polars``: ``shap.TreeExplainer``), written to Parquet. They check nothing.
 - ``pandas, plain``: likewise with a plain LightGBM of 400 trees of 31 leaves, trained on the smallest
   town: what an analyst has today. Its AUC and ours, on a later date, are printed.
+- ``score on Spark``, with ``--spark``: the kept records on all cores of this machine, the same bytes, held
+  against them. Its seconds begin before Java starts; its CPU and memory are Java's, which is not measured.
 
 Contributions take so long that they are measured on at most ``--explained`` people, and the seconds for
 all are in proportion; they are marked ``~``. The seconds of a run are split into its stages. Peers are
@@ -124,6 +126,15 @@ def _score(records: Path, out: Path, memory: int | None) -> Stages:
     return stages
 
 
+def score_on_spark(task: Task) -> Stages:
+    """Score the kept records of the town into parts, on Spark."""
+    from egretscore import on_spark
+
+    out = task.out / "scores on Spark"
+    on_spark.score_on_spark(load_engine(), task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    return Stages()
+
+
 def keep(task: Task) -> Stages:
     """Keep the town's records."""
     stages = Stages()
@@ -212,6 +223,7 @@ WAYS: dict[str, Callable[[Task], Stages]] = {
     "score": score,
     "keep": keep,
     "score kept": score_kept,
+    "score on Spark": score_on_spark,
     "pandas": in_pandas,
     "polars": in_polars,
     "pandas, plain": in_pandas_plain,
@@ -290,7 +302,7 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
     of: dict[str, Measured] = {}
     vectors = None
     for what, work in WAYS.items():
-        if what in PEERS and residents > options.peers_up_to:
+        if (what in PEERS and residents > options.peers_up_to) or (what == "score on Spark" and not options.spark):
             continue
         of[what] = alone(what, work, task, residents, rows, PEERS.get(what, OURS))
         print(line(of[what]), flush=True)
@@ -298,8 +310,9 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
             vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
             check_peer(task, vectors, same_model=what != "pandas, plain")
     files = [part_file(part) for part in range(PARTS)]
-    if filecmp.cmpfiles(out / "scores", out / "scores of kept", files, shallow=False)[0] != files:
-        raise SystemExit("the scores of the records and of the kept ones differ")
+    for others in ("scores of kept", *(["scores on Spark"] if options.spark else [])):
+        if filecmp.cmpfiles(out / "scores", out / others, files, shallow=False)[0] != files:
+            raise SystemExit(f"the scores of the records and the {others} differ")
     for said in compared(of):
         print(f"{'':25}{said}", flush=True)
     return list(of.values())
@@ -312,6 +325,7 @@ def main() -> None:
     parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="for score (default: half of the machine's)")
     parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="the most people a peer explains")
     parser.add_argument("--peers-up-to", type=int, default=430_000, metavar="N", help="no peers of larger towns")
+    parser.add_argument("--spark", action="store_true", help="score on Spark as well, which takes Java")
     parser.add_argument("--town", type=Path, metavar="DIR", help="keep the towns there, or take them from there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     options = parser.parse_args()
