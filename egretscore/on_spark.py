@@ -10,7 +10,6 @@ The folders of the records and of the scores must be seen under the same path by
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -30,7 +29,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
-from egretscore.records.database import GLOB_SIGNS, check_threads
+from egretscore.records.database import GLOB_SIGNS, check_stands_for_itself, check_threads
 from egretscore.records.kept_records import KeptRecords
 from egretscore.records.memory import memory_to_use
 from egretscore.records.partwise import parts_beside
@@ -38,6 +37,7 @@ from egretscore.records.schema import READY
 from egretscore.records.store import check_words
 from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
+from egretscore.writing import sha256_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,8 +152,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
     def damage(file: tuple[str, str]) -> str | None:
         path, sha256 = file
         try:
-            with Path(path).open("rb") as stream:
-                return None if hashlib.file_digest(stream, "sha256").hexdigest() == sha256 else path
+            return None if sha256_of(Path(path)) == sha256 else path
         except OSError:
             return path
 
@@ -176,8 +175,7 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
 def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
     """Return the records, whose words the engine knows and whose files Spark can name."""
     kept.check_is_kept(folder, "Spark scores records that were kept")
-    if _GLOB_SIGNS.intersection(str(folder)):
-        raise ArgumentError("Spark takes a sign in this name to stand for others", file=folder, remedy="Rename it.")
+    check_stands_for_itself(folder, _GLOB_SIGNS)
     records = KeptRecords(folder)
     check_words(records, engine.policy, "the model")
     return records

@@ -30,6 +30,17 @@ def check_threads(threads: int | None) -> None:
         )
 
 
+def check_stands_for_itself(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:
+    """Raise if a folder's name holds a sign that makes a database look for other names."""
+    if signs.intersection(str(folder.absolute())):
+        raise ArgumentError(
+            "databases take a sign in the name of this folder to stand for others",
+            file=folder,
+            expected=f"a name without {' '.join(sorted(signs))}",
+            remedy="Rename it, or name another.",
+        )
+
+
 def is_text(text: str) -> bool:
     """Return whether a database, or a file, can hold a text: Python has some that none can."""
     try:

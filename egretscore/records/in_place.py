@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
+from egretscore.arrays import numbers
 from egretscore.records.database import listed
 from egretscore.records.schema import SUBJECT_ID, Column, Table
 
@@ -275,9 +276,7 @@ def _as_text(column: str, of: str) -> str:
     return f"nullif({plain}, '')"
 
 
-def _as_arrow(name: str, numbers: NDArray[Any]) -> pa.Table:
-    """Return numbers as Arrow holds them (``pa.array`` of a numpy array would import pandas)."""
+def _as_arrow(name: str, values: NDArray[Any]) -> pa.Table:
     import pyarrow as pa
 
-    of = pa.from_numpy_dtype(numbers.dtype)
-    return pa.table({name: pa.Array.from_buffers(of, len(numbers), [None, pa.py_buffer(numbers)])})
+    return pa.table({name: numbers(values, pa.from_numpy_dtype(values.dtype))})

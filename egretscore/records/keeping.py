@@ -15,7 +15,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
-from egretscore.records.database import GLOB_SIGNS, asking
+from egretscore.records.database import asking, check_stands_for_itself
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
 from egretscore.records.reading import invented_mark, read_parts
@@ -175,9 +175,4 @@ def _check_place(out: Path, records: Path) -> None:
     ours = out.is_dir() and (kept.is_kept(out) or not any(out.iterdir())) and not kept.strangers(out)
     if out.exists() and not ours:
         raise ArgumentError("the folder to write holds something else", file=out, remedy="Name a new folder.")
-    if GLOB_SIGNS.intersection(str(out)):
-        raise ArgumentError(
-            "databases take a sign in this name to stand for others",
-            value=str(out),
-            expected=f"a name without {' '.join(sorted(GLOB_SIGNS))}",
-        )
+    check_stands_for_itself(out)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
-from egretscore.records.database import GLOB_SIGNS, check_subject_id, is_text
+from egretscore.records.database import check_stands_for_itself, check_subject_id, is_text
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
@@ -308,15 +308,11 @@ def read_about(folder: Path) -> AboutKept:
     RecordsError
         If they say it in another format, the policy is another one, or something else lies
         in the folder that would be passed over.
+    ArgumentError
+        If databases would take its name to stand for others.
     """
     about_file, policy_file = folder / ABOUT, folder / POLICY
-    if GLOB_SIGNS.intersection(str(folder.absolute())):
-        raise RecordsError(
-            "the name of this folder holds a sign that databases take to stand for others",
-            file=folder,
-            expected=f"a name without {' '.join(sorted(GLOB_SIGNS))}",
-            remedy="Rename it.",
-        )
+    check_stands_for_itself(folder)
     try:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
+from egretscore.arrays import numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.folder import check_readable
@@ -171,12 +173,10 @@ def _line_blocks(file: Path) -> Iterator[pa.Table]:
 
 
 def _numbers(first: int, count: int) -> pa.Int64Array:
-    """Return whole numbers as Arrow holds them (``pa.array`` of a numpy array would import pandas)."""
-    import numpy as np
+    """Return so many whole numbers, one after the other."""
     import pyarrow as pa
 
-    numbers = np.arange(first, first + count, dtype=np.int64)
-    return pa.Int64Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(numbers)])
+    return numbers(np.arange(first, first + count), pa.int64())
 
 
 def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:

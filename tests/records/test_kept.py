@@ -109,7 +109,7 @@ def test_a_folder_whose_name_is_a_pattern_is_refused_before_any_work(town, kept,
     assert main(["keep", "--records", str(town), "--out", str(tmp_path / "kept [2026]*")]) == 2
     assert "a name without * ? [" in capsys.readouterr().err
     odd = kept.rename(tmp_path / "kept [2026]")
-    with pytest.raises(es.RecordsError, match="Rename it"):
+    with pytest.raises(es.ArgumentError, match="Rename it"):
         es.read_records(odd)
 
 
