@@ -288,7 +288,12 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _policy_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="a policy in TOML (default: the shipped one)")
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        metavar="FILE",
+        help="a policy in TOML (default: the shipped one; of kept records, theirs)",
+    )
 
 
 def _day(text: str) -> str:

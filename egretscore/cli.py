@@ -63,10 +63,12 @@ def _what_failed(error: OSError) -> str:
 def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.records import read_records
+    from egretscore.records.kept import is_kept
     from egretscore.shipped import sample_records
 
     engine = load_engine(options.model)
-    records = read_records(options.records or sample_records(), policy=engine.policy)
+    folder = options.records or sample_records()
+    records = read_records(folder, policy=None if is_kept(folder) else engine.policy)
     _mention(records.set_aside)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
@@ -128,6 +130,7 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from egretscore.policy import read_policy
     from egretscore.records import read_records
     from egretscore.scoring.training import train
 
@@ -135,7 +138,8 @@ def _train(options: argparse.Namespace) -> int:
         records = read_records(options.records, policy=options.policy)
     _mention(records.set_aside)
     with working("Training"):
-        model = train(records, options.as_of, horizon_days=options.horizon_days, seed=options.seed)
+        policy = None if options.policy is None else read_policy(options.policy)
+        model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
     print_result(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")

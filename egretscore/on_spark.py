@@ -111,7 +111,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     with parts_beside(out, asked, part_file, is_whole) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
         if missing:
-            with _quietly(), _in_words(), _session(spark, master, threads, memory) as session:
+            with _quietly(), _session(spark, master, threads, memory) as session, _in_words():
                 _see_records(session, folder, missing)
                 people = everyone_query(engine.model.scorecard.features, engine.policy)
                 # Written into the query, for Spark takes no day before the year 1000 from Python.
@@ -230,8 +230,9 @@ def _session(
                 value=master,
                 remedy="Name no cluster, or stop the session first.",
             )
-        session = running.newSession()
-        session.conf.set("spark.sql.session.timeZone", "UTC")
+        with _in_words():  # it may have been stopped
+            session = running.newSession()
+            session.conf.set("spark.sql.session.timeZone", "UTC")
         yield session
         return
     master = master or f"{_LOCAL}[{threads or '*'}]"

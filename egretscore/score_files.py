@@ -17,7 +17,7 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records import kept
-from egretscore.records.database import create_view, open_locked
+from egretscore.records.database import check_named_in_text, create_view, open_locked
 from egretscore.records.memory import for_the_database
 from egretscore.records.partwise import SPILL, check_not_among, state_of_records, take_the_place
 from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
@@ -143,6 +143,7 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
 
 def check_place(out: Path, records: Path) -> None:
     """Raise if scores cannot be written there."""
+    check_named_in_text(out)
     check_not_among(out, records)
     if _is_one_file(out):
         check_no_folder(out)

@@ -155,10 +155,11 @@ def earlier_of(folder: Path) -> Path:
 def take_over_rights(fresh: Path, stood: Path) -> None:
     """Give a folder, and what is in it, the rights of the one whose place it takes, and of what is in that.
 
-    A file of a name of its own gets those of the first file there.
+    A file of a name of its own gets those of the first file there; what a killed process left is none.
     """
     fresh.chmod(rights_of(stood))
-    first = next((entry for entry in sorted(stood.iterdir()) if entry.is_file()), None)
+    files = (entry for entry in sorted(stood.iterdir()) if entry.is_file() and not entry.name.startswith("."))
+    first = next(files, None)
     for entry in fresh.iterdir():
         like = stood / entry.name
         if entry.is_dir():

@@ -215,9 +215,15 @@ def test_what_is_no_text_and_the_last_day_there_is_are_a_message(tmp_path, capsy
         es.keep_records(SAMPLE, tmp_path / "kept")
         assert main(["erase", "\udcff", "--kept", str(tmp_path / "kept")]) == 0
         assert capsys.readouterr().err.startswith("no rows of ")
+        (tmp_path / "kept").rename(tmp_path / "\udcff")
+        assert main(["erase", "nobody", "--kept", str(tmp_path / "\udcff")]) == 2
+        assert "is not UTF-8 text" in capsys.readouterr().err
+        (tmp_path / "\udcff").rename(tmp_path / "kept")
     places = {"{odd}": str(odd), "{kept}": str(tmp_path / "kept"), "{out}": str(tmp_path / "out")}
     assert main([places.get(argument, argument) for argument in arguments]) in {1, 2}
-    assert capsys.readouterr().err.startswith("egretscore: ")
+    said = capsys.readouterr().err
+    assert said.startswith("egretscore: ")
+    assert "unfinished" not in said
 
 
 @pytest.mark.parametrize("file", ["kept.json", "part-03/part.json", "policy.toml"])

@@ -190,7 +190,9 @@ def test_a_master_that_is_none_is_refused(kept, tmp_path, monkeypatch):
 
 
 def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    for name in {"pyspark", "py4j", *sys.modules}:
+        if name.partition(".")[0] in {"pyspark", "py4j"}:
+            monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(es.ArgumentError, match=r"egretscore\[spark\]"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from egretscore.errors import ArgumentError, RecordsError
 
 MOST_THREADS: Final = 256
 
+_NO_TEXT: Final = "the name of this place is not UTF-8 text"
 GLOB_SIGNS: Final = frozenset("*?[")
 """The signs in a file's name that DuckDB takes to stand for others."""
 
@@ -50,6 +51,12 @@ def is_text(text: str) -> bool:
     return True
 
 
+def check_named_in_text(place: Path) -> None:
+    """Raise if a place has a name that no database takes."""
+    if not is_text(str(place)):
+        raise ArgumentError(_NO_TEXT, file=place, remedy="Rename it, or name another.")
+
+
 def check_subject_id(subject_id: object) -> None:
     """Raise if this is no text that names somebody."""
     if not isinstance(subject_id, str) or not subject_id:
@@ -80,13 +87,15 @@ def open_locked(
     Raises
     ------
     ArgumentError
-        If the number of threads makes no sense, or a place has a name that is no text.
+        If the number of threads makes no sense.
+    RecordsError
+        If a file or folder has a name that is no text.
     """
     check_threads(threads)
     files, folders = list(files), list(folders)
-    for place in (*files, *folders, *([] if spill is None else [spill])):
+    for place in (*files, *folders):
         if not is_text(str(place)):
-            raise ArgumentError("the name of this place is not UTF-8 text", file=place, remedy="Rename it.")
+            raise RecordsError(_NO_TEXT, file=place, remedy="Rename it.")
     connection = duckdb.connect(
         ":memory:",
         config={

@@ -15,7 +15,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
-from egretscore.records.database import asking, check_stands_for_itself
+from egretscore.records.database import asking, check_named_in_text, check_stands_for_itself
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
 from egretscore.records.reading import invented_mark, read_parts
@@ -170,6 +170,7 @@ def rows_in_order(records: Records, table: str) -> pa.RecordBatchReader:
 def _check_place(out: Path, records: Path) -> None:
     if kept.is_kept(records):
         raise ArgumentError("these records are kept already", file=records)
+    check_named_in_text(out)
     check_not_among(out, records)
     check_no_mount(out)
     ours = out.is_dir() and (kept.is_kept(out) or not any(out.iterdir())) and not kept.strangers(out)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
-from egretscore.records.database import check_stands_for_itself, check_subject_id, is_text
+from egretscore.records.database import check_named_in_text, check_stands_for_itself, check_subject_id, is_text
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
@@ -127,7 +127,8 @@ def is_kept(folder: Path) -> bool:
 
 
 def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
-    """Raise if a folder holds no kept records."""
+    """Raise if a folder holds no kept records, or none that can be read."""
+    check_named_in_text(folder)
     if not is_kept(folder):
         raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
 

@@ -40,7 +40,7 @@ class KeptRecords(Records):
         As :func:`egretscore.records.database.open_locked` has them.
     """
 
-    REMEDY_OF_WORDS = "Keep them again under that policy, or train a model under theirs."
+    REMEDY_OF_WORDS = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
 
     def __init__(
         self,

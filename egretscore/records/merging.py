@@ -189,6 +189,8 @@ def _contradicted(table: Table) -> str:
 def _contradiction(table: Table, row: tuple[Any, ...]) -> Contradiction:
     """Return what a row of the query for contradictions says."""
     of, record_id, subject_id, since, kept, given = row
-    cells = zip(table.column_names, kept, given, strict=True)
-    differences = tuple(Difference(*cell) for cell in cells if cell[1] != cell[2])
-    return Contradiction(of, record_id, subject_id, since, differences)
+    later, cells = table.later_columns, map(Difference, table.column_names, kept, given)
+    differences = tuple(cell for cell in cells if cell.kept != cell.given)
+    # A cell that may be filled later contradicts none that is empty, unless each row fills what the other does not.
+    both_say = tuple(cell for cell in differences if cell.column not in later or (cell.kept and cell.given))
+    return Contradiction(of, record_id, subject_id, since, both_say or differences)

@@ -128,13 +128,13 @@ def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
     # What a killed process of a cluster was writing may lie there as well.
     clear(folder, keep={QUESTION, *holds, *map(note_beside, holds)})
     earlier = earlier_of(out)
-    stood = next((place for place in (out, earlier) if place.exists()), None)
-    if stood is None:
-        folder.chmod(rights_of_new_folders(folder))
-    else:
-        take_over_rights(folder, stood)
-    shutil.rmtree(earlier, ignore_errors=True)
     with alone_in(out, wait=True) if out.is_dir() else nullcontext():
+        stood = next((place for place in (out, earlier) if place.exists()), None)
+        if stood is None:
+            folder.chmod(rights_of_new_folders(folder))
+        else:
+            take_over_rights(folder, stood)
+        shutil.rmtree(earlier, ignore_errors=True)
         put_in_place(folder, out, earlier)
     remove_what_was_replaced(out)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,11 +294,21 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
     try:
         if type(frame).__module__.partition(".")[0] == "pandas":
             return _pandas_as_arrow(frame)
-        return frame if isinstance(frame, pa.Table) else pa.table(frame)
+        return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise RecordsError(
             f"this is not a table of records ({error})", file=label, expected="a pandas, polars or Arrow frame"
         ) from error
+
+
+def _as_the_database_knows(table: pa.Table) -> pa.Table:
+    """Return a table whose decimals of kinds that the database lacks are texts."""
+    import pyarrow as pa
+
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
+            table = table.set_column(position, field.name, table[position].cast(pa.string()))
+    return table
 
 
 def _pandas_as_arrow(frame: Any) -> pa.Table:
@@ -317,6 +327,7 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
 
 def _text(value: object) -> str:
     """Return the text of a cell of a column of several types: of a day without an hour, the day."""
-    if isinstance(value, datetime) and value.tzinfo is None and value.time() == time():
-        value = value.date()
+    if isinstance(value, datetime):
+        value = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        value = value.date() if value.time() == time() else value
     return str(value)

@@ -145,6 +145,17 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     assert states(folder / "kept") == before
 
 
+def test_what_may_be_filled_later_is_not_said_to_contradict(folder):
+    kept_late = {**OLD, "outcome": "fulfilled", "outcome_on": AS_OF - timedelta(days=1), "amount_yuan": 78.0}
+    (contradiction,) = add(folder, ("commitments", kept_late)).contradictions
+    assert [str(cell) for cell in contradiction.differences] == ["amount_yuan '78.00', kept nothing"]
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    day = AS_OF - timedelta(days=5)
+    assert add(folder, ("penalties", {**penalty, "repaired_on": day})).completed == 1
+    (contradiction,) = add(folder, ("penalties", {**penalty, "revoked_on": day})).contradictions
+    assert {cell.column for cell in contradiction.differences} == {"repaired_on", "revoked_on"}
+
+
 def test_what_is_set_aside_can_be_written_or_nothing_is_added(folder, capsys):
     penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
     before = states(folder / "kept")
@@ -169,6 +180,7 @@ def test_files_that_are_written_again_keep_their_rights(folder):
     assert rights(folder / "kept") == {0o600}
     assert kept.erase(folder / "kept", "p0")
     assert rights(folder / "kept") == {0o600}
+    (folder / "kept" / "part-00" / ".people.parquet-12345678").touch(0o666)  # as a killed process leaves it
     es.keep_records(folder / "records", folder / "kept")
     assert rights(folder / "kept") == {0o600}
     for _ in range(2):

@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -395,13 +396,26 @@ def test_a_damaged_parquet_file_is_a_clear_error(tmp_path, damage):
 
 def test_a_column_of_several_types_is_read_cell_by_cell():
     """Whichever type comes first: a day is a day, and a number that no machine holds is a wrong cell."""
-    days = [pd.Timestamp("2025-02-01"), date(2025, 2, 1), "2025-02-01"]
-    for first in range(3):
-        points = pd.DataFrame([{**ROWS["civic_points"], "record_id": f"r{number}"} for number in range(3)])
+    in_shanghai = pd.Timestamp("2025-02-01 08:00", tz="Asia/Shanghai")  # a day is one in UTC
+    days = [pd.Timestamp("2025-02-01"), date(2025, 2, 1), in_shanghai, "2025-02-01"]
+    for first in range(4):
+        points = pd.DataFrame([{**ROWS["civic_points"], "record_id": f"r{number}"} for number in range(4)])
         points["earned_on"] = pd.Series([*days[first:], *days[:first]], dtype=object)
-        points["points"] = pd.Series([1, 10**30, 2], dtype=object)
+        points["points"] = pd.Series([1, 10**30, 2, 3], dtype=object)
         records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "civic_points": points})
         assert [(problem.row, problem.column) for problem in records.problems] == [(2, "points")]
+
+
+@pytest.mark.parametrize("of", [pa.decimal256(12, 2), pa.decimal128(12, -2), pa.decimal128(38, 10)])
+def test_amounts_are_read_from_decimals_of_every_kind(of):
+    rows = [{**ROWS["penalties"], "fine_yuan": None}, {**ROWS["penalties"], "decision_no": "2", "fine_yuan": None}]
+    fines = pa.table(pd.DataFrame(rows)).drop_columns("fine_yuan")
+    fines = fines.append_column("fine_yuan", pa.array([Decimal(200), None], of))
+    records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "penalties": fines})
+    found = records.connect().execute("SELECT fine_yuan FROM penalties ORDER BY decision_no").fetchall()
+    wrong = [(problem.row, problem.column) for problem in records.problems]
+    assert (found, wrong) in [([(None,), (Decimal("200.00"),)], []), ([(None,)], [(1, "fine_yuan")])]
+    assert of.scale < 0 or not wrong
 
 
 def test_the_quarantine_loses_nothing(tmp_path):

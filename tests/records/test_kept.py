@@ -509,7 +509,12 @@ def test_records_kept_under_a_policy_are_read_under_it(tmp_path, capsys):
     assert main(["explain", subject, *kept, "--model", str(tmp_path / "model"), "--as-of", DAY]) in {0, 3}
     capsys.readouterr()
     assert main(["explain", subject, *kept, "--as-of", DAY]) == 1
-    assert "Keep them again under that policy, or train a model under theirs" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "letter_version the model does not know: 2031-Z" in said
+    assert "or a model trained under it" in said
+    policy.write_text(policy.read_text(encoding="utf-8").replace("grace_days = 3", "grace_days = 29"), encoding="utf-8")
+    assert main(["train", *kept, *dates, "--policy", str(policy), "--out", str(tmp_path / "model")]) == 0
+    assert "grace_days = 29" in (tmp_path / "model" / "policy.toml").read_text(encoding="utf-8")
 
 
 def test_who_is_not_there_to_be_erased_is_said(kept, capsys):
