@@ -183,7 +183,6 @@ WRONG_USAGE = [
     ["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", "m", "--horizon-days", "0"],
     ["simulate", "--residents", "0", "--out", "town"],
     ["simulate", "--residents", "many", "--out", "town"],
-    ["publish"],
 ]
 
 
