@@ -27,7 +27,7 @@ def check_threads(threads: int | None) -> None:
     """Raise if a number of threads makes no sense; None is as many as there are cores."""
     if threads is not None and threads not in range(1, MOST_THREADS + 1):
         raise ArgumentError(
-            "threads cannot be this", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
+            "so many threads cannot be used", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
         )
 
 
