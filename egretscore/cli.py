@@ -27,7 +27,10 @@ from egretscore.terminal import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from egretscore.records import Records
+    from egretscore.records.adding import Added
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
@@ -134,11 +137,11 @@ def _train(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
     from egretscore.scoring.training import train
 
+    policy = None if options.policy is None else read_policy(options.policy)
     with working("Reading the records"):
-        records = read_records(options.records, policy=options.policy)
+        records = read_records(options.records, policy=policy)
     _mention(records.set_aside)
     with working("Training"):
-        policy = None if options.policy is None else read_policy(options.policy)
         model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
@@ -154,11 +157,9 @@ def _validate(options: argparse.Namespace) -> int:
     with working("Reading and checking the records"):
         records = read_records(options.records, policy=options.policy)
     unmatched = records.unmatched_objections
+    _write_quarantine(records, options.quarantine)
     _print_first(records.problems)
     _print_first(unmatched)
-    if options.quarantine is not None:
-        for file in records.write_quarantine(options.quarantine):
-            say(f"Written: {file}")
     print_result(_counts_table(records))
     if unmatched:
         say(
@@ -204,9 +205,7 @@ def _add(options: argparse.Namespace) -> int:
         added = add_records(
             options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
         )
-    if options.quarantine is not None:
-        for file in added.write_quarantine(options.quarantine):
-            say(f"Written: {file}")
+    _write_quarantine(added, options.quarantine)
     _print_first([*added.problems, *added.contradictions])
     if added.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
@@ -270,6 +269,12 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 def _complain(what: object, status: int) -> int:
     say(f"egretscore: {what}")
     return status
+
+
+def _write_quarantine(of: Records | Added, folder: Path | None) -> None:
+    """Write what was set aside where it is asked for: before anything is printed, which may fail."""
+    for file in of.write_quarantine(folder) if folder is not None else ():
+        say(f"Written: {file}")
 
 
 def _print_first(problems: Sequence[object]) -> None:

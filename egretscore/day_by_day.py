@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from egretscore import __version__
 from egretscore.dates import as_day
@@ -26,14 +26,12 @@ from egretscore.parts import part_file
 from egretscore.records import kept
 from egretscore.records.database import asking
 from egretscore.records.kept_records import KeptRecords
-from egretscore.score_files import ABOUT, ORIGIN, Origin, said_of
+from egretscore.score_files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, said_of
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import earlier_of, sha256_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_EVERYONE: Final = "Score everyone, without --since and --previous."
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Previous:
 
     @property
     def asked(self) -> Mapping[str, Any]:
-        """What is asked of them: by what they are, not where, for a run stopped at its very end may have moved them."""
+        """What a question says of them: what they are, not where, for a run stopped at its very end may move them."""
         return {"since": self.as_of.isoformat(), "previous": dict(self.sha256)}
 
     def knows(self, records: Path, part: int) -> bool:
@@ -103,10 +101,10 @@ class Previous:
             content = file.read_bytes()
         except OSError as error:
             raise RecordsError(
-                f"the previous scores cannot be read ({error.strerror})", file=file, remedy=_EVERYONE
+                f"the previous scores cannot be read ({error.strerror})", file=file, remedy=SCORE_EVERYONE
             ) from error
         if sha256(content).hexdigest() != self.sha256[file.name]:
-            raise RecordsError("the previous scores are not as they were written", file=file, remedy=_EVERYONE)
+            raise RecordsError("the previous scores are not as they were written", file=file, remedy=SCORE_EVERYONE)
         return parquet.read_table(pa.BufferReader(content))
 
     def with_changes(self, part: int, changed: pa.Array, scores: pa.Table) -> pa.Table:
@@ -178,7 +176,7 @@ def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[
     ):
         if was != expected:
             raise ArgumentError(
-                problem, file=folder / ABOUT, column=column, value=was, expected=expected, remedy=_EVERYONE
+                problem, file=folder / ABOUT, column=column, value=was, expected=expected, remedy=SCORE_EVERYONE
             )
     previous = Previous(folder, since, tuple(about[ORIGIN]["states"]), about["sha256"])
     were = previous.scores_of(0).column_names

@@ -32,6 +32,9 @@ ABOUT: Final = "scores.json"
 ORIGIN: Final = "kept"
 """Where it says of which kept records."""
 
+SCORE_EVERYONE: Final = "Score everyone, without --since and --previous."
+"""What to do where earlier scores cannot be gone on from."""
+
 _NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, *map(part_file, range(PARTS))})
 _ROWS_AT_ONCE: Final = 65_536
 
@@ -243,6 +246,6 @@ def said_of(folder: Path) -> Mapping[str, Any]:
             "these are no scores to go on from",
             file=folder,
             expected="a folder of 64 parts, which egretscore score wrote from kept records",
-            remedy="Score everyone, without --since and --previous.",
+            remedy=SCORE_EVERYONE,
         )
     return dict(about)

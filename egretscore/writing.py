@@ -162,11 +162,10 @@ def take_over_rights(fresh: Path, stood: Path) -> None:
     first = next(files, None)
     for entry in fresh.iterdir():
         like = stood / entry.name
-        if entry.is_dir():
-            if like.is_dir():
-                take_over_rights(entry, like)
-        elif like.is_file() or first is not None:
-            entry.chmod(rights_of(like if like.is_file() else first or like))
+        if entry.is_dir() and like.is_dir():
+            take_over_rights(entry, like)
+        elif entry.is_file() and (one := like if like.is_file() else first):
+            entry.chmod(rights_of(one))
 
 
 def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:

@@ -235,6 +235,23 @@ def test_a_file_of_brackets_is_a_message(tmp_path, capsys, file):
     assert said.count("\n") == 1
 
 
+def test_a_mark_of_brackets_is_a_message(tmp_path, capsys):
+    records = Path(shutil.copytree(SAMPLE, tmp_path / "records"))
+    (records / "invented.json").write_text("[" * 100_000, encoding="utf-8")
+    assert main(["validate", "--records", str(records)]) == 1
+    assert "this mark of invented records cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_set_aside_is_written_before_it_is_printed(tmp_path):
+    records = Path(shutil.copytree(SAMPLE, tmp_path / "records"))
+    with (records / "penalties.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense\n")
+    command = [sys.executable, "-m", "egretscore", "validate", "--records", str(records)]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        subprocess.run([*command, "--quarantine", str(tmp_path / "aside")], stdout=full, check=False)
+    assert (tmp_path / "aside" / "quarantine-penalties.csv").is_file()
+
+
 def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_so(capsys):
     subject = someone("scored")
     assert main(["explain", subject]) == 0

@@ -260,6 +260,9 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
         about.write_text(json.dumps({**said, **change}), encoding="utf-8")
         with pytest.raises(es.ArgumentError, match=says):
             go_on(here)
+    about.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(es.ArgumentError, match="no scores to go on from"):
+        go_on(here)
 
 
 @pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"PAR1"), Path.unlink])

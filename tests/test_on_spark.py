@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -17,7 +18,7 @@ from whole_records import shipped_engine
 import egretscore as es
 from egretscore.cli import main
 from egretscore.everyone import score_everyone
-from egretscore.on_spark import _session, score_on_spark
+from egretscore.on_spark import _quietly, _session, score_on_spark
 from egretscore.parts import part_file
 from egretscore.records.kept import files_of_part
 from egretscore.score_files import part_scorer
@@ -187,6 +188,25 @@ def test_a_master_that_is_none_is_refused(kept, tmp_path, monkeypatch):
     for options, says in (({"memory": 800_000_000}, "900MiB"), ({"threads": 0}, "threads")):
         with pytest.raises(es.ArgumentError, match=says):
             score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", **options)
+
+
+def test_a_session_that_was_stopped_is_said_in_a_line(kept, tmp_path):
+    protocol = pytest.importorskip("py4j.protocol")
+
+    class Stopped:
+        def newSession(self) -> None:  # noqa: N802 - Spark's name
+            raise protocol.Py4JError("the session was stopped")
+
+    with pytest.raises(es.RecordsError, match="the session was stopped"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=Stopped())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_not_told_by_others_as_well(caplog):
+    with _quietly():
+        logging.getLogger().error("KeyboardInterrupt while sending command.", exc_info=KeyboardInterrupt())
+        logging.getLogger().error("what else is wrong")
+    assert caplog.messages == ["what else is wrong"]
 
 
 def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch):

@@ -280,12 +280,13 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows
     for part, tables in new.by_part.items():
         before = kept.read_table(to, part, CONSENTS.name)
         for one in merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
+            cell = one.differences[0]
             raise RecordsError(
                 f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
                 "so nothing was added",
-                column=one.differences[0].column,
-                value=one.differences[0].given,
-                expected=shown(one.differences[0].kept) if one.differences[0].kept else "an empty cell",
+                column=cell.column,
+                value=cell.given,
+                expected=shown(cell.kept) if cell.kept else "an empty cell",
                 remedy="Mend it; if the kept one is wrong, keep all records again.",
             )
 

@@ -58,9 +58,6 @@ class Progress:
     written: int
 
 
-# ------------------------------------------------------------------------------- where it is written
-
-
 def check_not_among(out: Path, records: Path) -> None:
     """Raise if what is to be written would come to lie among the records."""
     if records.resolve() in (out.resolve(), *out.resolve().parents):
