@@ -61,10 +61,8 @@ class Previous:
         """Return whether it can be told who of a part changed since."""
         return kept.knows_since(records, part, self.states[part])
 
-    def narrow(
-        self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]
-    ) -> Mapping[int, pa.Array]:
-        """See the records of those alone who changed by a date, and return their ids, by part.
+    def narrow(self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]) -> None:
+        """See the records of those alone who changed by a date.
 
         Parameters
         ----------
@@ -83,7 +81,7 @@ class Previous:
         with asking():
             changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
             changed += [kept.touched_since(records, part, self.states[part]) for part in parts]
-            return found.narrow(pa.chunked_array(changed, pa.string()))
+            found.narrow(pa.chunked_array(changed, pa.string()))
 
     def scores_of(self, part: int) -> pa.Table:
         """Return the earlier scores of a part.
@@ -107,9 +105,12 @@ class Previous:
             raise RecordsError("the previous scores are not as they were written", file=file, remedy=SCORE_EVERYONE)
         return parquet.read_table(pa.BufferReader(content))
 
-    def with_changes(self, part: int, changed: pa.Array, scores: pa.Table) -> pa.Table:
-        """Return the scores of a part: the earlier ones, but of those who changed."""
-        merged = people_replaced(self.scores_of(part), changed, scores)
+    def with_changes(self, part: int, scores: pa.Table) -> pa.Table:
+        """Return the scores of a part: the earlier ones, but of those who are scored again.
+
+        Nobody who was on file is no longer, or the part would have to be scored anew (:meth:`knows`).
+        """
+        merged = people_replaced(self.scores_of(part), scores["subject_id"].combine_chunks(), scores)
         return merged.replace_schema_metadata(scores.schema.metadata)
 
 

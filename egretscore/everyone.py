@@ -141,13 +141,13 @@ class _Group:
         Everyone to be scored; see :meth:`Engine.people_by_part`.
     read : mapping of part to PartRead
         What reading each came to.
-    changed : mapping of part to array of subject_id
-        Of the parts of which only some people are scored, and the rest is as it was: those people.
+    before : Previous or None
+        The scores of all others of these parts, where only some people are to be scored.
     """
 
     people: Mapping[int, pa.Table]
     read: Mapping[int, PartRead]
-    changed: Mapping[int, pa.Array]
+    before: Previous | None
 
     def bundles(self) -> list[Sequence[int]]:
         """Return the parts in bundles of enough people each to be worth a call of numpy's."""
@@ -208,14 +208,13 @@ class _Run:
         found = read_parts(
             self.folder, group, policy=self.engine.policy, threads=self.threads, memory=memory, spill=spill
         )
-        changed: dict[int, pa.Array] = {}
         if before is not None and isinstance(found, KeptRecords):
-            changed.update(before.narrow(found, self.folder, self.engine, self.day, group))
+            before.narrow(found, self.folder, self.engine, self.day, group)
 
         people = dict(zip(group, self.engine.people_by_part(found, self.day, group), strict=True))
         set_aside = found.set_aside_by_part()
         read = {part: PartRead(len(of_part), set_aside.get(part, 0)) for part, of_part in people.items()}
-        return _Group(people, read, changed)
+        return _Group(people, read, before)
 
     def write(self, group: _Group, parts: Path, bundle: Sequence[int]) -> list[int]:
         """Score and write some parts of a group, and return of how many people each is."""
@@ -225,8 +224,8 @@ class _Run:
         written, first = [], 0
         for part in bundle:
             of_part = scores[first : (first := first + len(group.people[part]))]
-            if self.before is not None and part in group.changed:
-                of_part = self.before.with_changes(part, group.changed[part], of_part)
+            if group.before is not None:
+                of_part = group.before.with_changes(part, of_part)
             write_scores(of_part, parts / part_file(part), group.read[part])
             written.append(len(of_part))
         return written

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import duckdb
 
 from egretscore.errors import RecordsError
-from egretscore.parts import PARTS, by_part, part_of, sql_part_of
+from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import create_accounts
@@ -57,7 +57,8 @@ class KeptRecords(Records):
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
-        self._seen_of: str | None = None
+        self._files: list[dict[str, Path]] = []
+        self._only: str | None = None
         connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
         create_accounts(connection)
         super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
@@ -85,21 +86,13 @@ class KeptRecords(Records):
             if states != self._seen:
                 unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
                 kept.verify(self._folder, unseen, self._threads)
-                files = [kept.files_of_part(self._folder, part) for part in self._parts]
-                for table in READY:
-                    create_view(
-                        self._connection, table, [of_part[table].absolute() for of_part in files], self._seen_of
-                    )
+                self._files = [kept.files_of_part(self._folder, part) for part in self._parts]
+                self._create_views()
                 self._seen = states
         return self._connection.cursor()
 
-    def narrow(self, subjects: pa.ChunkedArray) -> Mapping[int, pa.Array]:
-        """See the rows of some people alone from now on.
-
-        Returns
-        -------
-        mapping of part to the ids of its people, each once
-        """
+    def narrow(self, subjects: pa.ChunkedArray) -> None:
+        """See the rows of some people alone from now on."""
         import pyarrow as pa
         from pyarrow import compute
 
@@ -107,11 +100,13 @@ class KeptRecords(Records):
         connection.register("subjects", pa.table({"subject_id": compute.unique(subjects)}))
         connection.execute(f"CREATE TABLE {_NARROWED_TO} AS SELECT * FROM subjects")
         connection.unregister("subjects")
-        self._seen_of, self._seen = f"subject_id IN (SELECT subject_id FROM {_NARROWED_TO})", {}
-        part = sql_part_of("subject_id")
-        found = connection.sql(f"SELECT subject_id, {part} AS part FROM {_NARROWED_TO} ORDER BY part")
-        theirs = {part: rows["subject_id"].combine_chunks() for part, rows in by_part(found.to_arrow_reader())}
-        return {part: theirs.get(part, pa.array([], pa.string())) for part in self._parts}
+        with self._lock:
+            self._only = f"subject_id IN (SELECT subject_id FROM {_NARROWED_TO})"
+            self._create_views()
+
+    def _create_views(self) -> None:
+        for table in READY:
+            create_view(self._connection, table, [of_part[table].absolute() for of_part in self._files], self._only)
 
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.
