@@ -23,6 +23,7 @@ from egretscore.day_by_day import Previous, read_previous, stand_already
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, part_file
+from egretscore.records.database import Resources
 from egretscore.records.kept import check_is_kept, is_kept
 from egretscore.records.kept_records import KeptRecords
 from egretscore.records.memory import (
@@ -102,7 +103,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     """
     out, memory = Path(out).resolve(), memory_to_use(memory)
     check_place(out, Path(records))
-    run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), threads, memory)
+    run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)
     if since is not None or previous is not None:
         earlier, day = _where_to_go_on(run, since, previous, out)
         if earlier.resolve() == out and run.is_answered_by(out):
@@ -113,8 +114,8 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     asked = run.question()
     with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
         done = read = taken_up = PARTS - len(unfinished)
-        written = 0
-        with _writers(threads) as writers, closing(run.groups(unfinished, parts / SPILL)) as groups:
+        written, resources = 0, Resources(threads, for_the_database(memory), parts / SPILL)
+        with _writers(threads) as writers, closing(run.groups(unfinished, resources)) as groups:
             for group in groups:
                 if run.question() != asked:
                     raise RecordsError(
@@ -127,7 +128,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                         progress(Progress(done, read, taken_up, written))
                 del group  # while the next is read, this is not held as well
         outcome = Outcome.of(parts, went_on=run.before is not None)
-        finish(parts, out, outcome, asked, threads, memory)
+        finish(parts, out, outcome, asked, resources)
     return outcome
 
 
@@ -170,16 +171,13 @@ class _Run:
     day: date
     columns: ColumnsAsked
     scorer: PartScorer
-    threads: int | None
     memory: int
     before: Previous | None = None
 
     @classmethod
-    def of(
-        cls, engine: Engine, folder: Path, day: date, columns: ColumnsAsked, threads: int | None, memory: int
-    ) -> _Run:
+    def of(cls, engine: Engine, folder: Path, day: date, columns: ColumnsAsked, memory: int) -> _Run:
         scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
-        return cls(engine, folder, day, columns, scorer, threads, memory)
+        return cls(engine, folder, day, columns, scorer, memory)
 
     def question(self) -> str:
         gone_on_from = None if self.before is None else self.before.asked
@@ -189,25 +187,23 @@ class _Run:
         """Return whether a folder holds these very scores of these kept records, as they were written."""
         return stand_already(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
 
-    def groups(self, parts: Sequence[int], spill: Path) -> Generator[_Group, None, None]:
+    def groups(self, parts: Sequence[int], resources: Resources) -> Generator[_Group, None, None]:
         """Read the records of these parts, as many at once as the memory holds."""
         known = [part for part in parts if self.before is not None and self.before.knows(self.folder, part)]
         unknown = [part for part in parts if part not in known]
         # Groups of kept records are small: one is read while one is written.
         ahead = is_kept(self.folder)
         at_most = parts_at_once(self.folder, self.memory)
-        memory = for_the_database(self.memory) // (2 if ahead else 1)
+        each = replace(resources, memory=for_the_database(self.memory) // (2 if ahead else 1))
         found = as_memory_allows(
             [*groups_of(known, at_most), *groups_of(unknown, at_most)],
-            lambda group: self._read(group, memory, spill, self.before if group[0] in known else None),
+            lambda group: self._read(group, each, self.before if group[0] in known else None),
         )
         groups = (group for _, group in found)
         return one_ahead(groups) if ahead else groups
 
-    def _read(self, group: Sequence[int], memory: int, spill: Path, before: Previous | None) -> _Group:
-        found = read_parts(
-            self.folder, group, policy=self.engine.policy, threads=self.threads, memory=memory, spill=spill
-        )
+    def _read(self, group: Sequence[int], resources: Resources, before: Previous | None) -> _Group:
+        found = read_parts(self.folder, group, self.engine.policy, resources)
         if before is not None and isinstance(found, KeptRecords):
             before.narrow(found, self.folder, self.engine, self.day, group)
 

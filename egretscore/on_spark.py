@@ -29,10 +29,10 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.query import everyone_query
 from egretscore.parts import PARTS, by_part, part_file
 from egretscore.records import kept
-from egretscore.records.database import GLOB_SIGNS, check_stands_for_itself, check_threads
+from egretscore.records.database import GLOB_SIGNS, Resources, check_stands_for_itself, check_threads
 from egretscore.records.kept_records import KeptRecords
-from egretscore.records.memory import memory_to_use
-from egretscore.records.partwise import parts_beside
+from egretscore.records.memory import for_the_database, memory_to_use
+from egretscore.records.partwise import SPILL, parts_beside
 from egretscore.records.schema import READY
 from egretscore.records.store import check_words
 from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
@@ -124,7 +124,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
         outcome = Outcome.of(parts)
-        finish(parts, out, outcome, asked, threads, memory)
+        finish(parts, out, outcome, asked, Resources(threads, for_the_database(memory), parts / SPILL))
     return outcome
 
 

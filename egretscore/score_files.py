@@ -17,9 +17,8 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records import kept
-from egretscore.records.database import check_named_in_text, create_view, open_locked
-from egretscore.records.memory import for_the_database
-from egretscore.records.partwise import SPILL, check_not_among, state_of_records, take_the_place
+from egretscore.records.database import Resources, check_named_in_text, create_view, open_locked
+from egretscore.records.partwise import check_not_among, state_of_records, take_the_place
 from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
 from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
 
@@ -165,10 +164,10 @@ def is_whole(parts: Path, part: int) -> bool:
     return are_whole(parts / part_file(part))
 
 
-def finish(parts: Path, out: Path, outcome: Outcome, asked: str, threads: int | None, memory: int) -> None:
+def finish(parts: Path, out: Path, outcome: Outcome, asked: str, resources: Resources) -> None:
     """Make the finished parts the file or the folder that was to be written."""
     if _is_one_file(out):
-        _write_in_one(parts, out, threads, memory)
+        _write_in_one(parts, out, resources)
     else:
         _write_about(parts, outcome, asked)
         take_the_place(parts, out, _NAMES_IN_A_FOLDER)
@@ -178,13 +177,13 @@ def _is_one_file(out: Path) -> bool:
     return out.suffix.lower() == ".parquet"
 
 
-def _write_in_one(parts: Path, out: Path, threads: int | None, memory: int) -> None:
+def _write_in_one(parts: Path, out: Path, resources: Resources) -> None:
     """Merge the parts into one file in the order of subject_id."""
     from pyarrow import parquet
 
     files = [parts / part_file(part) for part in range(PARTS)]
     schema = parquet.read_schema(files[0])
-    connection = open_locked(files, threads, for_the_database(memory), parts / SPILL)
+    connection = open_locked(files, resources)
     try:
         create_view(connection, "scores", files)
         merged = connection.sql("SELECT * FROM scores ORDER BY subject_id")

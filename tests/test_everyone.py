@@ -34,6 +34,7 @@ from egretscore.cli import main
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
 from egretscore.records import in_place, memory
+from egretscore.records.database import Resources
 from egretscore.records.memory import parts_at_once
 from egretscore.records.partwise import Progress
 from egretscore.records.reading import read_parts
@@ -87,7 +88,7 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         whole = es.read_records(folder, policy=engine.policy, threads=1)
         taken = data.draw(st.sets(st.integers(0, PARTS - 1)))
         groups = [taken, set(range(PARTS)) - taken]
-        parts = [read_parts(folder, group, policy=engine.policy, threads=1) for group in groups]
+        parts = [read_parts(folder, group, engine.policy, Resources(1)) for group in groups]
         found = [row for records in parts for row in rows_of(scored(engine, records))]
         assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
         left_out = [records.set_aside_by_part() for records in parts]
@@ -110,7 +111,7 @@ def test_of_typed_rows_each_comes_in_with_one_part_also_those_of_nobody(town, ta
             parquet.write_table(rows, Path(scratch) / f"{name}.parquet")
         whole = es.read_records(scratch, threads=1)
         groups = [taken, set(range(PARTS)) - taken]
-        parts = [read_parts(Path(scratch), group, policy=whole.policy, threads=1) for group in groups]
+        parts = [read_parts(Path(scratch), group, whole.policy, Resources(1)) for group in groups]
         for table in TABLES.values():
             if not table.reaches_others:
                 of_parts = [count for records in parts for count in records.counts if count.table == table.name]
@@ -183,11 +184,11 @@ def test_the_bytes_are_the_same_for_any_threads_memory_and_files(
 def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_path, monkeypatch):
     tried = []
 
-    def read(folder, parts, **options):
+    def read(folder, parts, *options):
         tried.append(len(parts))
         if len(parts) > 8:
             raise es.RecordsError("the records cannot be checked") from duckdb.OutOfMemoryException("no more")
-        return read_parts(folder, parts, **options)
+        return read_parts(folder, parts, *options)
 
     monkeypatch.setattr(everyone, "read_parts", read)
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **EVERY_COLUMN)

@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 
@@ -27,7 +27,7 @@ from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
-from egretscore.records.database import check_threads, open_locked
+from egretscore.records.database import Resources, check_threads, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
@@ -189,14 +189,13 @@ def add_records(
         spill.mkdir(mode=0o700)  # before the databases make it, open to others
 
         def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
-            share = for_the_database(memory)
-            options: dict[str, Any] = {"policy": policy, "threads": threads, "memory": share, "spill": spill / "new"}
-            return _NewRows.of(read_addition(folder, group, tables, **options))
+            resources = Resources(threads, for_the_database(memory), spill / "new")
+            return _NewRows.of(read_addition(folder, group, tables, policy, resources))
 
         try:
             # Each part's rows are few, and several parts are worked on at once.
             left = memory - for_the_database(memory)
-            database = open_locked(threads=1, memory=left, spill=spill / "merged")
+            database = open_locked((), Resources(1, left, spill / "merged"))
             _check_consents(database, to, read(range(PARTS), [CONSENTS.name]))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -63,25 +64,38 @@ def check_subject_id(subject_id: object) -> None:
         raise ArgumentError("subject_id must be a text", value=subject_id)
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What a database may use of the machine.
+
+    Attributes
+    ----------
+    threads : int, optional
+        How many it uses; all cores when not given.
+    memory : int, optional
+        How many bytes it may hold in memory; DuckDB's default when not given.
+    spill : Path, optional
+        The folder for what does not fit into memory; when not given, that is an error.
+    """
+
+    threads: int | None = None
+    memory: int | None = None
+    spill: Path | None = None
+
+
+NO_LIMIT: Final = Resources()
+"""All cores and DuckDB's share of the memory, and nothing on disk."""
+
+
 def open_locked(
-    files: Iterable[Path] = (),
-    threads: int | None = None,
-    memory: int | None = None,
-    spill: Path | None = None,
-    *,
-    folders: Iterable[Path] = (),
+    files: Iterable[Path] = (), resources: Resources = NO_LIMIT, *, folders: Iterable[Path] = ()
 ) -> duckdb.DuckDBPyConnection:
     """Open an empty database that can read the named files and nothing else.
 
     Parameters
     ----------
     files : paths of the files it may read
-    threads : int, optional
-        How many threads it uses; all cores when not given.
-    memory : int, optional
-        How many bytes it may hold in memory; DuckDB's default when not given.
-    spill : Path, optional
-        The folder for what does not fit into memory; when not given, that is an error.
+    resources : Resources
     folders : paths of folders whose files it may read
 
     Raises
@@ -91,6 +105,7 @@ def open_locked(
     RecordsError
         If a file or folder has a name that is no text.
     """
+    threads, memory, spill = resources.threads, resources.memory, resources.spill
     check_threads(threads)
     files, folders = list(files), list(folders)
     for place in (*files, *folders):

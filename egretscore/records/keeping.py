@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
-from egretscore.records.database import asking, check_named_in_text, check_stands_for_itself
+from egretscore.records.database import Resources, asking, check_named_in_text, check_stands_for_itself
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
 from egretscore.records.reading import invented_mark, read_parts
@@ -98,8 +98,7 @@ def keep_records(
         taken_up, rows = PARTS - len(missing), 0
 
         def read(group: Sequence[int]) -> Mapping[int, kept.AboutPart]:
-            options: dict[str, Any] = {"memory": for_the_database(memory), "spill": parts / SPILL}
-            found = read_parts(folder, group, policy=policy, threads=threads, **options)
+            found = read_parts(folder, group, policy, Resources(threads, for_the_database(memory), parts / SPILL))
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             with asking():
                 written = {table: _write_table(found, table, halves) for table in READY}

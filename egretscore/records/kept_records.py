@@ -13,7 +13,7 @@ from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import create_accounts
-from egretscore.records.database import create_view, open_locked
+from egretscore.records.database import NO_LIMIT, Resources, create_view, open_locked
 from egretscore.records.lookup import PersonRows, RowsOfPart
 from egretscore.records.schema import READY, TABLES
 from egretscore.records.store import EVERY_COLUMN, Records, SourceCount
@@ -36,30 +36,21 @@ class KeptRecords(Records):
     folder : Path
     parts : numbers from 0 to 63, optional
         Of whom; of everyone when not given.
-    threads, memory, spill
-        As :func:`egretscore.records.database.open_locked` has them.
+    resources : Resources
     """
 
     REMEDY_OF_WORDS = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
 
-    def __init__(
-        self,
-        folder: Path,
-        parts: Collection[int] | None = None,
-        *,
-        threads: int | None = None,
-        memory: int | None = None,
-        spill: Path | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
         about = kept.read_about(folder)
-        self._folder, self._threads = folder, threads
+        self._folder, self._threads = folder, resources.threads
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
         self._files: list[dict[str, Path]] = []
         self._only: str | None = None
-        connection = open_locked((), threads, memory, spill, folders=[folder.absolute()])
+        connection = open_locked((), resources, folders=[folder.absolute()])
         create_accounts(connection)
         super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
 

@@ -16,7 +16,7 @@ from egretscore.parts import PARTS, macro_chosen
 from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
-from egretscore.records.database import do_not_fit, open_locked
+from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked
 from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.kept_records import KeptRecords
@@ -53,7 +53,7 @@ def read_records(
         If a file cannot be read at all, or its columns are not those of its table.
     """
     if isinstance(source, Mapping):
-        return _read(_frames_by_table(source), as_policy(policy), threads, None)
+        return _read(_frames_by_table(source), as_policy(policy), None, Resources(threads))
     if not isinstance(source, str | Path):
         raise ArgumentError(
             "records come from a folder or a mapping",
@@ -61,23 +61,15 @@ def read_records(
             expected="a path or a mapping of table name to frame",
         )
     if kept.is_kept(Path(source)):
-        records = KeptRecords(Path(source), threads=threads)
+        records = KeptRecords(Path(source), resources=Resources(threads))
         if policy is not None:
             check_words(records, as_policy(policy), "the policy given")
         return records
     policy = as_policy(policy)
-    return _read(files_by_table(source), policy, threads, invented_mark(Path(source)))
+    return _read(files_by_table(source), policy, invented_mark(Path(source)), Resources(threads))
 
 
-def read_parts(
-    folder: Path,
-    parts: Collection[int],
-    *,
-    policy: Policy,
-    threads: int | None = None,
-    memory: int | None = None,
-    spill: Path | None = None,
-) -> Records:
+def read_parts(folder: Path, parts: Collection[int], policy: Policy, resources: Resources = NO_LIMIT) -> Records:
     """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
 
     What is read of a person is what :func:`read_records` reads. Rows that are set aside in
@@ -90,49 +82,38 @@ def read_parts(
     folder : Path
     parts : numbers from 0 to 63
     policy : Policy
-    threads, memory, spill
-        As :func:`egretscore.records.database.open_locked` has them.
+    resources : Resources
     """
     if kept.is_kept(folder):
-        return KeptRecords(folder, parts, threads=threads, memory=memory, spill=spill)
-    options: dict[str, Any] = {"memory": memory, "spill": spill, "in_memory": False}
-    return _read(files_by_table(folder), policy, threads, invented_mark(folder), parts, **options)
+        return KeptRecords(folder, parts, resources)
+    return _read(files_by_table(folder), policy, invented_mark(folder), resources, parts, in_memory=False)
 
 
 def read_addition(
-    folder: Path,
-    parts: Collection[int],
-    tables: Collection[str],
-    *,
-    policy: Policy,
-    threads: int | None,
-    memory: int,
-    spill: Path,
+    folder: Path, parts: Collection[int], tables: Collection[str], policy: Policy, resources: Resources
 ) -> Records:
     """Read and check some tables of records that may hold no consents; otherwise as :func:`read_parts`."""
     every = files_by_table(folder, consents_needed=False)
     files = {name: of_table if name in tables else () for name, of_table in every.items()}
-    return _read(files, policy, threads, invented_mark(folder), parts, memory=memory, spill=spill)
+    return _read(files, policy, invented_mark(folder), resources, parts)
 
 
-def _read(  # noqa: PLR0913 - the one place where all ways of reading meet
+def _read(
     sources: Mapping[str, tuple[Any, ...]],
     policy: Policy,
-    threads: int | None,
     invented: Mapping[str, Any] | None,
+    resources: Resources,
     parts: Collection[int] | None = None,
     *,
-    memory: int | None = None,
-    spill: Path | None = None,
     in_memory: bool = True,
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
     state = state_of_files(files)
-    connection = open_locked(files, threads, memory, spill)
+    connection = open_locked(files, resources)
     in_parts = parts is not None and len(set(parts)) < PARTS
     connection.execute(macro_chosen(parts if in_parts else None))
     try:
-        _fill(connection, sources, policy, threads, in_memory=in_memory, in_parts=in_parts)
+        _fill(connection, sources, policy, resources.threads, in_memory=in_memory, in_parts=in_parts)
     except duckdb.OutOfMemoryException as error:
         raise do_not_fit() from error
     except duckdb.Error as error:

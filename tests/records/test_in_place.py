@@ -24,6 +24,7 @@ from egretscore import everyone
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, part_of
 from egretscore.records import in_place, keeping, sources
+from egretscore.records.database import Resources
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 
@@ -122,9 +123,9 @@ def test_read_from_where_they_lie_rows_are_what_they_are_in_memory(town, taken, 
         assert all_that_came_of(folder, fewest=0) == as_texts
         with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
             policy = shipped_engine().policy
-            everyone_s = read_parts(folder, range(PARTS), policy=policy, threads=1)
+            everyone_s = read_parts(folder, range(PARTS), policy, Resources(1))
             assert {**rows_of(everyone_s), "problems": everyone_s.problems, "counts": everyone_s.counts} == as_texts
-            parts = [read_parts(folder, of, policy=policy, threads=1) for of in (taken, set(range(PARTS)) - taken)]
+            parts = [read_parts(folder, of, policy, Resources(1)) for of in (taken, set(range(PARTS)) - taken)]
             by_half = [rows_of(records) for records in parts]
         for table in (*TABLES, "people"):
             assert sorted(row for half in by_half for row in half[table]) == as_texts[table]
@@ -161,7 +162,7 @@ def test_rows_set_aside_do_not_stop_a_question_about_the_others(tmp_path, monkey
     points |= {"points": [3_000_000_000, 5], "earned_on": [date(2025, 1, 1)] * 2}
     points |= {"recorded_on": [date(2025, 1, 1)] * 2, "excluded_on": pa.array([None] * 2, pa.date32())}
     parquet.write_table(pa.table(points), tmp_path / "civic_points.parquet")
-    records = read_parts(tmp_path, range(PARTS), policy=shipped_engine().policy)
+    records = read_parts(tmp_path, range(PARTS), shipped_engine().policy)
     found = records.connect().execute("SELECT record_id FROM civic_points WHERE points > 3").fetchall()
     assert found == [("r2",)]
     assert [problem.value for problem in records.problems] == ["3000000000"]

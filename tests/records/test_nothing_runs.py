@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, Person, frames, plain_consent, shipped_engine
 
 import egretscore as es
-from egretscore.records.database import asking, open_locked
+from egretscore.records.database import Resources, asking, open_locked
 from egretscore.records.schema import TABLES
 
 NASTY = [
@@ -146,7 +146,7 @@ def test_what_does_not_fit_into_memory_goes_nowhere_that_was_not_named(tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with (
-        open_locked(memory=20_000_000) as connection,
+        open_locked((), Resources(memory=20_000_000)) as connection,
         pytest.raises(es.RecordsError, match="egretscore keep"),
         asking(),
     ):
