@@ -1,12 +1,13 @@
-"""numpy's arrays as Arrow's, and Arrow's as numpy's, by their buffers.
+"""numpy's arrays as Arrow's, Arrow's as numpy's, and Parquet files as both, without pandas.
 
-pyarrow's own ways, ``pa.array`` and ``to_numpy``, load pandas wherever it is installed: a good part of
-the time and memory of scoring a small town, and of no use to it.
+pyarrow's own ways, ``pa.array``, ``to_numpy`` and ``parquet.read_table``, load pandas wherever it is installed: a good
+part of the time and memory of scoring a small town, and of no use to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,14 @@ def texts(words: Sequence[str]) -> pa.StringArray:
     encoded = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.Array.from_buffers(pa.string(), len(words), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
+def table_in(file: Path | pa.BufferReader) -> pa.Table:
+    """Return the rows of a Parquet file."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(file) as opened:
+        return opened.read()
 
 
 def _bits(values: NDArray[np.bool_]) -> pa.Buffer:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egretscore import __version__
+from egretscore.arrays import table_in
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
@@ -92,7 +93,6 @@ class Previous:
             If they are not as they were written.
         """
         import pyarrow as pa
-        from pyarrow import parquet
 
         file = self.folder / part_file(part)
         try:
@@ -103,7 +103,7 @@ class Previous:
             ) from error
         if sha256(content).hexdigest() != self.sha256[file.name]:
             raise RecordsError("the previous scores are not as they were written", file=file, remedy=SCORE_EVERYONE)
-        return parquet.read_table(pa.BufferReader(content))
+        return table_in(pa.BufferReader(content))
 
     def with_changes(self, part: int, scores: pa.Table) -> pa.Table:
         """Return the scores of a part: the earlier ones, but of those who are scored again.

@@ -62,7 +62,7 @@ def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]
 
     part, waiting = 0, list[Any]()
     for batch in batches:
-        parts = batch["part"].to_numpy()
+        parts = np.from_dlpack(batch["part"])  # to_numpy loads pandas, as in egretscore.arrays
         for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
             if waiting and parts[first] != part:
                 yield part, whole(waiting)

@@ -56,7 +56,9 @@ def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Ta
 
 def _positions(rows: pa.Table, people: pa.Array) -> NDArray[np.int64]:
     """Return the position of each row's person among people, -1 of who is not."""
+    import pyarrow as pa
     from pyarrow import compute
 
     found = compute.index_in(rows["subject_id"], value_set=people)
-    return numbers_of(compute.fill_null(found, -1)).astype(np.int64)
+    nobody = numbers(np.array([-1]), pa.int32())[0]
+    return numbers_of(compute.fill_null(found, nobody)).astype(np.int64)

@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from egretscore.errors import ArgumentError
@@ -60,22 +60,44 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
         If the folder holds something else, or is being written.
     """
     check_replaceable(folder, replaces)
-    scratch = unfinished_of(folder.absolute())
+    folder = folder.resolve()
+    scratch = unfinished_of(folder)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(scratch):
         try:
-            if (scratch / "old").is_dir() and not folder.exists():
-                (scratch / "old").rename(folder)  # for whoever was to replace it was killed in between
+            if earlier_of(folder).is_dir() and not folder.exists():
+                earlier_of(folder).rename(folder)  # for whoever was to replace it was killed in between
             clear(scratch)  # what a killed process left
-            fresh = scratch / "new"
-            fresh.mkdir()
             with errors_that_name(folder):
-                yield fresh
-            if folder.exists():
-                take_over_rights(fresh, folder)
-            put_in_place(fresh, folder, scratch / "old")
-        finally:
+                yield scratch
+            put_in_place(scratch, folder)
+        except BaseException:
             shutil.rmtree(scratch)
+            raise
+        shutil.rmtree(earlier_of(folder), ignore_errors=True)
+
+
+def put_in_place(fresh: Path, folder: Path) -> None:
+    """Make a finished folder the one of this name, with its rights; what has stood there becomes the earlier one.
+
+    Stopped in between, the earlier one is there (:func:`earlier_of`), and none of this name.
+    """
+    earlier = earlier_of(folder)
+    with alone_in(folder, wait=True) if folder.is_dir() else nullcontext():
+        stood = next((place for place in (folder, earlier) if place.exists()), None)
+        if stood is None:
+            fresh.chmod(rights_of_new_folders(fresh))
+        else:
+            _take_over_rights(fresh, stood)
+        shutil.rmtree(earlier, ignore_errors=True)
+        if stood == folder:
+            folder.rename(earlier)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if stood == folder and not folder.exists():
+                earlier.rename(folder)
+            raise
 
 
 @contextmanager
@@ -152,7 +174,7 @@ def earlier_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.earlier")
 
 
-def take_over_rights(fresh: Path, stood: Path) -> None:
+def _take_over_rights(fresh: Path, stood: Path) -> None:
     """Give a folder, and what is in it, the rights of the one whose place it takes, and of what is in that.
 
     A file of a name of its own gets those of the first file there; what a killed process left is none.
@@ -163,22 +185,9 @@ def take_over_rights(fresh: Path, stood: Path) -> None:
     for entry in fresh.iterdir():
         like = stood / entry.name
         if entry.is_dir() and like.is_dir():
-            take_over_rights(entry, like)
+            _take_over_rights(entry, like)
         elif entry.is_file() and (one := like if like.is_file() else first):
             entry.chmod(rights_of(one))
-
-
-def put_in_place(fresh: Path, folder: Path, earlier: Path) -> None:
-    """Make a finished folder the one of this name; what has stood there becomes ``earlier``, or stays."""
-    stood = folder.exists()
-    if stood:
-        folder.rename(earlier)
-    try:
-        fresh.rename(folder)
-    except BaseException:
-        if stood and not folder.exists():
-            earlier.rename(folder)
-        raise
 
 
 def clear(folder: Path, keep: Collection[str] = ()) -> None:

@@ -8,8 +8,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -17,6 +19,8 @@ from pyarrow import parquet
 import egretscore as es
 from egretscore.arguments import parser
 from egretscore.cli import main
+from egretscore.records.folder import INVENTED_MARK
+from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
 
 SAMPLE, MODEL = str(es.sample_records()), str(shipped_model())
@@ -359,6 +363,49 @@ def test_scoring_and_explaining_load_nothing_heavy(what, tmp_path):
     loaded = f"import sys; print('LOADED', [m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{what}; {loaded}"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def on_file(town: Path, after: str, until: str) -> str:
+    """Return a folder of the records of a town that came on file after one day and by another."""
+    folder = town.with_name(until)
+    folder.mkdir()
+    shutil.copy(town / INVENTED_MARK, folder)
+    for name, table in TABLES.items():
+        rows = duckdb.read_parquet(str(town / f"{name}.parquet"))
+        came = rows.filter(f"{table.on_file} > DATE '{after}' AND {table.on_file} <= DATE '{until}'")
+        came.write_parquet(str(folder / f"{name}.parquet"))
+    return str(folder)
+
+
+def test_keeping_and_going_on_from_day_to_day_load_nothing_heavy(tmp_path):
+    town = es.simulate_town(400, tmp_path / "town", seed=3, file_format="parquet")
+    days = ["2025-12-29", "2025-12-30", "2025-12-31"]
+    before, *new = (on_file(town, *between) for between in pairwise(["0001-01-01", *days]))
+    kept, scores = str(tmp_path / "kept"), str(tmp_path / "scores")
+    score = ["score", "--model", MODEL, "--out", scores, "--reasons", "--as-of"]
+    commands = [
+        [*score, days[0], "--records", before],
+        ["keep", "--records", before, "--out", kept],
+        [*score, days[0], "--records", kept],
+        *(["add", "--records", folder, "--kept", kept] for folder in new),
+        [*score, days[2], "--records", kept, "--since", days[0], "--previous", scores],
+        ["erase", "somebody", "--kept", kept],
+    ]
+    program = f"""
+import sys
+from egretscore.cli import main
+from egretscore.records import in_place
+
+in_place.FEWEST_TYPED_ROWS = 0
+for command in {commands}:
+    if main(command):
+        sys.exit(command[0] + " failed")
+    loaded = [name for name in {HEAVY} if name in sys.modules]
+    if loaded:
+        sys.exit(command[0] + " loaded " + ", ".join(loaded))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_it_works_from_any_folder(tmp_path, monkeypatch):

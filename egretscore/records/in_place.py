@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from egretscore.arrays import numbers
+from egretscore.arrays import numbers, texts
 from egretscore.records.database import listed
 from egretscore.records.schema import SUBJECT_ID, Column, Table
 
@@ -230,10 +230,9 @@ def _query_in_place(
 ) -> str:
     first = in_place[0].relation
     files = [rows.relation.file for rows in in_place if rows.relation.file is not None]
-    named = {rows.source: str(rows.relation.file or "") for rows in in_place}
-    connection.register(
-        "named", _as_arrow("source", np.array(list(named))).append_column("file", [list(named.values())])
-    )
+    named = _as_arrow("source", np.array([rows.source for rows in in_place]))
+    named = named.append_column("file", texts([str(rows.relation.file or "") for rows in in_place]))
+    connection.register("named", named)
     connection.execute(f"CREATE TABLE {apart} AS SELECT file, row FROM staged JOIN named USING (source)")
     connection.unregister("named")
     values = ", ".join(f'{first.value(column)} AS "{column.name}"' for column in table.columns)

@@ -140,8 +140,10 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
 
     Returns how many rows of each part there are, and the hash of their file.
     """
+    import pyarrow as pa
+
     batches = rows_in_order(records, table)
-    nobody = batches.schema.empty_table().drop_columns("part")
+    nobody = pa.Table.from_batches([], batches.schema).drop_columns("part")  # empty_table would load pandas
     written: dict[int, Future[tuple[int, str]]] = {}
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
         for number, rows in chain(by_part(batches), ((number, nobody) for number in folders)):

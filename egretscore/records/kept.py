@@ -28,6 +28,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from egretscore.arrays import flags, numbers, numbers_of, table_in, texts
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
 from egretscore.records.database import check_named_in_text, check_stands_for_itself, check_subject_id, is_text
@@ -210,18 +213,17 @@ def write_addition(
     touched : array of subject_id
     """
     import pyarrow as pa
-    from pyarrow import compute, parquet
 
     own = folder / part_folder(part)
     written = {table: write_table(rows, own, table) for table, rows in changed.items()}
     known = about.added_to[-(_MOST_ADDITIONS - 1) :]
-    number = pa.array([len(known)] * len(touched), pa.int32())
+    number = numbers(np.full(len(touched), len(known)), pa.int32())
     noted = pa.table({"subject_id": touched, "addition": number})
     if about.touched is not None:
-        before = parquet.read_table(own / _name(_TOUCHED, about.touched))
+        before = table_in(own / _name(_TOUCHED, about.touched))
         forgotten = len(about.added_to) - len(known)
-        numbers = compute.subtract(before["addition"], pa.scalar(forgotten, pa.int32()))
-        before = before.set_column(1, "addition", numbers).filter(compute.greater_equal(numbers, 0))
+        since = numbers_of(before["addition"]) - forgotten
+        before = before.set_column(1, "addition", numbers(since, pa.int32())).filter(flags(since >= 0))
         noted = pa.concat_tables([before, noted])
     _, sha256 = write_table(noted, own, _TOUCHED)
     write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=sha256))
@@ -288,9 +290,8 @@ def erase(folder: Path, subject_id: str) -> int:
     own = folder / part_folder(part)
     with changing(folder):
         about, before = read_part(folder, part)
-        after = {
-            name: table.filter(compute.not_equal(table["subject_id"], subject_id)) for name, table in before.items()
-        }
+        theirs = texts([subject_id])[0]
+        after = {name: table.filter(compute.not_equal(table["subject_id"], theirs)) for name, table in before.items()}
         if any(len(after[table]) < len(before[table]) for table in before):
             written = {table: write_table(rows, own, table) for table, rows in after.items()}
             # Whom additions touched is forgotten, for it may name the person.
@@ -396,12 +397,10 @@ def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
     RecordsError
         If the part is damaged.
     """
-    from pyarrow import parquet
-
     about = about_part(folder, part)
     _verify_part(folder, part)
     _remove_all_others(folder / part_folder(part), about)
-    return about, {table: parquet.read_table(file) for table, file in files_of_part(folder, part).items()}
+    return about, {table: table_in(file) for table, file in files_of_part(folder, part).items()}
 
 
 def read_table(folder: Path, part: int, table: str) -> pa.Table:
@@ -412,12 +411,10 @@ def read_table(folder: Path, part: int, table: str) -> pa.Table:
     RecordsError
         If it is damaged.
     """
-    from pyarrow import parquet
-
     sha256 = about_part(folder, part).sha256[table]
     file = folder / part_folder(part) / _name(table, sha256)
     _verify_file(file, sha256)
-    return parquet.read_table(file)
+    return table_in(file)
 
 
 def knows_since(folder: Path, part: int, state: str) -> bool:
@@ -434,21 +431,20 @@ def touched_since(folder: Path, part: int, state: str) -> pa.Array:
     RecordsError
         If that is not known, or what the part remembers is damaged.
     """
-    import pyarrow as pa
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
     about = about_part(folder, part)
     if state == about.state:
-        return pa.array([], pa.string())
+        return texts([])
     if about.touched is None or state not in about.added_to:
         raise RecordsError(
             "the records changed while they were being read", file=folder / part_folder(part), remedy="Ask again."
         )
     file = folder / part_folder(part) / _name(_TOUCHED, about.touched)
     _verify_file(file, about.touched)
-    touched = parquet.read_table(file)
-    since = compute.greater_equal(touched["addition"], about.added_to.index(state))
-    return compute.unique(touched.filter(since)["subject_id"])
+    touched = table_in(file)
+    since = numbers_of(touched["addition"]) >= about.added_to.index(state)
+    return compute.unique(touched.filter(flags(since))["subject_id"])
 
 
 def about_part(folder: Path, part: int) -> AboutPart:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +26,6 @@ from egretscore.writing import (
     earlier_of,
     note_beside,
     put_in_place,
-    rights_of_new_folders,
-    take_over_rights,
     unfinished_of,
     whole_file,
 )
@@ -81,6 +79,8 @@ def parts_beside(
 ) -> Iterator[tuple[Path, list[int]]]:
     """Give the hidden folder of the parts, and the parts that no earlier run of this question finished.
 
+    When all went well, the caller has put it in its place, or removed it.
+
     Parameters
     ----------
     out : Path
@@ -111,28 +111,21 @@ def parts_beside(
         clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
         try:
             yield folder, [part for part in range(PARTS) if names[part] not in finished]
-        finally:
+        except BaseException:
             nothing_to_go_on_with = not any((folder / name).exists() for name in names)
             shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
+            raise
 
 
-def take_the_place(folder: Path, out: Path, holds: Collection[str]) -> None:
-    """Make the folder of the parts the folder that was to be written, with its rights, and nothing but what it holds.
+def take_the_place(parts: Path, out: Path, holds: Collection[str]) -> None:
+    """Make the folder of the parts the folder that was to be written, with nothing in it but what it holds.
 
     Stopped before, the next run finds all parts done. Stopped after, the file of the question and the folder that
     was there before are left, which the next run, and who erases from kept records, removes.
     """
     # What a killed process of a cluster was writing may lie there as well.
-    clear(folder, keep={QUESTION, *holds, *map(note_beside, holds)})
-    earlier = earlier_of(out)
-    with alone_in(out, wait=True) if out.is_dir() else nullcontext():
-        stood = next((place for place in (out, earlier) if place.exists()), None)
-        if stood is None:
-            folder.chmod(rights_of_new_folders(folder))
-        else:
-            take_over_rights(folder, stood)
-        shutil.rmtree(earlier, ignore_errors=True)
-        put_in_place(folder, out, earlier)
+    clear(parts, keep={QUESTION, *holds, *map(note_beside, holds)})
+    put_in_place(parts, out)
     remove_what_was_replaced(out)
 
 
