@@ -117,16 +117,14 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         written, resources = 0, Resources(threads, for_the_database(memory), parts / SPILL)
         with _writers(threads) as writers, closing(run.groups(unfinished, resources)) as groups:
             for group in groups:
-                if run.question() != asked:
-                    raise RecordsError(
-                        "the records changed while they were being scored", file=run.folder, remedy="Score them again."
-                    )
+                run.check_is_still(asked)
                 read += len(group.people)
                 for bundle in writers.map(partial(run.write, group, parts), group.bundles()):
                     for people in bundle:
                         done, written = done + 1, written + people
                         progress(Progress(done, read, taken_up, written))
                 del group  # while the next is read, this is not held as well
+        run.check_is_still(asked)  # whoever was erased since, say, has no place in what is finished
         outcome = Outcome.of(parts, went_on=run.before is not None)
         finish(parts, out, outcome, asked, resources)
     return outcome
@@ -182,6 +180,13 @@ class _Run:
     def question(self) -> str:
         gone_on_from = None if self.before is None else self.before.asked
         return question(self.engine, self.folder, self.day, self.columns, gone_on_from)
+
+    def check_is_still(self, asked: str) -> None:
+        """Raise if what is asked is another question by now: of other records."""
+        if self.question() != asked:
+            raise RecordsError(
+                "the records changed while they were being scored", file=self.folder, remedy="Score them again."
+            )
 
     def is_answered_by(self, scores: Path) -> bool:
         """Return whether a folder holds these very scores of these kept records, as they were written."""

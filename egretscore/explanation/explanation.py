@@ -63,6 +63,7 @@ class Explanation:
 
     def to_dict(self, lang: str = "en") -> dict[str, Any]:
         """Return the explanation as plain JSON data, its texts in the language asked for."""
+        texts(lang)  # raises for a language there is none in
         return {
             "subject_id": self.subject_id,
             "status": self.status.value,
@@ -116,6 +117,7 @@ class Explanation:
         """
         if self.status is not Status.SCORED:
             raise ArgumentError("a person who is not scored has no reasons to plot", value=self.status.value)
+        texts(lang)  # raises for a language there is none in
         import numpy as np
         import shap
 

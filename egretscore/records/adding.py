@@ -6,7 +6,8 @@ else of a record is set aside: what was on file first stays, and the record is i
 day, so that it counts against nobody.
 
 A row of consents that cannot be used may be a withdrawal, of whomever it names or of one whose
-consents were kept. Then nothing is added, and nobody is scored on less than what is on file.
+consents were kept; a line of objections that cannot be cut into cells may be about any record that
+is kept. Then nothing is added, and nobody is scored on less than what is on file.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from egretscore.records.database import Resources, check_threads, open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.merging import Contradiction, Difference, doubts_of, merge, people_after
-from egretscore.records.partwise import Progress, check_not_among
+from egretscore.records.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
+from egretscore.records.partwise import Progress, check_not_among, state_of_records
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
-from egretscore.records.schema import CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTIONS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
 from egretscore.writing import whole_file
 
@@ -65,9 +66,9 @@ class _NewRows:
     @classmethod
     def of(cls, found: Records) -> _NewRows:
         tables: dict[int, dict[str, pa.Table]] = {}
-        for table in CHECKED:
+        for table in (*CHECKED.values(), BROKEN):
             for part, rows in by_part(rows_in_order(found, table)):
-                tables.setdefault(part, {})[table] = rows
+                tables.setdefault(part, {})[table.name] = rows
         return cls(tables, found.counts, found.problems)
 
     def checked(self, *, every_table: bool) -> Added:
@@ -180,7 +181,13 @@ def add_records(
     check_threads(threads)
     threads = threads or os.cpu_count() or 1
     _check_places(folder, to)
-    files_by_table(folder, consents_needed=False)
+    if not any(files_by_table(folder, consents_needed=False).values()):
+        raise RecordsError(
+            "there is no file of records in this folder",
+            file=folder,
+            expected=f"one of {', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)",
+        )
+    state = state_of_records(folder)
     with kept.changing(to):
         about = kept.read_about(to)
         _check_invented(folder, kept_invented=about.invented is not None)
@@ -190,13 +197,19 @@ def add_records(
 
         def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
             resources = Resources(threads, for_the_database(memory), spill / "new")
-            return _NewRows.of(read_addition(folder, group, tables, policy, resources))
+            new = _NewRows.of(read_addition(folder, group, tables, policy, resources))
+            if state_of_records(folder) != state:
+                raise RecordsError(
+                    "the records changed while they were being added", file=folder, remedy="Add them again to finish."
+                )
+            return new
 
         try:
             # Each part's rows are few, and several parts are worked on at once.
             left = memory - for_the_database(memory)
             database = open_locked((), Resources(1, left, spill / "merged"))
-            _check_consents(database, to, read(range(PARTS), [CONSENTS.name]))
+            reach_others = [table.name for table in TABLES.values() if table.reaches_others]
+            _check_nothing_is_unclear(database, to, read(range(PARTS), reach_others))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:
                 return _add(database, to, groups, pool, progress)
@@ -264,11 +277,14 @@ def _check_kept_consents(to: Path) -> None:
         )
 
 
-def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
-    """Raise if the new consents are unclear by themselves, or contradict those that are kept."""
+def _check_nothing_is_unclear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
+    """Raise if new consents are unclear, or contradict those that are kept, or it is unclear what is objected to."""
     for problem in new.problems:
+        if problem.table == OBJECTIONS.name and problem.column is not None:
+            continue  # its cells say what is objected to, as far as anyone can tell
+        may_be = "a withdrawal" if problem.table == CONSENTS.name else "an objection to a record that is kept"
         raise RecordsError(
-            "the row may be a withdrawal and cannot be used, so nothing was added",
+            f"the row may be {may_be} and cannot be used, so nothing was added",
             file=problem.file,
             row=problem.row,
             column=problem.column,
@@ -277,6 +293,8 @@ def _check_consents(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows
             remedy="Mend it, and add again.",
         )
     for part, tables in new.by_part.items():
+        if CONSENTS.name not in tables:
+            continue
         before = kept.read_table(to, part, CONSENTS.name)
         for one in merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
             cell = one.differences[0]
@@ -301,10 +319,11 @@ def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart
     if not new:
         return Added()
     about, before = kept.read_part(to, part)
-    merged = [merge(database, table, before[table], rows) for table, rows in new.items() if table != DOUBTS.name]
+    merged = [merge(database, table, before[table], rows) for table, rows in new.items() if table in TABLES]
     added = sum((Added(of.new, of.completed, of.known, (), of.contradictions) for of in merged), Added())
     doubted = [new[DOUBTS.name]] if DOUBTS.name in new else []
     doubted += [doubts_of(added.contradictions)] if added.contradictions else []
+    doubted += [doubts_of_broken(database, new[BROKEN.name], before)] if BROKEN.name in new else []
     if doubted:
         merged.append(merge(database, DOUBTS.name, before[DOUBTS.name], pa.concat_tables(doubted)))
     changed = {of_table.table: of_table.rows for of_table in merged if of_table.rows is not None}

@@ -5,8 +5,8 @@ quarantine, or the count of repeated rows. So the counts always add up.
 
 A row that is set aside must not count against anyone by its absence. So a consents row that
 cannot be read sets aside the consents of everyone it names, for it may be a withdrawal; and
-what cannot be read of an objection, or contradicts a record on file, is kept in ``doubts``,
-where standing finds it: a record in doubt counts against nobody.
+a record to which an objection cannot be read, or of which another row cannot be, or says
+something else, is in ``doubts``, where standing finds it: it counts against nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import duckdb
 from egretscore.records.database import create_table, quoted
 from egretscore.records.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
+    BROKEN,
     CONSENTS,
     DISPUTABLE,
     DOUBTS,
@@ -48,7 +49,8 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for of in {column.type for table in TABLES.values() for column in table.columns}:
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
     create_accounts(connection)
-    create_table(connection, DOUBTS.name, DOUBTS.types)
+    for table in (DOUBTS, BROKEN):
+        create_table(connection, table.name, table.types)
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
         "CREATE MACRO words_in(text) AS "
@@ -85,6 +87,8 @@ def check_staged(
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
+    if table.name in DISPUTABLE:
+        _doubt_what_broken_rows_repeat(connection, table)
     if _find_what_stands_twice(connection, table):
         if "recorded_on" in table.column_names:
             _find_later_versions(connection, table)
@@ -103,6 +107,7 @@ def check_staged(
 def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> None:
     """Drop everything the checks worked on: in memory, rows are in their tables and the quarantine, nowhere else."""
     connection.execute(f"CREATE VIEW {PEOPLE.name} AS {people_sql()}")
+    connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS SELECT DISTINCT * FROM {DOUBTS.name}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
@@ -157,6 +162,22 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     """Fix which rows have had nothing wrong with them so far."""
     connection.execute("CREATE OR REPLACE TEMP TABLE unsound AS SELECT DISTINCT id FROM problems")
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
+
+
+def _doubt_what_broken_rows_repeat(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Doubt a record of which one row can be read and another cannot: that one may say that it was settled.
+
+    Of which record a row is that cannot be read stands in ``broken``, for those that were kept earlier.
+    """
+    record, identity = table.identity[0], quoted(table.identity)
+    broken = (
+        f"SELECT DISTINCT ?, \"{record}\", subject_id, coalesce(recorded_on, DATE '{EARLIEST}') "
+        f'FROM (SELECT * FROM parsed SEMI JOIN unsound USING (id)) WHERE "{record}" IS NOT NULL '
+        "AND subject_id IS NOT NULL"
+    )
+    connection.execute(f"INSERT INTO {BROKEN.name} {broken}", [table.name])
+    of_a_sound_one = f"({identity}) IN (SELECT ({identity}) FROM sound)"
+    connection.execute(f"INSERT INTO {DOUBTS.name} {broken} AND {of_a_sound_one}", [table.name])
 
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
@@ -233,12 +254,17 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 
 
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set aside every consent of a person whom a row set aside names: that row may be a withdrawal."""
-    cells = ", ".join(f'"{column.text}"' for column in CONSENTS.columns)
+    """Set aside every consent of a person whom a row set aside names: that row may be a withdrawal.
+
+    Where its first cells are right it names the person that they say, and otherwise everyone whose id stands in it.
+    """
+    every_cell = f"concat_ws(' ', {', '.join(quoted([column.text]) for column in CONSENTS.columns)})"
+    in_order = "line IS NULL AND subject_id IS NOT NULL AND letter_version IS NOT NULL"
     connection.execute(
         f"""
         INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (
-            SELECT unnest(words_in(coalesce(line, concat_ws(' ', {cells})))) FROM parsed JOIN unsound USING (id)
+            SELECT unnest(words_in(CASE WHEN {in_order} THEN subject_id ELSE coalesce(line, {every_cell}) END))
+            FROM parsed JOIN unsound USING (id)
         )
         """,
         [
@@ -250,7 +276,10 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read what cannot be read of an objection as: still open."""
+    """Read what cannot be read of an objection as: still open.
+
+    A line that cannot be cut into cells may be about any record of everyone whom it names.
+    """
     disputed, record, subject, filed = (text_of(name) for name in ("table", "record_id", "subject_id", "filed_on"))
     connection.execute(
         f"""
@@ -265,6 +294,20 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
         """,
         [list(DISPUTABLE)],
     )
+    lines = "SELECT line FROM parsed JOIN unsound USING (id) WHERE line IS NOT NULL"
+    if connection.execute(f"{lines} LIMIT 1").fetchall():
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE named AS SELECT DISTINCT unnest(words_in(line)) AS word FROM ({lines})"
+        )
+        for name in DISPUTABLE:
+            connection.execute(
+                f"""
+                INSERT INTO doubts SELECT DISTINCT ?, "{TABLES[name].identity[0]}", subject_id, DATE '{EARLIEST}'
+                FROM "{name}" WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (SELECT word FROM named)
+                """,
+                [name],
+            )
+        connection.execute("DROP TABLE named")
 
 
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

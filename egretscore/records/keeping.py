@@ -19,7 +19,7 @@ from egretscore.records.database import Resources, asking, check_named_in_text, 
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
 from egretscore.records.reading import invented_mark, read_parts
-from egretscore.records.schema import CONSENTS, READY, TABLES
+from egretscore.records.schema import CONSENTS, READY, TABLES, Table
 from egretscore.records.store import Records
 from egretscore.writing import check_no_mount
 
@@ -101,7 +101,7 @@ def keep_records(
             found = read_parts(folder, group, policy, Resources(threads, for_the_database(memory), parts / SPILL))
             halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
             with asking():
-                written = {table: _write_table(found, table, halves) for table in READY}
+                written = {name: _write_table(found, table, halves) for name, table in READY.items()}
             set_aside = found.set_aside_by_part()
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
@@ -135,7 +135,7 @@ def _is_whole(folder: Path, part: int) -> bool:
     return True
 
 
-def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
+def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
     """Write a table's rows of the people of some parts, in an order that no file or thread has a say in.
 
     Returns how many rows of each part there are, and the hash of their file.
@@ -150,20 +150,20 @@ def _write_table(records: Records, table: str, folders: Mapping[int, Path]) -> d
             if number not in written:
                 wait(written.values())  # no more than one part waits to be written
                 folders[number].mkdir(exist_ok=True)
-                written[number] = writer.submit(kept.write_table, rows, folders[number], table)
+                written[number] = writer.submit(kept.write_table, rows, folders[number], table.name)
     return {number: of_part.result() for number, of_part in written.items()}
 
 
-def rows_in_order(records: Records, table: str) -> pa.RecordBatchReader:
+def rows_in_order(records: Records, table: Table) -> pa.RecordBatchReader:
     """Return a table's rows in the order in which they are kept, with the part of each."""
-    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *READY[table].order)))
+    order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *table.order)))
     # Of the five tables nobody else's rows are there; to ask again would be another MD5 for each row.
-    theirs = "subject_id IS NOT NULL" if table in TABLES else "subject_id IS NOT NULL AND chosen(subject_id)"
-    people = f'SELECT DISTINCT subject_id FROM "{table}" WHERE {theirs}'
+    theirs = "subject_id IS NOT NULL" if table.name in TABLES else "subject_id IS NOT NULL AND chosen(subject_id)"
+    people = f'SELECT DISTINCT subject_id FROM "{table.name}" WHERE {theirs}'
     # One MD5 for each person, not for each row.
     part_of_each = f"SELECT subject_id, {sql_part_of('subject_id')} AS part FROM ({people})"
     found = records.connect().sql(
-        f'SELECT rows.*, part FROM "{table}" AS rows JOIN ({part_of_each}) USING (subject_id) ORDER BY {order}'
+        f'SELECT rows.*, part FROM "{table.name}" AS rows JOIN ({part_of_each}) USING (subject_id) ORDER BY {order}'
     )
     return found.to_arrow_reader(_ROWS_AT_ONCE)
 

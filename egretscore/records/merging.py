@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from egretscore.records.database import quoted
-from egretscore.records.schema import CHECKED, CONSENTS, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
+from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
 from egretscore.sorted_rows import people_replaced
 
 if TYPE_CHECKING:
@@ -149,6 +149,19 @@ def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
             "since": pa.array([one.since for one in contradictions], pa.date32()),
         }
     )
+
+
+def doubts_of_broken(database: duckdb.DuckDBPyConnection, broken: pa.Table, before: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the rows of ``doubts`` about the records that are kept and of which a row cannot be read."""
+    with database.cursor() as connection:
+        connection.register("broken", broken)
+        kept = []
+        for name in DISPUTABLE:
+            connection.register(name, before[name])
+            kept.append(f'SELECT \'{name}\', "{TABLES[name].identity[0]}", subject_id FROM "{name}"')
+        return connection.sql(
+            f'SELECT * FROM broken WHERE ("table", record_id, subject_id) IN ({" UNION ALL ".join(kept)})'
+        ).to_arrow_table()
 
 
 def _judged(table: Table) -> str:

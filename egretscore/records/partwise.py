@@ -103,13 +103,14 @@ def parts_beside(
     folder.mkdir(mode=0o700, exist_ok=True)
     with alone_in(folder):
         asked = folder / QUESTION
-        if not asked.is_file() or asked.read_bytes() != question.encode():
-            clear(folder)
-            with whole_file(asked) as scratch:
-                scratch.write_bytes(question.encode())
-        finished = {names[part] for part in range(PARTS) if (folder / names[part]).exists() and is_whole(folder, part)}
-        clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
         try:
+            if not asked.is_file() or asked.read_bytes() != question.encode():
+                clear(folder)
+                with whole_file(asked) as scratch:
+                    scratch.write_bytes(question.encode())
+            there = {part: names[part] for part in range(PARTS) if (folder / names[part]).exists()}
+            finished = {name for part, name in there.items() if is_whole(folder, part)}
+            clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
             yield folder, [part for part in range(PARTS) if names[part] not in finished]
         except BaseException:
             nothing_to_go_on_with = not any((folder / name).exists() for name in names)

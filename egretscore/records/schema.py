@@ -7,7 +7,7 @@ invented town and the documentation all follow from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 EARLIEST, LATEST = "1900-01-01", "2199-12-31"
@@ -380,6 +380,9 @@ DOUBTS: Final = Table(
     identity=("table", "record_id", "subject_id", "since"),
     on_file="since",
 )
+BROKEN: Final = replace(DOUBTS, name="broken")
+"""The records of which a row was set aside because it cannot be read, whether another can be or not."""
+
 PEOPLE: Final = Table(
     "people",
     (
