@@ -10,10 +10,10 @@ import argparse
 import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from egretscore.arguments import parser
+from egretscore.dates import as_day, today
 from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.terminal import (
     amount_done,
@@ -27,8 +27,10 @@ from egretscore.terminal import (
 )
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
+    from egretscore.policy import Policy
     from egretscore.records import Records
     from egretscore.records.adding import Added
 
@@ -79,9 +81,10 @@ def _explain(options: argparse.Namespace) -> int:
         raise ArgumentError(
             "name the person to explain", value=subject_id, expected="egretscore explain SUBJECT --records DIR"
         )
-    day = options.as_of or (_today() if options.records else example["as_of"])
+    day = as_day(options.as_of or (today() if options.records else example["as_of"]))
     if options.subject is not None and not options.records:
         say("egretscore: this is about the sample town, whose residents are invented; --records DIR names another")
+    _mention_the_end(records.last_day, day, engine.policy)
     explanation = engine.explain(records, subject_id, day)
     if options.format == "json":
         print_result(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
@@ -124,6 +127,7 @@ def _score(options: argparse.Namespace) -> int:
                 **machine,
             )
     _mention(outcome.set_aside)
+    _mention_the_end(outcome.last_day, as_day(options.as_of), engine.policy)
     if outcome.read_again is not None:
         read_again = number_of(outcome.read_again, "person", "people")
         say(f"egretscore: the records of {read_again} were read again; all others have the score they had")
@@ -246,10 +250,6 @@ def _publish(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _today() -> str:
-    return datetime.now().astimezone().date().isoformat()
-
-
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "score": _score,
@@ -287,6 +287,15 @@ def _print_first(problems: Sequence[object]) -> None:
 def _mention(set_aside: int | None) -> None:
     if set_aside:
         say(f"egretscore: {number_of(set_aside, 'row')} set aside; `egretscore validate` says why")
+
+
+def _mention_the_end(last_day: date | None, as_of: date, policy: Policy) -> None:
+    """Say so where commitments count as not kept of which it cannot be known yet."""
+    if last_day is not None and (as_of - last_day).days > policy.commitments.grace_days:
+        say(
+            f"egretscore: the last record came on file on {last_day}, and commitments that fell due since count as "
+            f"not kept by {as_of}; what came of them may not be on file yet"
+        )
 
 
 def _counts_table(records: Records) -> str:

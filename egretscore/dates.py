@@ -1,4 +1,4 @@
-"""The as-of date of a question."""
+"""The as-of date of a question, and today's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 from datetime import date, datetime
 
 from egretscore.errors import ArgumentError
+
+
+def today() -> date:
+    """Return the day it is where this machine stands."""
+    return datetime.now().astimezone().date()
 
 
 def as_day(as_of: date | str) -> date:

@@ -25,7 +25,7 @@ from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.database import asking, check_subject_id
 from egretscore.records.small_database import ask, columns_in, small_sql
-from egretscore.records.store import check_words
+from egretscore.records.store import check_agrees
 from egretscore.scored import ColumnsAsked, scored_columns
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model
@@ -248,7 +248,7 @@ class Engine:
             raise ArgumentError(
                 "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
             )
-        check_words(records, self.policy, "the model")
+        check_agrees(records, self.policy, "the model")
 
     @cached_property
     def _everyone_sql(self) -> str:

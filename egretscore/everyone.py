@@ -209,12 +209,13 @@ class _Run:
 
     def _read(self, group: Sequence[int], resources: Resources, before: Previous | None) -> _Group:
         found = read_parts(self.folder, group, self.engine.policy, resources)
+        last_day = found.last_day
         if before is not None and isinstance(found, KeptRecords):
             before.narrow(found, self.folder, self.engine, self.day, group)
 
         people = dict(zip(group, self.engine.people_by_part(found, self.day, group), strict=True))
         set_aside = found.set_aside_by_part()
-        read = {part: PartRead(len(of_part), set_aside.get(part, 0)) for part, of_part in people.items()}
+        read = {part: PartRead(len(of_part), set_aside.get(part, 0), last_day) for part, of_part in people.items()}
         return _Group(people, read, before)
 
     def write(self, group: _Group, parts: Path, bundle: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,7 @@ from egretscore.records.kept_records import KeptRecords
 from egretscore.records.memory import for_the_database, memory_to_use
 from egretscore.records.partwise import SPILL, parts_beside
 from egretscore.records.schema import READY
-from egretscore.records.store import check_words
+from egretscore.records.store import check_agrees
 from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
 from egretscore.writing import sha256_of
@@ -123,7 +124,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 raise RecordsError(
                     "the records changed while they were being scored", file=folder, remedy="Score them again."
                 )
-        outcome = Outcome.of(parts)
+        outcome = replace(Outcome.of(parts), last_day=found.last_day)
         finish(parts, out, outcome, asked, Resources(threads, for_the_database(memory), parts / SPILL))
     return outcome
 
@@ -177,7 +178,7 @@ def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
     kept.check_is_kept(folder, "Spark scores records that were kept")
     check_stands_for_itself(folder, _GLOB_SIGNS)
     records = KeptRecords(folder)
-    check_words(records, engine.policy, "the model")
+    check_agrees(records, engine.policy, "the model")
     return records
 
 

@@ -51,12 +51,15 @@ class Outcome:
     read_again : int or None
         Going on from previous scores: of how many people the records were read. None when
         everyone's were, and where ``set_aside`` is.
+    last_day : date or None
+        The last day on which a record came on file; None of no records, and where ``set_aside`` is.
     """
 
     people: int
     scored: int
     set_aside: int | None
     read_again: int | None = None
+    last_day: date | None = None
 
     @classmethod
     def of(cls, parts: Path, *, went_on: bool = False) -> Outcome:
@@ -77,6 +80,7 @@ class Outcome:
             people - unscored,
             sum(of_part.set_aside for of_part in noted) if noted else None,
             sum(of_part.people for of_part in noted) if noted and went_on else None,
+            max((of_part.last_day for of_part in noted if of_part.last_day), default=None),
         )
 
 

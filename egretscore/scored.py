@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,7 +33,7 @@ AS_WRITTEN: Final[Mapping[str, Any]] = {"compression": "zstd", "use_dictionary":
 METADATA: Final = b"egretscore"
 """The key under which a file of scores says by what and as of when they were made."""
 
-_NOTE: Final = re.compile(r"([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18})", re.ASCII)
+_NOTE: Final = re.compile(r"([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (-|\d{4}-\d\d-\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -156,17 +157,20 @@ class PartRead:
         Of how many people there were records to read.
     set_aside : int
         How many rows were set aside.
+    last_day : date or None
+        The last day on which a record of any of them came on file, as far as it is known.
     """
 
     people: int
     set_aside: int
+    last_day: date | None = None
 
 
 def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
     """Write scores, in the order of subject_id, into a file, whole or not at all, and note beside it what they are.
 
-    The note, one line, is the file's hash and what reading the records came to: so it can be told whether the file
-    is whole, and a run that goes on can say what came of all.
+    The note, one line, is the file's hash and what reading the records came to, "-" for no day: so it can be told
+    whether the file is whole, and a run that goes on can say what came of all.
     """
     from pyarrow import parquet
 
@@ -174,7 +178,7 @@ def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
         parquet.write_table(scores, scratch, **AS_WRITTEN)
     note = file.with_name(note_beside(file.name))
     with errors_that_name(note):
-        note.write_text(f"{sha256_of(file)} {read.people} {read.set_aside}", encoding="ascii")
+        note.write_text(f"{sha256_of(file)} {read.people} {read.set_aside} {read.last_day or '-'}", encoding="ascii")
 
 
 def are_whole(file: Path) -> bool:
@@ -195,9 +199,12 @@ def noted_read(file: Path) -> PartRead | None:
 def _noted(file: Path) -> tuple[str, PartRead] | None:
     try:
         note = _NOTE.fullmatch(file.with_name(note_beside(file.name)).read_text(encoding="ascii"))
+        if note is None:
+            return None
+        last_day = None if note[4] == "-" else date.fromisoformat(note[4])
     except (OSError, ValueError):
         return None
-    return note and (note[1], PartRead(int(note[2]), int(note[3])))
+    return note[1], PartRead(int(note[2]), int(note[3]), last_day)
 
 
 def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedArray:

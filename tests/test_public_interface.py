@@ -76,7 +76,7 @@ def test_a_long_value_is_cut():
 
 
 ROOMS = (
-    *("errors", "dates", "status", "shipped", "arrays", "writing", "parts", "sorted_rows"),
+    *("errors", "forbidden", "dates", "status", "shipped", "arrays", "writing", "parts", "sorted_rows"),
     *("policy", "records", "standing", "features", "audit", "scoring", "benefits", "explanation"),
     *("scored", "engine", "score_files", "day_by_day", "everyone", "on_spark"),
     *("simulate", "terminal", "arguments", "cli", "__main__"),

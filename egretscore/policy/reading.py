@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from egretscore.errors import PolicyError, did_you_mean
+from egretscore.forbidden import forbidden_matter
 from egretscore.policy.model import (
     Activity,
     Benefit,
@@ -43,6 +44,8 @@ LARGEST_WEIGHT = 100
 MOST_WORDS = 62
 """Kinds, and activities, are told apart by the bits of one 64-bit integer."""
 
+_RECORDED = ("activities", "categories", "kinds")
+"""The lists whose words stand in records, and so reach the score."""
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LISTS: Mapping[str, type] = {
     "grades": Grade,
@@ -222,6 +225,9 @@ def _problems_of_names(policy: Policy) -> Iterable[str]:
                 yield f"[{section}] names {name!r} more than once"
             if section != "letters" and not _ID.fullmatch(name):
                 yield f"[{section}] the id {name!r} must be lower-case letters, digits and _ (at most 40)"
+            matter = forbidden_matter(name) if section in _RECORDED else None
+            if matter is not None:
+                yield f"[{section}] {name!r} names {matter}, which this library never takes in (promise 5)"
 
 
 def _problems_of_references(policy: Policy) -> Iterable[str]:

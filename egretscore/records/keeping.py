@@ -106,7 +106,7 @@ def keep_records(
             unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
             for part in group:
-                blank = kept.AboutPart({}, {}, set_aside.get(part, 0), unclear)
+                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), unclear)
                 made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
                 kept.write_about_part(halves[part], made[part])
             return made
@@ -135,16 +135,13 @@ def _is_whole(folder: Path, part: int) -> bool:
     return True
 
 
-def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) -> dict[int, tuple[int, str]]:
-    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in.
-
-    Returns how many rows of each part there are, and the hash of their file.
-    """
+def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) -> dict[int, kept.Written]:
+    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in."""
     import pyarrow as pa
 
     batches = rows_in_order(records, table)
     nobody = pa.Table.from_batches([], batches.schema).drop_columns("part")  # empty_table would load pandas
-    written: dict[int, Future[tuple[int, str]]] = {}
+    written: dict[int, Future[kept.Written]] = {}
     with ThreadPoolExecutor(1) as writer:  # so that the database goes on while a part is written
         for number, rows in chain(by_part(batches), ((number, nobody) for number in folders)):
             if number not in written:

@@ -25,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,7 +45,7 @@ ABOUT: Final = "kept.json"
 """The file by which a folder says that its records are kept ones, and what they are."""
 
 POLICY: Final = "policy.toml"
-FORMAT: Final = 2
+FORMAT: Final = 3
 AGAIN: Final = "Keep the records again, from those they came from."
 """What to do about kept records that are damaged."""
 
@@ -80,6 +81,23 @@ class AboutKept:
 
 
 @dataclass(frozen=True)
+class Written:
+    """What a file of a table says.
+
+    Attributes
+    ----------
+    rows : int
+    sha256 : str
+    last_day : date or None
+        The last day on which a row came on file, as it says.
+    """
+
+    rows: int
+    sha256: str
+    last_day: date | None
+
+
+@dataclass(frozen=True)
 class AboutPart:
     """What a part says of itself.
 
@@ -87,6 +105,7 @@ class AboutPart:
     ----------
     rows : mapping of table to how many rows it has
     sha256 : mapping of table to the hash of its file
+    last_day : mapping of table to the last day on which a row came on file, None where there is none
     set_aside : int
         How many rows that may name its people were set aside when it was kept.
     unclear_consents : int
@@ -99,6 +118,7 @@ class AboutPart:
 
     rows: Mapping[str, int]
     sha256: Mapping[str, str]
+    last_day: Mapping[str, date | None]
     set_aside: int
     unclear_consents: int
     added_to: tuple[str, ...] = ()
@@ -109,11 +129,14 @@ class AboutPart:
         """What the part's records are known by: the same for the same records, however they came in."""
         return hashlib.sha256("".join(self.sha256[table] for table in READY).encode()).hexdigest()
 
-    def with_tables(self, written: Mapping[str, tuple[int, str]]) -> AboutPart:
-        """Return the part with some tables written again: how many rows of each, and the hash."""
-        rows = {table: rows for table, (rows, _) in written.items()}
-        sha256 = {table: sha256 for table, (_, sha256) in written.items()}
-        return replace(self, rows={**self.rows, **rows}, sha256={**self.sha256, **sha256})
+    def with_tables(self, written: Mapping[str, Written]) -> AboutPart:
+        """Return the part with some tables written again."""
+        return replace(
+            self,
+            rows={**self.rows, **{table: of.rows for table, of in written.items()}},
+            sha256={**self.sha256, **{table: of.sha256 for table, of in written.items()}},
+            last_day={**self.last_day, **{table: of.last_day for table, of in written.items()}},
+        )
 
 
 def part_folder(part: int) -> str:
@@ -163,12 +186,12 @@ def _name(table: str, sha256: str) -> str:
 # ------------------------------------------------------------------------------- writing
 
 
-def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
-    """Write a table of a part, its rows in the order of subject_id, and return how many they are, and the hash.
+def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
+    """Write a table of a part, its rows in the order of subject_id.
 
     Where the part is written again, the file has the rights that the part's files had.
     """
-    from pyarrow import parquet
+    from pyarrow import compute, parquet
 
     with whole_file(folder / f"{table}.parquet", rights_like=folder / _ABOUT_PART) as scratch:
         parquet.write_table(
@@ -180,13 +203,14 @@ def write_table(rows: pa.Table, folder: Path, table: str) -> tuple[int, str]:
         )
     sha256 = sha256_of(folder / f"{table}.parquet")
     (folder / f"{table}.parquet").replace(folder / _name(table, sha256))
-    return len(rows), sha256
+    days = rows[READY[table].on_file] if table in READY and len(rows) else None
+    return Written(len(rows), sha256, None if days is None else compute.max(days).as_py())
 
 
 def write_about_part(folder: Path, about: AboutPart) -> None:
     """Make the tables that :func:`write_table` wrote into a folder those of the part, and remove all others."""
     with whole_file(folder / _ABOUT_PART) as scratch:
-        scratch.write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
+        scratch.write_text(json.dumps(asdict(about), indent=2, default=date.isoformat) + "\n", encoding="utf-8")
     _remove_all_others(folder, about)
 
 
@@ -225,8 +249,8 @@ def write_addition(
         since = numbers_of(before["addition"]) - forgotten
         before = before.set_column(1, "addition", numbers(since, pa.int32())).filter(flags(since >= 0))
         noted = pa.concat_tables([before, noted])
-    _, sha256 = write_table(noted, own, _TOUCHED)
-    write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=sha256))
+    touching = write_table(noted, own, _TOUCHED).sha256
+    write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=touching))
 
 
 @contextmanager
@@ -460,8 +484,9 @@ def about_part(folder: Path, part: int) -> AboutPart:
         raw = json.loads(file.read_text(encoding="utf-8"))
         rows = {table: int(raw["rows"][table]) for table in READY}
         sha256 = {table: str(raw["sha256"][table]) for table in READY}
+        days = {table: day and date.fromisoformat(day) for table, day in raw["last_day"].items()}
         touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
         added_to = tuple(map(str, raw["added_to"]))
-        return AboutPart(rows, sha256, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
+        return AboutPart(rows, sha256, days, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import duckdb
 
+from egretscore.dates import today
 from egretscore.errors import RecordsError
 from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
@@ -16,7 +18,7 @@ from egretscore.records.checking import create_accounts
 from egretscore.records.database import NO_LIMIT, Resources, create_view, open_locked
 from egretscore.records.lookup import PersonRows, RowsOfPart
 from egretscore.records.schema import READY, TABLES
-from egretscore.records.store import EVERY_COLUMN, Records, SourceCount
+from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +41,7 @@ class KeptRecords(Records):
     resources : Resources
     """
 
-    REMEDY_OF_WORDS = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
+    REMEDY_OF_POLICY = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
 
     def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
@@ -66,6 +68,16 @@ class KeptRecords(Records):
         rows = {table: sum(part.rows[table] for part in parts) for table in TABLES}
         named = {table: str(self._folder / "part-*" / f"{table}-*.parquet") for table in TABLES}
         return tuple(SourceCount(table, named[table], rows[table], rows[table], 0, 0) for table in TABLES)
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day, up to today, on which a record came on file; see :attr:`Records.last_day`.
+
+        A part with a row of a day to come tells nothing: the other parts do.
+        """
+        parts = [kept.about_part(self._folder, part) for part in self._parts]
+        days = [day for part in parts for table in TELL_THE_LAST_DAY if (day := part.last_day[table.name])]
+        return max((day for day in days if day <= today()), default=None)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of one's own to the locked database.

@@ -22,7 +22,7 @@ from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_ma
 from egretscore.records.kept_records import KeptRecords
 from egretscore.records.schema import TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
-from egretscore.records.store import Records, check_words
+from egretscore.records.store import Records, check_agrees
 
 
 def read_records(
@@ -63,7 +63,7 @@ def read_records(
     if kept.is_kept(Path(source)):
         records = KeptRecords(Path(source), resources=Resources(threads))
         if policy is not None:
-            check_words(records, as_policy(policy), "the policy given")
+            check_agrees(records, as_policy(policy), "the policy given")
         return records
     policy = as_policy(policy)
     return _read(files_by_table(source), policy, invented_mark(Path(source)), Resources(threads))

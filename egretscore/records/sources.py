@@ -26,9 +26,9 @@ import numpy as np
 
 from egretscore.arrays import numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
+from egretscore.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.folder import check_readable
-from egretscore.records.forbidden import forbidden_matter
 from egretscore.records.in_place import InPlace, Relation, look_at_subjects, look_through, may_stay, stage_rows
 from egretscore.records.schema import Table
 

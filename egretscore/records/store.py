@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import duckdb
 
+from egretscore.dates import today
 from egretscore.errors import RecordsError
 from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
@@ -54,6 +55,10 @@ class UnmatchedObjection:
         )
 
 
+TELL_THE_LAST_DAY: Final = tuple(table for table in TABLES.values() if table is not CONSENTS)
+"""The tables whose rows tell when the last record came on file."""
+
+
 class Records:
     """The checked records of many people, in memory or, as :class:`KeptRecords`, on disk.
 
@@ -68,8 +73,8 @@ class Records:
         What the records' folder says of itself when they are invented, else None.
     """
 
-    REMEDY_OF_WORDS: ClassVar = "Read them with read_records(..., policy=engine.policy)."
-    """What to do where another policy does not know their words."""
+    REMEDY_OF_POLICY: ClassVar = "Read them with read_records(..., policy=engine.policy)."
+    """What to do where another policy does not agree with theirs."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
@@ -107,16 +112,16 @@ class Records:
 
     @property
     def last_day(self) -> date | None:
-        """The last day on which a record came on file; None of no records.
+        """The last day, up to today, on which a record came on file; None of no records.
 
-        Consents do not tell it, nor does what becomes of a record: that may lie ahead.
+        Consents do not tell it, nor does what becomes of a record, nor a day that is not here yet: that may be wrong.
         """
-        days = [
-            f'SELECT max("{table.on_file}") AS day FROM "{table.name}"'
-            for table in TABLES.values()
-            if table is not CONSENTS
-        ]
-        found = self.connect().execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)})").fetchone()
+        days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
+        found = (
+            self.connect()
+            .execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?", [today()])
+            .fetchone()
+        )
         return found[0] if found else None
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -205,13 +210,23 @@ class Records:
         return removed
 
 
-def check_words(records: Records, policy: Policy, whose: str) -> None:
-    """Raise if the records may hold words that another policy does not know."""
+def check_agrees(records: Records, policy: Policy, whose: str) -> None:
+    """Raise if another policy does not know the records' words, or takes a letter to consent to something else."""
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]
         if unknown:
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, whose words for {column} {whose} "
                 f"does not know: {', '.join(sorted(unknown))}",
-                remedy=records.REMEDY_OF_WORDS,
+                remedy=records.REMEDY_OF_POLICY,
+            )
+    covers = {letter.version: set(letter.purposes) for letter in policy.letters}
+    for letter in records.policy.letters:
+        if covers[letter.version] != set(letter.purposes):
+            raise RecordsError(
+                f"the records were read under the policy {records.policy.name!r}, by which the letter "
+                f"{letter.version} covers another consent than by that of {whose}",
+                value=", ".join(letter.purposes),
+                expected=", ".join(sorted(covers[letter.version])),
+                remedy=records.REMEDY_OF_POLICY,
             )

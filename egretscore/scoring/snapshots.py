@@ -69,8 +69,8 @@ def take_snapshots(
 ) -> Snapshots:
     """Take a snapshot of everyone who may be learnt from, on each date.
 
-    That is everyone who could be scored on the date and whose consent on file, whatever its
-    date, covers training and was not withdrawn.
+    That is everyone who could be scored on the date and whose consent, given by the day the
+    last record came on file, covers training and is not withdrawn on any day.
     """
     sql = _snapshot_query(features, policy).sql("duckdb")
     parts = [_snapshot(records, sql, policy, day, horizon_days) for day in sorted(set(dates))]
@@ -92,6 +92,7 @@ def _snapshot(records: Records, sql: str, policy: Policy, day: date, horizon_day
                 "as_of": day,
                 "last_due": last_due,
                 "outcomes_known_on": day + known_after(horizon_days, policy),
+                "last_day": records.last_day,
                 "end_of_file": date.fromisoformat(LATEST),
             },
         )
@@ -106,12 +107,12 @@ def _snapshot_query(features: Sequence[Feature], policy: Policy) -> Select:
     """Return the query for vectors with outcomes, of people whose consent covers training.
 
     Parameters: ``:as_of`` and ``:last_due``, between which commitments fall due,
-    ``:outcomes_known_on`` and ``:end_of_file``.
+    ``:outcomes_known_on``, ``:last_day`` and ``:end_of_file``.
     """
-    learnt_from = (
-        select("subject_id")
-        .from_(_at("end_of_file", status_by_consent(policy, "training")).subquery("people"))
-        .where(column("status").eq(Status.SCORED.value))
+    consent = status_by_consent(policy, "training")
+    given, not_withdrawn = (
+        select("subject_id").from_(_at(day, consent).subquery("people")).where(column("status").eq(Status.SCORED.value))
+        for day in ("last_day", "end_of_file")
     )
     outcomes = (
         select(
@@ -123,7 +124,8 @@ def _snapshot_query(features: Sequence[Feature], policy: Policy) -> Select:
             "due_on <= :last_due",
             "settlement IS NOT NULL",
             "outcome_on IS NULL OR outcome_on > :as_of",
-            exp.In(this=column("subject_id"), query=learnt_from.subquery()),
+            exp.In(this=column("subject_id"), query=given.subquery()),
+            exp.In(this=column("subject_id"), query=not_withdrawn.subquery()),
         )
         .group_by("subject_id")
     )

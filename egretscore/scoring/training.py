@@ -16,6 +16,7 @@ from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy
 from egretscore.records import Records
+from egretscore.records.store import check_agrees
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
@@ -91,6 +92,7 @@ def train(
         )
     if seed not in range(2**31):
         raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
+    check_agrees(records, policy, "the policy given")
     _check_dates(records, dates, horizon_days, policy)
     features = declare_features(policy)
     snapshots = take_snapshots(records, features, policy, dates, horizon_days)

@@ -1,4 +1,4 @@
-"""Columns refused by name, whatever they hold (promise 5 of the design).
+"""What is refused by name, whatever it holds (promise 5 of the design): in columns, and in a policy's own words.
 
 Any column that a table does not declare is an error; these get an error of their own, so
 that nobody mends it by adding the column.
@@ -111,13 +111,13 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
 }
 
 
-def forbidden_matter(column: str) -> str | None:
-    """Return what a column's name says it holds, if that is forbidden, else None."""
-    parted = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", column)
+def forbidden_matter(name: str) -> str | None:
+    """Return what the name of a column, or a word of a policy, says it is about, if that is forbidden, else None."""
+    parted = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", name)
     words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", parted.lower())
     named = {form for word in words for form in _singular_too(word)}
     for matter, signs in FORBIDDEN.items():
-        if signs & named or any(sign in column for sign in signs if not sign.isascii()):
+        if signs & named or any(sign in name for sign in signs if not sign.isascii()):
             return matter
     joined = "".join(words)
     return next((matter for sign, matter in _COMPOUNDS.items() if sign in joined), None)
