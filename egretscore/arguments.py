@@ -235,7 +235,7 @@ def _simulate_options(commands: Any) -> None:
           egretscore simulate --residents 2000 --out town
         """,
     )
-    simulate.add_argument("--residents", type=int, metavar="N", required=True, help="how many")
+    simulate.add_argument("--residents", type=_not_negative, metavar="N", required=True, help="how many")
     simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
     simulate.add_argument(
         "--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)"

@@ -169,8 +169,16 @@ def stand_already(
 def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
     about = said_of(folder)
     other_version = "the previous scores were made by another version of this library"
+    if about.get("as_of") != since.isoformat():
+        raise ArgumentError(
+            "--since names another date than that of the previous scores",
+            file=folder / ABOUT,
+            column="as_of",
+            value=about.get("as_of"),
+            expected=since.isoformat(),
+            remedy="Give --since the date of these scores, or --previous those of that date.",
+        )
     for column, was, expected, problem in (
-        ("as_of", about.get("as_of"), since.isoformat(), "--since names another date than that of the previous scores"),
         ("model_sha256", about.get("model_sha256"), engine.sha256, "the previous scores are of another model"),
         (ORIGIN, about[ORIGIN].get("version"), __version__, other_version),
         (ORIGIN, about[ORIGIN].get("query_sha256"), engine.query_sha256, other_version),

@@ -121,5 +121,5 @@ def shown(value: object) -> str:
     """Quote a value for a message: escaped (no control or invisible characters) and short."""
     text = str(value)
     if len(text) > _LONGEST_VALUE_SHOWN:
-        text = f"{text[:_LONGEST_VALUE_SHOWN]}… ({len(text)} characters)"
+        text = f"{text[:_LONGEST_VALUE_SHOWN]}…"
     return "'" + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + "'"

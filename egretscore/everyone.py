@@ -36,7 +36,7 @@ from egretscore.records.memory import (
 )
 from egretscore.records.partwise import SPILL, Progress, parts_beside, remove_what_was_replaced
 from egretscore.records.reading import invented_mark, read_parts
-from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
+from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If ``out`` holds something else, is being written by another run or lies among the
         records, or the memory does not suffice.
     """
-    out, memory = Path(out).resolve(), memory_to_use(memory)
-    check_place(out, Path(records))
+    memory = memory_to_use(memory)
+    out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)
     if since is not None or previous is not None:
         earlier, day = _where_to_go_on(run, since, previous, out)

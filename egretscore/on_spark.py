@@ -36,7 +36,7 @@ from egretscore.records.memory import for_the_database, memory_to_use
 from egretscore.records.partwise import SPILL, parts_beside
 from egretscore.records.schema import READY
 from egretscore.records.store import check_agrees
-from egretscore.score_files import Outcome, check_place, finish, is_whole, part_scorer, question
+from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
 from egretscore.writing import sha256_of
 
@@ -102,10 +102,10 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     RecordsError
         If the records are not kept ones, or are damaged.
     """
-    folder, out, day = Path(records).absolute(), Path(out).resolve(), as_day(as_of)
+    folder, day = Path(records).absolute(), as_day(as_of)
     memory = memory_to_use(memory)
     check_threads(threads)
-    check_place(out, folder)
+    out = place_of_scores(Path(out), folder)
     found = _kept_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
     asked = question(engine, folder, day, columns)

@@ -147,10 +147,17 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
 # ------------------------------------------------------------------------------- where it is written
 
 
-def check_place(out: Path, records: Path) -> None:
-    """Raise if scores cannot be written there."""
+def place_of_scores(out: Path, records: Path) -> Path:
+    """Return where scores are written, links followed; raise if they cannot be."""
     check_named_in_text(out)
     check_not_among(out, records)
+    named, out = out, out.resolve()
+    if _is_one_file(named) != _is_one_file(out):
+        raise ArgumentError(
+            "this link leads to a file of scores by its own name alone, or by that of its target alone",
+            file=named,
+            expected="both to end in .parquet, or neither",
+        )
     if _is_one_file(out):
         check_no_folder(out)
     elif out.suffix[1:].isalpha() and not out.is_dir():
@@ -161,6 +168,7 @@ def check_place(out: Path, records: Path) -> None:
         )
     else:
         check_replaceable(out, {QUESTION, *_NAMES_IN_A_FOLDER, *map(note_beside, _NAMES_IN_A_FOLDER)})
+    return out
 
 
 def is_whole(parts: Path, part: int) -> bool:

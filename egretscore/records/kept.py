@@ -484,9 +484,10 @@ def about_part(folder: Path, part: int) -> AboutPart:
         raw = json.loads(file.read_text(encoding="utf-8"))
         rows = {table: int(raw["rows"][table]) for table in READY}
         sha256 = {table: str(raw["sha256"][table]) for table in READY}
-        days = {table: day and date.fromisoformat(day) for table, day in raw["last_day"].items()}
+        days = {table: raw["last_day"][table] for table in READY}
+        last_day = {table: day and date.fromisoformat(day) for table, day in days.items()}
         touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
         added_to = tuple(map(str, raw["added_to"]))
-        return AboutPart(rows, sha256, days, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
+        return AboutPart(rows, sha256, last_day, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error
