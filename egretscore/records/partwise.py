@@ -69,7 +69,7 @@ def state_of_records(folder: Path) -> list[Any]:
     if is_kept(folder):
         return state_of_files(kept_files(folder))
     mark = folder / INVENTED_MARK
-    files = [file for of_table in files_by_table(folder).values() for file in of_table]
+    files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]
     return state_of_files([*files, mark] if mark.is_file() else files)
 
 

@@ -16,7 +16,7 @@ from egretscore.dates import today
 from egretscore.errors import RecordsError
 from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
-from egretscore.records.database import check_subject_id, is_text
+from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
@@ -117,11 +117,9 @@ class Records:
         Consents do not tell it, nor does what becomes of a record, nor a day that is not here yet: that may be wrong.
         """
         days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
-        found = (
-            self.connect()
-            .execute(f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?", [today()])
-            .fetchone()
-        )
+        last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
+        with asking():
+            found = self.connect().execute(last, [today()]).fetchone()
         return found[0] if found else None
 
     def connect(self) -> duckdb.DuckDBPyConnection:
@@ -211,7 +209,7 @@ class Records:
 
 
 def check_agrees(records: Records, policy: Policy, whose: str) -> None:
-    """Raise if another policy does not know the records' words, or takes a letter to consent to something else."""
+    """Raise if another policy does not know the records' words, or takes a letter to be consent to more."""
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]
         if unknown:
@@ -222,10 +220,10 @@ def check_agrees(records: Records, policy: Policy, whose: str) -> None:
             )
     covers = {letter.version: set(letter.purposes) for letter in policy.letters}
     for letter in records.policy.letters:
-        if covers[letter.version] != set(letter.purposes):
+        if not covers[letter.version] <= set(letter.purposes):
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, by which the letter "
-                f"{letter.version} covers another consent than by that of {whose}",
+                f"{letter.version} is no consent to all that {whose} takes it for",
                 value=", ".join(letter.purposes),
                 expected=", ".join(sorted(covers[letter.version])),
                 remedy=records.REMEDY_OF_POLICY,

@@ -175,7 +175,7 @@ def test_in_memory_nothing_is_left_of_where_rows_lay(town):
     with mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0):
         records = read(town)
     left = records.connect().execute("SELECT DISTINCT table_name FROM duckdb_tables()").fetchall()
-    assert {name for (name,) in left} == {*TABLES, "doubts", "sources", "counts", "quarantine", "vocabulary"}
+    assert {name for (name,) in left} == {*TABLES, "doubts", "broken", "sources", "counts", "quarantine", "vocabulary"}
 
 
 @given(towns())

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import astuple, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import csv, parquet
 from test_checks import ROWS, write
 from whole_records import AS_OF, Person, engines, frames, plain_consent, scored, standing_penalty, towns
 
 import egretscore as es
-from egretscore.records.schema import TABLES
+from egretscore.records.schema import EARLIEST, OBJECTIONS, TABLES
 
 LAST_YEAR = AS_OF - timedelta(days=365)
 
@@ -116,6 +117,76 @@ def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unrea
     assert engine.explain(records, "p0", AS_OF).score == 550
 
 
+RECORDS = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}
+
+
+def with_objection(person: Person, table: str, row: dict, filed: date) -> Person:
+    """Let a person object to a record, in place of what they filed against it that day."""
+    new = objection(table=table, record_id=row[RECORDS[table]], subject_id=person.subject_id, filed_on=filed)
+    others = tuple(o for o in person.objections if any(o[name] != new[name] for name in OBJECTIONS.identity))
+    return replace(person, objections=(*others, new))
+
+
+def assert_scored_alike(engine: es.Engine, records: es.Records, town: list[Person]) -> None:
+    expected = engine.score_columns(es.read_records(frames(town)), AS_OF, reasons=True)
+    found = engine.score_columns(records, AS_OF, reasons=True)
+    for name, values in expected.items():
+        assert found[name].tolist() == values.tolist(), name
+
+
+@given(engines(), towns(most=3), st.data())
+@settings(max_examples=15)
+def test_a_line_of_objections_that_cannot_be_cut_disputes_every_record_of_whom_it_names(engine, town, data):
+    named = data.draw(st.sampled_from(town)).subject_id
+    cut_wrong = [
+        f"penalties,PN,1,{named},2026-03-01,,",
+        f'penalties,"PN-1,{named},',
+        f"penalties;PN-1;{named};2026-03-01",
+    ]
+    lines = [*(line.encode() for line in cut_wrong), f"penalties,闽罚1,{named},2026-03-01,,".encode("gbk")]
+    disputed = []
+    for person in town:
+        for table in RECORDS if person.subject_id == named else ():
+            for row in getattr(person, table):
+                person = with_objection(person, table, row, date.fromisoformat(EARLIEST))  # noqa: PLW2901 - the same person, objecting
+        disputed.append(person)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, table in frames(town).items():
+            csv.write_csv(table, Path(scratch) / f"{name}.csv")
+        with (Path(scratch) / "objections.csv").open("ab") as stream:
+            stream.write(data.draw(st.sampled_from(lines)) + b"\n")
+        assert_scored_alike(engine, es.read_records(scratch, threads=1), disputed)
+
+
+@given(engines(), towns(most=3), st.data())
+def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine, town, data):
+    """The row that cannot be read may say that a penalty was repaired, or that a commitment was kept."""
+    texts = {
+        name: table.cast(pa.schema([(c, pa.string()) for c in table.column_names]))
+        for name, table in frames(town).items()
+    }
+    broken = {table: [] for table in RECORDS}
+    disputed = []
+    for person in town:
+        for table in RECORDS:
+            for row in getattr(person, table):
+                if data.draw(st.booleans()):
+                    later = data.draw(st.sampled_from(TABLES[table].later_columns))
+                    broken[table].append(
+                        {
+                            **{name: None if cell is None else str(cell) for name, cell in row.items()},
+                            later: "2026-13-01",
+                        }
+                    )
+                    person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
+        disputed.append(person)
+    for table, rows in broken.items():
+        texts[table] = pa.concat_tables([texts[table], pa.Table.from_pylist(rows, schema=texts[table].schema)])
+    records = es.read_records(texts, threads=1)
+    assert records.set_aside == sum(map(len, broken.values()))
+    assert_scored_alike(engine, records, disputed)
+
+
 def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
     decided = [objection(resolved_on=AS_OF, outcome=outcome) for outcome in ("rejected", "withdrawn")]
     assert score_of(engine, penalised(*decided), set_aside=2) == 550
@@ -128,6 +199,18 @@ def test_a_withdrawal_in_a_broken_row_leaves_nobody_it_names_with_a_consent(tmp_
         stream.write(f"{line}\n")
     records = es.read_records(folder)
     assert engine.explain(records, "p1", AS_OF).status.value == "not_consented"
+
+
+@pytest.mark.parametrize("line", ["p9,2023-B,1,2024-02-30,", "p9,2023-B,true,5 Jan 2024,", "p9,2023-B,p1,2024-01-01,"])
+def test_a_consent_in_a_broken_row_that_says_whose_it_is_takes_nobody_elses(tmp_path, engine, line):
+    folder = write(tmp_path)
+    rows = [ROWS["consents"], *({**ROWS["consents"], "subject_id": subject} for subject in ("1", "5", "2024"))]
+    text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows), line])
+    (folder / "consents.csv").write_text(f"{text}\n", encoding="utf-8")
+    records = es.read_records(folder)
+    assert records.set_aside == 1
+    for subject in ("p1", "1", "5", "2024"):
+        assert engine.explain(records, subject, AS_OF).status.value == "scored"
 
 
 def test_erasing_someone_erases_broken_rows_that_name_them(tmp_path):
