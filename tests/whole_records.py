@@ -114,13 +114,13 @@ def perhaps(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 @st.composite
 def consents(draw: Any, subject_id: str) -> Row:
-    granted = draw(days_ago(-40, 1500))
+    granted = draw(st.one_of(days_ago(-40, 1500), days_ago(-1, 2)))  # so that several of one day are met
     return {
         "subject_id": subject_id,
         "letter_version": draw(st.sampled_from([letter.version for letter in POLICY.letters])),
         "adult_confirmed": draw(st.sampled_from([True, True, True, False])),
         "granted_on": granted,
-        "withdrawn_on": draw(st.one_of(st.none(), st.none(), after(granted, 800))),
+        "withdrawn_on": draw(st.one_of(st.none(), st.none(), after(granted, 2), after(granted, 800))),
     }
 
 

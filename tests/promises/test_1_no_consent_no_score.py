@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -77,13 +78,34 @@ def test_withdrawal_stops_use_from_that_day(town, days):
 
 
 def test_a_letter_that_does_not_cover_scoring_is_no_consent(engine):
-    only_training = POLICY.text.replace('purposes = ["scoring"]', 'purposes = ["training"]')
+    covers_nothing = POLICY.text.replace('purposes = ["scoring"]', "purposes = []")
     person = Person("p0", consents=({**plain_consent("p0"), "letter_version": "2023-A"},))
     assert engine.explain(read([person]), "p0", AS_OF).status.value == "scored"
     from dataclasses import replace
 
-    strict = es.Engine(replace(engine.model, policy=parse_policy(only_training)))
+    strict = es.Engine(replace(engine.model, policy=parse_policy(covers_nothing)))
     assert strict.explain(read([person]), "p0", AS_OF).status.value == "not_consented"
+
+
+def test_nobody_is_scored_under_a_policy_that_takes_a_letter_for_more_than_theirs(engine, tmp_path):
+    only_training = tmp_path / "policy.toml"
+    only_training.write_text(POLICY.text.replace('purposes = ["scoring"]', 'purposes = ["training"]'), encoding="utf-8")
+    person = Person("p0", consents=({**plain_consent("p0"), "letter_version": "2023-A"},))
+    es.keep_records(write([person], tmp_path / "records"), tmp_path / "kept", policy=only_training)
+    in_memory = es.read_records(frames([person]), policy=only_training)
+    for records in (in_memory, es.read_records(tmp_path / "kept")):
+        for ask in (
+            engine.score,
+            engine.vectors,
+            engine.score_columns,
+            lambda *asked: engine.explain(asked[0], "p0", asked[1]),
+        ):
+            with pytest.raises(es.RecordsError, match="2023-A is no consent to all that"):
+                ask(records, AS_OF)
+    with pytest.raises(es.RecordsError, match="2023-A is no consent to all that"):
+        es.score_everyone(engine, tmp_path / "kept", AS_OF, tmp_path / "scores", threads=1)
+    with pytest.raises(es.RecordsError, match="2023-A is no consent to all that"):
+        es.train(in_memory, AS_OF, policy=POLICY)
 
 
 def test_a_consent_that_cannot_be_read_leaves_its_person_without_one(engine):
@@ -177,6 +199,7 @@ def test_only_who_consented_to_training_is_learnt_from():
             {"withdrawn_on": AS_OF + timedelta(days=900)},
             {"adult_confirmed": False},
             {"granted_on": AS_OF + timedelta(days=1)},
+            {"letter_version": "2023-A", "training": date(2190, 1, 1)},
         )
     ):
         subject = f"p{number}"
@@ -191,6 +214,10 @@ def test_only_who_consented_to_training_is_learnt_from():
             "amount_yuan": None,
             "recorded_on": AS_OF,
         }
-        people.append(Person(subject, ({**plain_consent(subject), **changes},), commitments=(commitment,)))
+        training = changes.pop("training", None)
+        person = Person(subject, ({**plain_consent(subject), **changes},), commitments=(commitment,))
+        if training is not None:
+            person = person.with_row("consents", {**plain_consent(subject), "granted_on": training})
+        people.append(person)
     snapshots = take_snapshots(read(people), es.load_engine().model.scorecard.features, POLICY, [AS_OF], 365)
     assert list(snapshots.subject_ids) == ["p0"]

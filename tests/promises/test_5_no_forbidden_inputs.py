@@ -10,6 +10,7 @@ from whole_records import Person, frames, plain_consent
 
 import egretscore as es
 from egretscore.forbidden import FORBIDDEN, forbidden_matter
+from egretscore.policy import parse_policy
 from egretscore.records.schema import TABLES
 
 DECLARED = {name for table in TABLES.values() for name in table.column_names}
@@ -99,3 +100,20 @@ def test_an_id_that_names_a_person_is_refused(subject_id):
 def test_a_pseudonym_is_taken(subject_id):
     records = es.read_records(frames([Person("p0", ({**plain_consent("p0"), "subject_id": subject_id},))]))
     assert records.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("section", "word"),
+    [
+        ("activities", "church_attendance"),
+        ("activities", "blood_type_test"),
+        ("kinds", "income_tax_payment"),
+        ("categories", "party_discipline"),
+    ],
+)
+def test_a_policy_cannot_name_what_is_forbidden(section, word):
+    """Else its words would come in as cells, and become features."""
+    policy = es.shipped_policy()
+    known = getattr(policy, section)[-1].id
+    with pytest.raises(es.PolicyError, match=f"'{word}' names .*promise 5"):
+        parse_policy(policy.text.replace(f'"{known}"', f'"{word}"'))

@@ -32,7 +32,7 @@ from whole_records import (
 import egretscore as es
 from egretscore.cli import main
 from egretscore.parts import PARTS, part_of
-from egretscore.records import kept
+from egretscore.records import adding, kept
 from egretscore.records.schema import TABLES
 
 
@@ -471,3 +471,69 @@ def test_consents_that_contradict_never_let_anyone_be_scored(consent, data):
         withdrawn = {row["withdrawn_on"] for row in (consent, other)} - {None}
         (found,) = after.connect().execute("SELECT withdrawn_on FROM consents").fetchall()
         assert set(found) - {None} == withdrawn
+
+
+def add_line(folder: Path, table: str, line: str) -> object:
+    """Add one row of a table, as it stands in a CSV file."""
+    new = folder / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    (new / f"{table}.csv").write_text(f"{','.join(TABLES[table].column_names)}\n{line}\n", encoding="utf-8")
+    return es.add_records(new, folder / "kept")
+
+
+@pytest.mark.parametrize("cell", ["effective_on", "revoked_on", "repaired_on", "category", "authority_code"])
+def test_a_row_of_a_kept_record_that_cannot_be_read_leaves_it_in_doubt(folder, cell):
+    row = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    line = ",".join("" if value is None else str(value) for value in {**row, cell: "2026-13-01"}.values())
+    assert value(folder, "penalties_serious") == 3
+    added = add_line(folder, "penalties", line)
+    assert (added.new, added.completed, added.set_aside) == (0, 0, 1)
+    assert value(folder, "penalties_serious") == 0
+
+
+def test_a_row_of_no_kept_record_that_cannot_be_read_leaves_nothing(folder):
+    before = states(folder / "kept")
+    row = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    cells = {**row, "decision_no": "pn-p0-mistyped", "repaired_on": "2026-13-01"}
+    assert add_line(folder, "penalties", ",".join(str(cell or "") for cell in cells.values())).set_aside == 1
+    assert states(folder / "kept") == before
+
+
+def test_nothing_is_added_where_it_is_unclear_to_what_someone_objects(folder):
+    before = states(folder / "kept")
+    with pytest.raises(es.RecordsError, match="may be an objection") as raised:
+        add_line(folder, "objections", "penalties,pn-p0,new,p0,2026-03-01,,")
+    assert raised.value.row == 1
+    assert states(folder / "kept") == before
+    assert add_line(folder, "objections", "penalties,pn-p0-new,p0,2026-13-01,,").set_aside == 1
+    assert value(folder, "penalties_serious") == 0
+
+
+def test_records_that_change_while_they_are_added_are_not_added(folder, monkeypatch):
+    """Else a withdrawal that comes while they are read, and cannot be read itself, would be passed over."""
+    new = folder / "new"
+    new.mkdir()
+    parquet.write_table(frame("consents", [plain_consent("p1")]), new / "consents.parquet")
+    read, calls = adding.read_addition, []
+
+    def then_it_changes(*arguments: object) -> es.Records:
+        found = read(*arguments)
+        if not calls:
+            withdrawn = f"p0,2023-B,true,{plain_consent('p0')['granted_on']},2026-13-01"
+            header = ",".join(TABLES["consents"].column_names)
+            (new / "consents.csv").write_text(f"{header}\n{withdrawn}\n", encoding="utf-8")
+        calls.append(arguments)
+        return found
+
+    before = states(folder / "kept")
+    monkeypatch.setattr(adding, "read_addition", then_it_changes)
+    with pytest.raises(es.RecordsError, match="changed while they were being added"):
+        es.add_records(new, folder / "kept")
+    assert states(folder / "kept") == before
+
+
+def test_a_folder_without_a_file_of_records_is_no_quiet_day(folder):
+    (folder / "mistyped").mkdir()
+    with pytest.raises(es.RecordsError, match="no file of records"):
+        es.add_records(folder / "mistyped", folder / "kept")

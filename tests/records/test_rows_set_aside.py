@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from test_checks import ROWS, write
 from whole_records import AS_OF, Person, engines, frames, plain_consent, scored, standing_penalty, towns
+from whole_records import write as write_frames
 
 import egretscore as es
 from egretscore.records.schema import EARLIEST, OBJECTIONS, TABLES
@@ -298,3 +299,24 @@ def test_the_records_know_their_last_day_whatever_is_to_become_of_one(column):
 def test_the_records_know_their_last_day_whatever_consents_are_dated_ahead(tmp_path):
     ahead = {"subject_id": "p2", "granted_on": "2030-01-01", "withdrawn_on": "2099-01-01"}
     assert es.read_records(write(Path(tmp_path), consents=[ahead])).last_day == date(2025, 5, 1)
+
+
+def test_a_record_of_a_day_to_come_tells_no_last_day(tmp_path):
+    people = [penalised(), Person("p1", (plain_consent("p1"),), civic_points=(ahead_of_time("p1"),))]
+    told = es.read_records(frames(people[:1])).last_day
+    assert es.read_records(frames(people)).last_day == told
+    es.keep_records(write_frames(people, tmp_path / "records"), tmp_path / "kept")
+    assert es.read_records(tmp_path / "kept").last_day == told
+
+
+def ahead_of_time(subject_id: str) -> dict:
+    day = date(2190, 1, 1)
+    return {
+        "record_id": "cp-ahead",
+        "subject_id": subject_id,
+        "activity": "volunteering",
+        "points": 1,
+        "earned_on": day,
+        "recorded_on": day,
+        "excluded_on": None,
+    }
