@@ -6,6 +6,7 @@ import gc
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import repeat
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole_records import AS_OF, engines, read, towns, write_with_broken_rows
+from whole_records import AS_OF, Person, engines, frames, plain_consent, read, towns, write_with_broken_rows
 
 import egretscore as es
 from egretscore.records import small_database
@@ -116,3 +117,17 @@ def test_a_forked_process_opens_a_small_database_of_its_own(engine, sample):
         same = small_database.ask(rows, engine._person_sql, AS_OF) == before
         os._exit(0 if same and small_database._connection() is not parents else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_what_is_of_invented_records_or_an_invented_model_says_so(engine, sample):
+    real = es.Engine(replace(engine.model, invented=False))
+    somebody = es.read_records(frames([Person("p0", (plain_consent("p0"),))]))
+    for one, records, invented in (
+        (engine, somebody, True),
+        (real, sample, True),
+        (real, somebody, False),
+    ):
+        explanation = one.explain(records, "p0", AS_OF)
+        assert explanation.invented is invented
+        assert explanation.to_dict()["model"]["invented"] is invented
+        assert ("Note: " in explanation.text()) is invented

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from whole_records import POLICY
 
 import egretscore as es
 from egretscore.policy import parse_policy, read_policy
+from egretscore.scored import _grades
 
 
 def test_every_entry_of_the_shipped_policy_names_a_source():
@@ -88,6 +90,12 @@ def test_a_policy_file_that_cannot_be_read_is_a_clear_error(tmp_path):
     (tmp_path / "odd.toml").write_bytes("名 = 1".encode("gb18030"))
     with pytest.raises(es.PolicyError, match="UTF-8"):
         read_policy(tmp_path / "odd.toml")
+
+
+def test_of_everyone_at_once_grades_are_those_of_each():
+    scores = np.ma.MaskedArray(np.arange(1001), mask=np.arange(1001) % 7 == 0)
+    expected = [None if score is np.ma.masked else POLICY.grade_of(int(score)).id for score in scores]
+    assert _grades(scores, POLICY).to_pylist() == expected
 
 
 def test_every_score_has_one_grade():

@@ -48,6 +48,19 @@ def test_only_who_consents_is_scored(town):
     assert set(engine.vectors(records, AS_OF).index) == set(columns["subject_id"][~unscored])
 
 
+@pytest.mark.parametrize("adult_by", ["2023-A", "2023-B"])
+@pytest.mark.parametrize("days", [0, 1])
+def test_where_letters_of_one_day_disagree_nobody_is_an_adult(engine, adult_by, days):
+    given_on = {"2023-A": AS_OF, "2023-B": AS_OF}
+    given_on[adult_by] += timedelta(days=days)
+    letters = [
+        {**plain_consent("p0"), "letter_version": letter, "granted_on": day, "adult_confirmed": letter == adult_by}
+        for letter, day in given_on.items()
+    ]
+    status = engine.explain(read([Person("p0", tuple(letters))]), "p0", AS_OF + timedelta(days=1)).status.value
+    assert status == ("scored" if days else "not_adult")
+
+
 @given(towns(consented=False))
 def test_who_is_not_scored_gets_a_status_and_the_ordinary_routes(town):
     engine = es.load_engine()

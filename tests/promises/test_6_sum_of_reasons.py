@@ -32,6 +32,18 @@ def test_blank_score_and_reasons_add_up_to_the_score(engine, town):
         assert sum(terms) == total == explanation.score
 
 
+@given(engines(), towns())
+def test_at_most_four_reasons_of_each_sign_are_named_the_weightiest(engine, town):
+    records = read(town)
+    for person in town:
+        explanation = engine.explain(records, person.subject_id, AS_OF)
+        before_the_sum = explanation.text().split("point by point\n")[0]
+        named = [int(points) for points in re.findall(r"^ *([+-]\d+)  ", before_the_sum, re.MULTILINE)]
+        for sign in (-1, +1):
+            of_sign = sorted((r.points for r in explanation.reasons if r.points * sign > 0), key=abs, reverse=True)
+            assert [points for points in named if points * sign > 0] == of_sign[:4]
+
+
 def printed_sum(text: str) -> list[int]:
     """Read the numbers of the printed sum, the total last."""
     section = text.split("point by point\n")[1].split("= the score", maxsplit=1)[0]

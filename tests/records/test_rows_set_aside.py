@@ -68,7 +68,11 @@ def test_records_of_other_people_under_the_same_ids_change_nothing(engine, town)
             table: tuple({**row, "subject_id": f"{person.subject_id}-other"} for row in getattr(person, table))
             for table in TABLES
         }
-        return Person(f"{person.subject_id}-other", **tables)
+        other = Person(f"{person.subject_id}-other", **tables)
+        for table in RECORDS:  # they object to what its holder does not
+            for row in getattr(other, table):
+                other = with_objection(other, table, row, row["recorded_on"])
+        return other
 
     among = scored(engine, [*town, *map(copied, town)])
     for person in town:
