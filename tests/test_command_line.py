@@ -180,6 +180,8 @@ WRONG_USAGE = [
     [],
     ["dance"],
     ["explain", "--lang", "fr"],
+    ["simulate", "--residents", "1_0", "--out", "town"],
+    ["simulate", "--residents", "５", "--out", "town"],
     ["explain", "--as-of", "yesterday"],
     ["explain", "--records", SAMPLE],
     ["score", "--records", SAMPLE],
@@ -318,6 +320,15 @@ def test_a_reader_that_leaves_early_is_no_error():
         process.stdout.close()  # long before Python has started
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("day", "told"), [("2026-10-31", False), ("2026-11-03", False), ("2026-11-04", True)])
+def test_it_is_said_where_outcomes_may_not_be_on_file_yet(tmp_path, capsys, day, told):
+    """Three days of grace after the last record of the sample town no commitment due since can be called broken."""
+    score = [*SCORE[:-1], day, "--out", str(tmp_path / "scores")]
+    for command in (score, ["explain", "--records", SAMPLE, "--as-of", day, "r1"]):
+        assert main(command) in {0, 3}
+        assert ("the last record came on file on 2026-10-31" in capsys.readouterr().err) is told
 
 
 def test_a_terminal_without_chinese_gets_replacements_and_no_error():

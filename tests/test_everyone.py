@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import tempfile
 import time
 import weakref
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -33,10 +35,10 @@ from egretscore import everyone
 from egretscore.cli import main
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
-from egretscore.records import in_place, memory
+from egretscore.records import in_place, memory, partwise
 from egretscore.records.database import Resources
 from egretscore.records.memory import parts_at_once
-from egretscore.records.partwise import Progress
+from egretscore.records.partwise import Progress, remove_what_was_replaced
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 from egretscore.score_files import ABOUT
@@ -353,17 +355,18 @@ def test_parts_of_an_earlier_run_are_taken_up(town, undisturbed, tmp_path, monke
     assert contents(out) == contents(undisturbed)
 
 
-NOTES = st.from_regex(r"[0-9a-f]{63,65} -?[0-9]{1,20} [0-9]{0,20}\n?", fullmatch=True)
+NOTES = st.from_regex(r"[0-9a-f]{63,65} -?[0-9]{1,20} [0-9]{0,20} (-|20[0-9]{2}-[0-9]{2}-[0-9]{2})\n?", fullmatch=True)
 
 
 @given(st.binary(max_size=90) | NOTES.map(str.encode))
 def test_a_note_is_believed_only_where_it_is_one(tmp_path_factory, note):
     part = tmp_path_factory.mktemp("unfinished") / part_file(7)
-    write_scores(pa.table({"score": [550]}), part, PartRead(3, 1))
-    assert noted_read(part) == PartRead(3, 1)
+    for read in (PartRead(3, 1), PartRead(3, 1, date(2026, 10, 31))):
+        write_scores(pa.table({"score": [550]}), part, read)
+        assert noted_read(part) == read
     assert are_whole(part)
     part.with_name(note_beside(part.name)).write_bytes(note)
-    assert noted_read(part) is None or re.fullmatch(rb"[0-9a-f]{64} [0-9]+ [0-9]+", note)
+    assert noted_read(part) is None or re.fullmatch(rb"[0-9a-f]{64} [0-9]+ [0-9]+ (-|[0-9-]{10})", note)
     assert not are_whole(part)
 
 
@@ -551,3 +554,62 @@ def test_a_size_that_is_none_is_wrong_usage(size, capsys):
     with pytest.raises(SystemExit):
         main(["score", "--records", ".", "--model", ".", "--as-of", TOWN_DAY, "--out", "x", "--memory", size])
     assert "4GB or 800MB" in capsys.readouterr().err
+
+
+def test_nobody_stands_in_scores_who_was_erased_before_they_were_finished(town, tmp_path):
+    es.keep_records(town, tmp_path / "kept")
+    somebody = str(score_ids(town, tmp_path / "all.parquet")[0])
+
+    def erase_at_the_end(done: object) -> None:
+        if done.parts == PARTS:
+            assert es.read_records(tmp_path / "kept").erase(somebody)
+
+    with pytest.raises(es.RecordsError, match="changed while they were being scored"):
+        score_everyone(shipped_engine(), tmp_path / "kept", TOWN_DAY, tmp_path / "out", progress=erase_at_the_end)
+    assert not (tmp_path / "out").exists()
+    assert somebody not in score_ids(tmp_path / "kept", tmp_path / "out.parquet")
+
+
+def score_ids(records: Path, out: Path) -> list[str]:
+    score_everyone(shipped_engine(), records, TOWN_DAY, out)
+    return parquet.read_table(out)["subject_id"].to_pylist()
+
+
+def test_a_run_that_ends_leaves_what_the_next_has_begun(town, tmp_path, monkeypatch):
+    begun = tmp_path / ".scores.unfinished"
+
+    def the_next_begins(out: Path) -> None:
+        begun.mkdir()
+        (begun / "spill").mkdir()
+        remove_what_was_replaced(out)
+
+    monkeypatch.setattr(partwise, "remove_what_was_replaced", the_next_begins)
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+    assert [entry.name for entry in begun.iterdir()] == ["spill"]
+
+
+def test_a_question_that_cannot_be_written_leaves_nothing(town, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(partwise, "whole_file", full)
+    with pytest.raises(OSError, match="No space"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("link", "target"), [("scores.parquet", "nowhere"), ("scores", "nowhere.parquet")])
+def test_a_link_does_not_make_a_folder_of_what_is_named_a_file(town, tmp_path, link, target):
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(es.ArgumentError, match="this link"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / link)
+    assert not (tmp_path / target).exists()
+
+
+def test_the_last_day_of_the_records_is_told_however_they_are_read(town, tmp_path):
+    es.keep_records(town, tmp_path / "kept")
+    raw, kept = (
+        score_everyone(shipped_engine(), records, TOWN_DAY, tmp_path / "scores")
+        for records in (town, tmp_path / "kept")
+    )
+    assert raw.last_day == kept.last_day == es.read_records(town).last_day

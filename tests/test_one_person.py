@@ -131,3 +131,11 @@ def test_what_is_of_invented_records_or_an_invented_model_says_so(engine, sample
         assert explanation.invented is invented
         assert explanation.to_dict()["model"]["invented"] is invented
         assert ("Note: " in explanation.text()) is invented
+
+
+def test_an_explanation_in_a_language_without_texts_is_an_error(engine, sample):
+    scored = engine.explain(sample, sample.invented["subject_id"], AS_OF)
+    for ask in (scored.to_dict, scored.text, scored.to_shap, engine.explain(sample, "nobody", AS_OF).to_dict):
+        for lang in ("fr", "id"):
+            with pytest.raises(es.ArgumentError, match="no texts in this language"):
+                ask(lang)
