@@ -57,8 +57,10 @@ def _records() -> Iterator[str]:
         "Every column must be there; a cell marked optional may be empty. Any other column is an error. "
         "What becomes of a record is written into its own row, which keeps its `recorded_on`. If two rows of one id "
         "say different things, the one recorded first is used until the day on which the other was recorded, and from "
-        "then on the record counts against nobody; if both were recorded on one day, neither is used. An objection may "
-        "be given again when it is decided. A timestamp is a day if it is midnight, in UTC where it has a zone: "
+        "then on the record counts against nobody; if both were recorded on one day, neither is used. A record of "
+        "which one row can be read and another cannot counts against nobody from the `recorded_on` of that row on. "
+        "An objection may be given again when it is decided. A timestamp is a day if it is midnight, in UTC where it "
+        "has a zone: "
         "convert local ones to days first. "
         "How new rows are added to kept records is told in [city.md](city.md#day-by-day)."
     )

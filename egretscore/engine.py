@@ -120,7 +120,7 @@ class Engine:
         return pd.DataFrame(vectors, index=pd.Index(_texts(scored["subject_id"]), name="subject_id"))
 
     def score(self, records: Records, as_of: date | str, *, reasons: bool = False) -> pd.DataFrame:
-        """Score everyone on file who may be scored on a date.
+        """Score everyone who may be scored on a date; of everyone else on file, say why they are not.
 
         Parameters
         ----------

@@ -2,8 +2,9 @@
 
 A row whose record is not kept yet comes in. One that says what is kept, and fills cells that were
 empty and tell what became of the record (``Column.later``), stands in its place. What says something
-else of a record is set aside: what was on file first stays, and the record is in doubt from that
-day, so that it counts against nobody.
+else of a record is set aside: what was on file first stays, and the record is in doubt from the later
+of the days on which the two came on file, as they say, so that it counts against nobody. A kept record of
+which a row cannot be read is in doubt as well.
 
 A row of consents that cannot be used may be a withdrawal, of whomever it names or of one whose
 consents were kept; a line of objections that cannot be cut into cells may be about any record that
