@@ -40,6 +40,7 @@ from egretscore.records.folder import INVENTED_MARK, files_by_table
 from egretscore.records.kept_records import KeptRecords
 from egretscore.records.reading import read_addition
 from egretscore.records.schema import TABLES, Table
+from egretscore.records.touched import touched_since
 from egretscore.scored import PartScorer, write_scores
 
 AS_OF = date(2025, 12, 31)
@@ -147,7 +148,7 @@ def people_changed(task: Task) -> int:
     changed = {subject for (subject,) in records.connect().execute(turned).fetchall()}
     about = json.loads((task.folder / "scores" / score_files.ABOUT).read_text(encoding="utf-8"))
     for part, state in enumerate(about[score_files.ORIGIN]["states"]):
-        changed |= set(kept.touched_since(task.folder / "kept", part, state).to_pylist())
+        changed |= set(touched_since(task.folder / "kept", part, state).to_pylist())
     return len(changed)
 
 

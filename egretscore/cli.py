@@ -220,9 +220,9 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    from egretscore.records import kept
+    from egretscore.records.erasing import erase
 
-    rows = kept.erase(options.kept, options.subject)
+    rows = erase(options.kept, options.subject)
     if rows:
         said = f"{number_of(rows, 'row')} erased: {options.kept}"
     else:

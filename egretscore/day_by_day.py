@@ -1,7 +1,7 @@
 """Scoring again only whom the days since the scores of an earlier date changed.
 
 Whose records changed, kept records tell: what was added to them since, and to whom
-(``egretscore.records.kept``). Whose standing changes by date alone, a query tells
+(``egretscore.records.touched``). Whose standing changes by date alone, a query tells
 (``egretscore.features.turning``). All others have the score they had. A part of which it is not
 known what it was when the earlier scores were made, as after someone was erased from it, is
 scored anew, everyone in it.
@@ -24,9 +24,9 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.features.turning import turned_query
 from egretscore.parts import part_file
-from egretscore.records import kept
 from egretscore.records.database import asking
 from egretscore.records.kept_records import KeptRecords
+from egretscore.records.touched import knows_since, touched_since
 from egretscore.score_files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, said_of
 from egretscore.sorted_rows import people_replaced
 from egretscore.writing import earlier_of, sha256_of
@@ -60,7 +60,7 @@ class Previous:
 
     def knows(self, records: Path, part: int) -> bool:
         """Return whether it can be told who of a part changed since."""
-        return kept.knows_since(records, part, self.states[part])
+        return knows_since(records, part, self.states[part])
 
     def narrow(self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]) -> None:
         """See the records of those alone who changed by a date.
@@ -81,7 +81,7 @@ class Previous:
         turned = turned_query(engine.model.scorecard.features, engine.policy, self.as_of, day).sql("duckdb")
         with asking():
             changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
-            changed += [kept.touched_since(records, part, self.states[part]) for part in parts]
+            changed += [touched_since(records, part, self.states[part]) for part in parts]
             found.narrow(pa.chunked_array(changed, pa.string()))
 
     def scores_of(self, part: int) -> pa.Table:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.dates import as_day
 from egretscore.day_by_day import Previous, read_previous, stand_already
 from egretscore.engine import Engine
-from egretscore.errors import ArgumentError, RecordsError
+from egretscore.errors import ArgumentError
 from egretscore.parts import PARTS, part_file
 from egretscore.records.database import Resources
 from egretscore.records.kept import check_is_kept, is_kept
@@ -34,7 +34,14 @@ from egretscore.records.memory import (
     one_ahead,
     parts_at_once,
 )
-from egretscore.records.partwise import SPILL, Progress, parts_beside, remove_what_was_replaced
+from egretscore.records.partwise import (
+    SPILL,
+    Progress,
+    check_unchanged,
+    parts_beside,
+    remove_what_was_replaced,
+    state_of_records,
+)
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
 from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
@@ -111,20 +118,21 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
             return Outcome.of(out)
         run = replace(run, before=read_previous(earlier, day, engine, run.scorer.column_names))
 
-    asked = run.question()
+    state = state_of_records(run.folder)
+    asked = run.question(state)
     with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
         done = read = taken_up = PARTS - len(unfinished)
         written, resources = 0, Resources(threads, for_the_database(memory), parts / SPILL)
         with _writers(threads) as writers, closing(run.groups(unfinished, resources)) as groups:
             for group in groups:
-                run.check_is_still(asked)
+                check_unchanged(run.folder, state, "scored")
                 read += len(group.people)
                 for bundle in writers.map(partial(run.write, group, parts), group.bundles()):
                     for people in bundle:
                         done, written = done + 1, written + people
                         progress(Progress(done, read, taken_up, written))
                 del group  # while the next is read, this is not held as well
-        run.check_is_still(asked)  # whoever was erased since, say, has no place in what is finished
+        check_unchanged(run.folder, state, "scored")  # whoever was erased has no place in what is finished
         outcome = Outcome.of(parts, went_on=run.before is not None)
         finish(parts, out, outcome, asked, resources)
     return outcome
@@ -177,16 +185,9 @@ class _Run:
         scorer = part_scorer(engine, day, columns, invented=invented_mark(folder) is not None)
         return cls(engine, folder, day, columns, scorer, memory)
 
-    def question(self) -> str:
+    def question(self, state: Sequence[Any]) -> str:
         gone_on_from = None if self.before is None else self.before.asked
-        return question(self.engine, self.folder, self.day, self.columns, gone_on_from)
-
-    def check_is_still(self, asked: str) -> None:
-        """Raise if what is asked is another question by now: of other records."""
-        if self.question() != asked:
-            raise RecordsError(
-                "the records changed while they were being scored", file=self.folder, remedy="Score them again."
-            )
+        return question(self.engine, self.folder, state, self.day, self.columns, gone_on_from)
 
     def is_answered_by(self, scores: Path) -> bool:
         """Return whether a folder holds these very scores of these kept records, as they were written."""

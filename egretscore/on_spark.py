@@ -33,7 +33,7 @@ from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, Resources, check_stands_for_itself, check_threads
 from egretscore.records.kept_records import KeptRecords
 from egretscore.records.memory import for_the_database, memory_to_use
-from egretscore.records.partwise import SPILL, parts_beside
+from egretscore.records.partwise import SPILL, check_unchanged, parts_beside, state_of_records
 from egretscore.records.schema import READY
 from egretscore.records.store import check_agrees
 from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
@@ -108,7 +108,8 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     out = place_of_scores(Path(out), folder)
     found = _kept_records(folder, engine)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
-    asked = question(engine, folder, day, columns)
+    state = state_of_records(folder)
+    asked = question(engine, folder, state, day, columns)
     with parts_beside(out, asked, part_file, is_whole) as (parts, missing):
         scorer = part_scorer(engine, day, columns, invented=found.invented is not None)
         if missing:
@@ -118,12 +119,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 # Written into the query, for Spark takes no day before the year 1000 from Python.
                 the_day = exp.cast(exp.Literal.string(day.isoformat()), "DATE")
                 _score(session, exp.replace_placeholders(people, as_of=the_day).sql("spark"), missing, scorer, parts)
-            if question(engine, folder, day, columns) != asked:
-                for part in missing:
-                    (parts / part_file(part)).unlink()
-                raise RecordsError(
-                    "the records changed while they were being scored", file=folder, remedy="Score them again."
-                )
+        check_unchanged(folder, state, "scored")
         outcome = replace(Outcome.of(parts), last_day=found.last_day)
         finish(parts, out, outcome, asked, Resources(threads, for_the_database(memory), parts / SPILL))
     return outcome

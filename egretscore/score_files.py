@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
 from egretscore.records import kept
 from egretscore.records.database import Resources, check_named_in_text, create_view, open_locked
-from egretscore.records.partwise import check_not_among, state_of_records, take_the_place
+from egretscore.records.partwise import check_not_among, take_the_place
 from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
 from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
 
@@ -114,7 +114,12 @@ class Origin:
 
 
 def question(
-    engine: Engine, folder: Path, day: date, columns: ColumnsAsked, gone_on_from: Mapping[str, Any] | None = None
+    engine: Engine,
+    folder: Path,
+    state: Sequence[Any],
+    day: date,
+    columns: ColumnsAsked,
+    gone_on_from: Mapping[str, Any] | None = None,
 ) -> str:
     """Return what is asked, and of which records: parts that answer another question are not taken up.
 
@@ -123,6 +128,8 @@ def question(
     engine : Engine
     folder : Path
         Of the records.
+    state : list
+        Of these records (:func:`egretscore.records.partwise.state_of_records`).
     day : date
     columns : ColumnsAsked
     gone_on_from : mapping, optional
@@ -130,7 +137,7 @@ def question(
     """
     asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
     origin = {ORIGIN: asdict(Origin.of(engine, folder))} if kept.is_kept(folder) else {}
-    return json.dumps({**asked, **origin, **(gone_on_from or {}), "files": state_of_records(folder)})
+    return json.dumps({**asked, **origin, **(gone_on_from or {}), "files": state})
 
 
 def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: bool) -> PartScorer:

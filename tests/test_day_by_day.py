@@ -22,6 +22,7 @@ from egretscore import day_by_day, everyone, score_files
 from egretscore.cli import main
 from egretscore.parts import PARTS, part_file, part_of
 from egretscore.records import kept
+from egretscore.records.erasing import erase
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
 
@@ -50,7 +51,7 @@ def test_the_bytes_are_those_of_scoring_everyone(town, engine, days, data):
             es.add_records(write(as_known(town, AS_OF), folder / "new"), folder / "kept", threads=1)
         for person in town:
             if data.draw(st.integers(0, 4)) == 0:
-                kept.erase(folder / "kept", person.subject_id)
+                erase(folder / "kept", person.subject_id)
         gone_on = {"since": since, "previous": folder / "scores"}
         es.score_everyone(engine, folder / "kept", AS_OF, folder / "day", threads=1, **gone_on, **EVERY_COLUMN)
         es.score_everyone(engine, folder / "kept", AS_OF, folder / "all", threads=1, **EVERY_COLUMN)
@@ -143,7 +144,7 @@ def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
         subject
         for subject in es.read_records(here / "kept").connect().execute("SELECT subject_id FROM consents").fetchall()
     )[0]
-    kept.erase(here / "kept", erased)
+    erase(here / "kept", erased)
     anew: list[int] = []
     knows = day_by_day.Previous.knows
 
@@ -303,7 +304,7 @@ def test_who_changes_the_records_meanwhile_is_noticed(here, monkeypatch, asked, 
             changed.append(1)
             if change == "erase":
                 someone = es.read_records(here / "kept").connect().execute("SELECT subject_id FROM consents").fetchone()
-                kept.erase(here / "kept", someone[0])
+                erase(here / "kept", someone[0])
             else:
                 es.add_records(write([Person("p0", consents=(plain_consent("p0"),))], here / "more"), here / "kept")
         return found

@@ -34,11 +34,12 @@ from egretscore.records.folder import files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
-from egretscore.records.partwise import Progress, check_not_among, state_of_records
+from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTIONS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
+from egretscore.records.touched import write_addition
 from egretscore.writing import whole_file
 
 if TYPE_CHECKING:
@@ -199,10 +200,7 @@ def add_records(
         def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
             resources = Resources(threads, for_the_database(memory), spill / "new")
             new = _NewRows.of(read_addition(folder, group, tables, policy, resources))
-            if state_of_records(folder) != state:
-                raise RecordsError(
-                    "the records changed while they were being added", file=folder, remedy="Add them again to finish."
-                )
+            check_unchanged(folder, state, "added")
             return new
 
         try:
@@ -332,5 +330,5 @@ def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart
         all_touched = [of_table.touched for of_table in merged if of_table.touched is not None]
         touched = pa.concat_arrays(all_touched).unique().sort()
         changed[PEOPLE.name] = people_after(database, before, changed, touched)
-        kept.write_addition(to, part, about, changed, touched)
+        write_addition(to, part, about, changed, touched)
     return added

@@ -17,7 +17,15 @@ from egretscore.policy import Policy, as_policy
 from egretscore.records import kept
 from egretscore.records.database import Resources, asking, check_named_in_text, check_stands_for_itself
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.partwise import SPILL, Progress, check_not_among, parts_beside, state_of_records, take_the_place
+from egretscore.records.partwise import (
+    SPILL,
+    Progress,
+    check_not_among,
+    check_unchanged,
+    parts_beside,
+    state_of_records,
+    take_the_place,
+)
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import CONSENTS, READY, TABLES, Table
 from egretscore.records.store import Records
@@ -90,10 +98,8 @@ def keep_records(
     memory = memory_to_use(memory)
     _check_place(out, folder)
 
-    def question() -> str:
-        return json.dumps({"version": __version__, "policy": policy.sha256, "files": state_of_records(folder)})
-
-    asked = question()
+    state = state_of_records(folder)
+    asked = json.dumps({"version": __version__, "policy": policy.sha256, "files": state})
     with parts_beside(out, asked, kept.part_folder, _is_whole) as (parts, missing):
         taken_up, rows = PARTS - len(missing), 0
 
@@ -112,17 +118,14 @@ def keep_records(
             return made
 
         for group, made in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
-            if question() != asked:
-                raise RecordsError(
-                    "the records changed while they were being kept", file=folder, remedy="Keep them again."
-                )
+            check_unchanged(folder, state, "kept")
             known = taken_up + missing.index(group[-1]) + 1
             for part, about in made.items():
                 (parts / f".{kept.part_folder(part)}").rename(parts / kept.part_folder(part))
                 rows += sum(about.rows[table] for table in TABLES)
                 progress(Progress(taken_up + missing.index(part) + 1, known, taken_up, rows))
         every = [kept.about_part(parts, part) for part in range(PARTS)]
-        kept.write_about(parts, kept.AboutKept(policy.text, invented_mark(folder)), __version__)
+        kept.write_about(parts, kept.AboutKept(policy.text, invented_mark(folder)))
         take_the_place(parts, out, kept.NAMES_IN_A_FOLDER)
     return Kept(sum(part.rows[table] for part in every for table in TABLES), sum(part.set_aside for part in every))
 

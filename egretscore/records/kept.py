@@ -10,8 +10,7 @@ Who writes a part again writes new files beside the old ones, then ``part.json``
 then removes what it names no more: killed at any moment, a part is the old one or the new
 one, and the next who changes it removes what was left. Only one at a time may change a folder.
 
-A part that was added to remembers whose rows the last additions touched (``touched``), and
-what it was before each, so that who knew it then can tell who changed since.
+A part that was added to remembers whose rows the last additions touched (``touched.py``).
 """
 
 from __future__ import annotations
@@ -29,12 +28,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
-from egretscore.arrays import flags, numbers, numbers_of, table_in, texts
+from egretscore import __version__
+from egretscore.arrays import table_in
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_of
-from egretscore.records.database import check_named_in_text, check_stands_for_itself, check_subject_id, is_text
+from egretscore.parts import PARTS, QUESTION, WHICH_PART
+from egretscore.records.database import check_named_in_text, check_stands_for_itself
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
@@ -59,9 +57,10 @@ _COMPRESSION: Final = "lz4"
 # Hardly two alike, so a dictionary of them would only take place and time.
 _NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISPUTABLE)
 _DIGITS_IN_NAME: Final = 16
-_TOUCHED: Final = "touched"
-_MOST_ADDITIONS: Final = 31
-_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, _TOUCHED, 'part'])})[-.].*")
+TOUCHED: Final = "touched"
+"""The table, beside those of a part, that says whom the last additions touched (``touched.py``)."""
+
+_OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, TOUCHED, 'part'])})[-.].*")
 
 
 @dataclass(frozen=True)
@@ -159,6 +158,11 @@ def check_is_kept(folder: Path, problem: str = "these are no kept records") -> N
         raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
 
 
+def naming_files(folder: Path) -> list[Path]:
+    """Return the files by which kept records say what they are: all others are named in them."""
+    return [folder / ABOUT, *(folder / part_folder(part) / _ABOUT_PART for part in range(PARTS))]
+
+
 def kept_files(folder: Path, parts: Iterable[int] = range(PARTS)) -> list[Path]:
     """Return the files of some parts, one for each table."""
     return [file for part in parts for file in files_of_part(folder, part).values()]
@@ -170,16 +174,17 @@ def files_of_part(folder: Path, part: int) -> dict[str, Path]:
 
 
 def _files(folder: Path, about: AboutPart) -> dict[str, Path]:
-    return {table: folder / _name(table, sha256) for table, sha256 in about.sha256.items()}
+    return {table: folder / name_of_file(table, sha256) for table, sha256 in about.sha256.items()}
 
 
 def _hashed(folder: Path, about: AboutPart) -> dict[Path, str]:
     """Return every file that a part names, and its hash."""
-    named = {**about.sha256, **({} if about.touched is None else {_TOUCHED: about.touched})}
-    return {folder / _name(table, sha256): sha256 for table, sha256 in named.items()}
+    named = {**about.sha256, **({} if about.touched is None else {TOUCHED: about.touched})}
+    return {folder / name_of_file(table, sha256): sha256 for table, sha256 in named.items()}
 
 
-def _name(table: str, sha256: str) -> str:
+def name_of_file(table: str, sha256: str) -> str:
+    """Return the name of the file that holds a table of a part."""
     return f"{table}-{sha256[:_DIGITS_IN_NAME]}.parquet"
 
 
@@ -202,7 +207,7 @@ def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
             use_dictionary=[name for name in rows.column_names if name not in _NAMES_OF_RECORDS],
         )
     sha256 = sha256_of(folder / f"{table}.parquet")
-    (folder / f"{table}.parquet").replace(folder / _name(table, sha256))
+    (folder / f"{table}.parquet").replace(folder / name_of_file(table, sha256))
     days = rows[READY[table].on_file] if table in READY and len(rows) else None
     return Written(len(rows), sha256, None if days is None else compute.max(days).as_py())
 
@@ -220,37 +225,6 @@ def _remove_all_others(folder: Path, about: AboutPart) -> None:
     for entry in folder.iterdir():
         if entry.name not in own:
             entry.unlink()
-
-
-def write_addition(
-    folder: Path, part: int, about: AboutPart, changed: Mapping[str, pa.Table], touched: pa.Array
-) -> None:
-    """Write tables of a part again, to which rows were added, and remember whom that touched.
-
-    Parameters
-    ----------
-    folder : Path
-    part : int
-    about : AboutPart
-        The part as it was.
-    changed : mapping of table to all its rows
-    touched : array of subject_id
-    """
-    import pyarrow as pa
-
-    own = folder / part_folder(part)
-    written = {table: write_table(rows, own, table) for table, rows in changed.items()}
-    known = about.added_to[-(_MOST_ADDITIONS - 1) :]
-    number = numbers(np.full(len(touched), len(known)), pa.int32())
-    noted = pa.table({"subject_id": touched, "addition": number})
-    if about.touched is not None:
-        before = table_in(own / _name(_TOUCHED, about.touched))
-        forgotten = len(about.added_to) - len(known)
-        since = numbers_of(before["addition"]) - forgotten
-        before = before.set_column(1, "addition", numbers(since, pa.int32())).filter(flags(since >= 0))
-        noted = pa.concat_tables([before, noted])
-    touching = write_table(noted, own, _TOUCHED).sha256
-    write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=touching))
 
 
 @contextmanager
@@ -276,11 +250,11 @@ def spill_of(folder: Path) -> Path:
     return folder.resolve().with_name(f".{folder.resolve().name}.changing")
 
 
-def write_about(folder: Path, about: AboutKept, version: str) -> None:
+def write_about(folder: Path, about: AboutKept) -> None:
     """Write what the records are, and the policy whose words they use."""
     said = {
         "format": FORMAT,
-        "egretscore": version,
+        "egretscore": __version__,
         "invented": about.invented,
         "parts": PARTS,
         "part": WHICH_PART,
@@ -290,37 +264,6 @@ def write_about(folder: Path, about: AboutKept, version: str) -> None:
         scratch.write_text(about.policy, encoding="utf-8")
     with whole_file(folder / ABOUT) as scratch:
         scratch.write_text(json.dumps(said, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def erase(folder: Path, subject_id: str) -> int:
-    """Write a person's part again without their rows, and return how many those were.
-
-    If it is stopped half-way, erasing again finishes it.
-
-    Raises
-    ------
-    RecordsError
-        If the part is damaged.
-    ArgumentError
-        If these are no kept records.
-    """
-    from pyarrow import compute
-
-    check_is_kept(folder)
-    check_subject_id(subject_id)
-    if not is_text(subject_id):
-        return 0
-    part = part_of(subject_id)
-    own = folder / part_folder(part)
-    with changing(folder):
-        about, before = read_part(folder, part)
-        theirs = texts([subject_id])[0]
-        after = {name: table.filter(compute.not_equal(table["subject_id"], theirs)) for name, table in before.items()}
-        if any(len(after[table]) < len(before[table]) for table in before):
-            written = {table: write_table(rows, own, table) for table, rows in after.items()}
-            # Whom additions touched is forgotten, for it may name the person.
-            write_about_part(own, replace(about.with_tables(written), added_to=(), touched=None))
-    return sum(len(before[table]) - len(after[table]) for table in TABLES)
 
 
 # ------------------------------------------------------------------------------- reading
@@ -401,10 +344,11 @@ def verify(folder: Path, parts: Collection[int], threads: int | None = None) -> 
 
 def _verify_part(folder: Path, part: int) -> None:
     for file, sha256 in _hashed(folder / part_folder(part), about_part(folder, part)).items():
-        _verify_file(file, sha256)
+        verify_file(file, sha256)
 
 
-def _verify_file(file: Path, sha256: str) -> None:
+def verify_file(file: Path, sha256: str) -> None:
+    """Raise if a file is missing or is not as it was kept."""
     try:
         found = sha256_of(file)
     except OSError as error:
@@ -436,39 +380,9 @@ def read_table(folder: Path, part: int, table: str) -> pa.Table:
         If it is damaged.
     """
     sha256 = about_part(folder, part).sha256[table]
-    file = folder / part_folder(part) / _name(table, sha256)
-    _verify_file(file, sha256)
+    file = folder / part_folder(part) / name_of_file(table, sha256)
+    verify_file(file, sha256)
     return table_in(file)
-
-
-def knows_since(folder: Path, part: int, state: str) -> bool:
-    """Return whether a part remembers whom additions touched since it was in a state."""
-    about = about_part(folder, part)
-    return state == about.state or state in about.added_to
-
-
-def touched_since(folder: Path, part: int, state: str) -> pa.Array:
-    """Return the ids of those whom additions to a part touched since it was in a state.
-
-    Raises
-    ------
-    RecordsError
-        If that is not known, or what the part remembers is damaged.
-    """
-    from pyarrow import compute
-
-    about = about_part(folder, part)
-    if state == about.state:
-        return texts([])
-    if about.touched is None or state not in about.added_to:
-        raise RecordsError(
-            "the records changed while they were being read", file=folder / part_folder(part), remedy="Ask again."
-        )
-    file = folder / part_folder(part) / _name(_TOUCHED, about.touched)
-    _verify_file(file, about.touched)
-    touched = table_in(file)
-    since = numbers_of(touched["addition"]) >= about.added_to.index(state)
-    return compute.unique(touched.filter(flags(since))["subject_id"])
 
 
 def about_part(folder: Path, part: int) -> AboutPart:

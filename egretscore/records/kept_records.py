@@ -16,6 +16,7 @@ from egretscore.policy import parse_policy
 from egretscore.records import kept
 from egretscore.records.checking import create_accounts
 from egretscore.records.database import NO_LIMIT, Resources, create_view, open_locked
+from egretscore.records.erasing import erase
 from egretscore.records.lookup import PersonRows, RowsOfPart
 from egretscore.records.schema import READY, TABLES
 from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
@@ -147,7 +148,7 @@ class KeptRecords(Records):
         int
             How many rows were removed.
         """
-        return kept.erase(self._folder, subject_id)
+        return erase(self._folder, subject_id)
 
     def _rows_of_part(self, part: int) -> RowsOfPart:
         """Return the rows of a part as it is now, held against its hashes."""

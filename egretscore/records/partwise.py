@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from egretscore.errors import ArgumentError
+from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION
 from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
-from egretscore.records.kept import is_kept, kept_files
+from egretscore.records.kept import is_kept, naming_files
 from egretscore.writing import (
     alone_in,
     clear,
@@ -65,12 +65,33 @@ def check_not_among(out: Path, records: Path) -> None:
 
 
 def state_of_records(folder: Path) -> list[Any]:
-    """Return what tells whether any file of the records is another than before."""
+    """Return what tells whether the records are others than before.
+
+    Of kept ones, the files that name all others by their hashes, against which those are held when they are read.
+    """
     if is_kept(folder):
-        return state_of_files(kept_files(folder))
+        return state_of_files(naming_files(folder))
     mark = folder / INVENTED_MARK
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]
     return state_of_files([*files, mark] if mark.is_file() else files)
+
+
+def check_unchanged(folder: Path, state: list[Any], done: str) -> None:
+    """Raise if the records are no longer in this state.
+
+    Parameters
+    ----------
+    folder : Path
+    state : what :func:`state_of_records` returned
+    done : str
+        What is being done with them, such as "scored".
+    """
+    if state_of_records(folder) != state:
+        raise RecordsError(
+            f"the records changed while they were being {done}",
+            file=folder,
+            remedy="Do it again, with them as they are now.",
+        )
 
 
 @contextmanager

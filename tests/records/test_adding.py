@@ -33,7 +33,9 @@ import egretscore as es
 from egretscore.cli import main
 from egretscore.parts import PARTS, part_of
 from egretscore.records import adding, kept
+from egretscore.records.erasing import erase
 from egretscore.records.schema import TABLES
+from egretscore.records.touched import knows_since, touched_since
 
 
 def states(folder: Path) -> list[str]:
@@ -178,7 +180,7 @@ def test_files_that_are_written_again_keep_their_rights(folder):
     penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
     assert add(folder, ("penalties", {**penalty, "decision_no": "another"})).new == 1
     assert rights(folder / "kept") == {0o600}
-    assert kept.erase(folder / "kept", "p0")
+    assert erase(folder / "kept", "p0")
     assert rights(folder / "kept") == {0o600}
     theirs = folder / "kept" / kept.part_folder(part_of("p0"))
     (theirs / ".people.parquet-12345678").touch(0o666)  # as a killed process leaves it
@@ -220,7 +222,7 @@ def test_a_record_once_set_aside_counts_against_nobody_when_it_comes_again(folde
 
 def test_what_a_killed_addition_left_beside_is_removed_by_the_next_and_by_who_erases(folder):
     write([P0], folder / "new")
-    for change in (lambda: es.add_records(folder / "new", folder / "kept"), lambda: kept.erase(folder / "kept", "x")):
+    for change in (lambda: es.add_records(folder / "new", folder / "kept"), lambda: erase(folder / "kept", "x")):
         left = kept.spill_of(folder / "kept")
         (left / "new").mkdir(parents=True)
         (left / "new" / "duckdb_temp_storage.tmp").write_bytes(b"rows of people")
@@ -436,15 +438,15 @@ def test_who_was_touched_is_remembered_for_some_additions_and_not_once_someone_i
     for number in range(34):
         add(folder, ("commitments", {**OLD, "commitment_id": f"cm-{number}"}))
         seen.append(kept.about_part(folder / "kept", part).state)
-    assert [kept.knows_since(folder / "kept", part, state) for state in seen] == [False] * 3 + [True] * 32
-    touched = [kept.touched_since(folder / "kept", part, state).to_pylist() for state in seen[3:]]
+    assert [knows_since(folder / "kept", part, state) for state in seen] == [False] * 3 + [True] * 32
+    touched = [touched_since(folder / "kept", part, state).to_pylist() for state in seen[3:]]
     assert touched == [["p0"]] * 31 + [[]]
     other = next(f"q{n}" for n in range(10_000) if part_of(f"q{n}") == part)
     add(folder, ("consents", plain_consent(other)))
-    assert kept.touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other]
-    assert kept.touched_since(folder / "kept", part, seen[-2]).to_pylist() == ["p0", other]
-    kept.erase(folder / "kept", other)
-    assert not any(kept.knows_since(folder / "kept", part, state) for state in seen[:-1])
+    assert touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other]
+    assert touched_since(folder / "kept", part, seen[-2]).to_pylist() == ["p0", other]
+    erase(folder / "kept", other)
+    assert not any(knows_since(folder / "kept", part, state) for state in seen[:-1])
     assert not list((folder / "kept").rglob("touched-*"))
     about = json.loads((folder / "kept" / kept.part_folder(part) / "part.json").read_text(encoding="utf-8"))
     assert about["added_to"] == []
