@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from egretscore.scoring.adding import Adder
+    from egretscore.scoring.adder import Adder
 
 _NO_CODES: NDArray[np.float64] = np.empty(0)
 
@@ -137,7 +137,7 @@ class ScoreTables:
 
     @cached_property
     def _adder(self) -> Adder:
-        from egretscore.scoring.adding import Adder
+        from egretscore.scoring.adder import Adder
 
         return Adder(self)
 
