@@ -110,7 +110,7 @@ def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> 
     connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS SELECT DISTINCT * FROM {DOUBTS.name}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
+    for table in ("staged", "parsed", "problems", "unsound", "unreadable", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     if in_memory:
         connection.execute("DROP SCHEMA in_place CASCADE")
@@ -170,14 +170,17 @@ def _doubt_what_broken_rows_repeat(connection: duckdb.DuckDBPyConnection, table:
     Of which record a row is that cannot be read stands in ``broken``, for those that were kept earlier.
     """
     record, identity = table.identity[0], quoted(table.identity)
-    broken = (
-        f"SELECT DISTINCT ?, \"{record}\", subject_id, coalesce(recorded_on, DATE '{EARLIEST}') "
-        f'FROM (SELECT * FROM parsed SEMI JOIN unsound USING (id)) WHERE "{record}" IS NOT NULL '
-        "AND subject_id IS NOT NULL"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE unreadable AS SELECT {identity}, recorded_on FROM parsed SEMI JOIN unsound "
+        f'USING (id) WHERE "{record}" IS NOT NULL AND subject_id IS NOT NULL'
     )
-    connection.execute(f"INSERT INTO {BROKEN.name} {broken}", [table.name])
-    of_a_sound_one = f"({identity}) IN (SELECT ({identity}) FROM sound)"
-    connection.execute(f"INSERT INTO {DOUBTS.name} {broken} AND {of_a_sound_one}", [table.name])
+    if not connection.execute("SELECT 1 FROM unreadable LIMIT 1").fetchall():
+        return
+    doubted = f"SELECT DISTINCT ?, \"{record}\", subject_id, coalesce(recorded_on, DATE '{EARLIEST}') FROM unreadable"
+    connection.execute(f"INSERT INTO {BROKEN.name} {doubted}", [table.name])
+    # The few that cannot be read are sought among all others, not the other way round.
+    sound_too = f"(SELECT {identity} FROM sound SEMI JOIN unreadable USING ({identity}))"
+    connection.execute(f"INSERT INTO {DOUBTS.name} {doubted} SEMI JOIN {sound_too} USING ({identity})", [table.name])
 
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
