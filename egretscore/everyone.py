@@ -132,9 +132,9 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
                         done, written = done + 1, written + people
                         progress(Progress(done, read, taken_up, written))
                 del group  # while the next is read, this is not held as well
-        check_unchanged(run.folder, state, "scored")  # whoever was erased has no place in what is finished
         outcome = Outcome.of(parts, went_on=run.before is not None)
-        finish(parts, out, outcome, asked, resources)
+        # Whoever was erased meanwhile has no place in what is finished.
+        finish(parts, out, outcome, asked, resources, partial(check_unchanged, run.folder, state, "scored"))
     return outcome
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -119,14 +120,15 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
                 # Written into the query, for Spark takes no day before the year 1000 from Python.
                 the_day = exp.cast(exp.Literal.string(day.isoformat()), "DATE")
                 _score(session, exp.replace_placeholders(people, as_of=the_day).sql("spark"), missing, scorer, parts)
+        check = partial(check_unchanged, folder, state, "scored")
         try:
-            check_unchanged(folder, state, "scored")
+            check()
         except RecordsError:
             for part in missing:  # they may be of the records as they are now
                 (parts / part_file(part)).unlink()
             raise
         outcome = replace(Outcome.of(parts), last_day=found.last_day)
-        finish(parts, out, outcome, asked, Resources(threads, for_the_database(memory), parts / SPILL))
+        finish(parts, out, outcome, asked, Resources(threads, for_the_database(memory), parts / SPILL), check)
     return outcome
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -158,7 +158,12 @@ def place_of_scores(out: Path, records: Path) -> Path:
     """Return where scores are written, links followed; raise if they cannot be."""
     check_named_in_text(out)
     check_not_among(out, records)
-    named, out = out, out.resolve()
+    named = out
+    try:
+        out = out.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ArgumentError("this link leads nowhere", file=named, remedy="Name another place.") from error
+    check_named_in_text(out)
     if _is_one_file(named) != _is_one_file(out):
         raise ArgumentError(
             "this link leads to a file of scores by its own name alone, or by that of its target alone",
@@ -183,12 +188,15 @@ def is_whole(parts: Path, part: int) -> bool:
     return are_whole(parts / part_file(part))
 
 
-def finish(parts: Path, out: Path, outcome: Outcome, asked: str, resources: Resources) -> None:
-    """Make the finished parts the file or the folder that was to be written."""
+def finish(
+    parts: Path, out: Path, outcome: Outcome, asked: str, resources: Resources, check: Callable[[], None]
+) -> None:
+    """Make the finished parts the file or the folder that was to be written, if at the very end ``check`` lets them."""
     if _is_one_file(out):
-        _write_in_one(parts, out, resources)
+        _write_in_one(parts, out, resources, check)
     else:
         _write_about(parts, outcome, asked)
+        check()
         take_the_place(parts, out, _NAMES_IN_A_FOLDER)
 
 
@@ -196,7 +204,7 @@ def _is_one_file(out: Path) -> bool:
     return out.suffix.lower() == ".parquet"
 
 
-def _write_in_one(parts: Path, out: Path, resources: Resources) -> None:
+def _write_in_one(parts: Path, out: Path, resources: Resources, check: Callable[[], None]) -> None:
     """Merge the parts into one file in the order of subject_id."""
     from pyarrow import parquet
 
@@ -212,6 +220,7 @@ def _write_in_one(parts: Path, out: Path, resources: Resources) -> None:
         ):
             for rows in _of_one_size(merged.to_arrow_reader(_ROWS_AT_ONCE), schema):
                 writer.write_table(rows, row_group_size=_ROWS_AT_ONCE)
+            check()
     except duckdb.Error as error:
         raise RecordsError(f"the scores cannot be merged ({str(error).splitlines()[0]})", file=out) from error
     shutil.rmtree(parts)

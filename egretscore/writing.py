@@ -64,15 +64,18 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     scratch = unfinished_of(folder)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(scratch):
+        ours = scratch.stat()
         try:
             if earlier_of(folder).is_dir() and not folder.exists():
                 earlier_of(folder).rename(folder)  # for whoever was to replace it was killed in between
+            shutil.rmtree(earlier_of(folder), ignore_errors=True)
             clear(scratch)  # what a killed process left
             with errors_that_name(folder):
                 yield scratch
             put_in_place(scratch, folder)
         except BaseException:
-            shutil.rmtree(scratch)
+            if is_still(scratch, ours):  # else it is in its place
+                shutil.rmtree(scratch)
             raise
         shutil.rmtree(earlier_of(folder), ignore_errors=True)
 
@@ -146,6 +149,14 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def is_still(folder: Path, one: os.stat_result) -> bool:
+    """Return whether a folder of this name is the one that it was."""
+    try:
+        return os.path.samestat(folder.stat(), one)
+    except OSError:
+        return False
 
 
 def sha256_of(file: Path) -> str:

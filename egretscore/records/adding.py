@@ -37,7 +37,7 @@ from egretscore.records.merging import Contradiction, Difference, doubts_of, dou
 from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTIONS, PEOPLE, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTED_TO, OBJECTIONS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
 from egretscore.records.touched import write_addition
 from egretscore.writing import whole_file
@@ -193,7 +193,7 @@ def add_records(
     with kept.changing(to):
         about = kept.read_about(to)
         _check_invented(folder, kept_invented=about.invented is not None)
-        _check_kept_consents(to)
+        _check_nothing_was_unclear(to)
         policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
         spill.mkdir(mode=0o700)  # before the databases make it, open to others
 
@@ -264,12 +264,12 @@ def _check_invented(folder: Path, *, kept_invented: bool) -> None:
         )
 
 
-def _check_kept_consents(to: Path) -> None:
-    unclear = max(kept.about_part(to, part).unclear_consents for part in range(PARTS))
+def _check_nothing_was_unclear(to: Path) -> None:
+    unclear = max(kept.about_part(to, part).unclear for part in range(PARTS))
     if unclear:
         raise RecordsError(
-            f"{unclear:,} rows of consents were set aside when these records were kept, and any may be a withdrawal "
-            "by someone who is added to",
+            f"{unclear:,} rows were set aside when these records were kept, and any may be a withdrawal by someone, or "
+            "an objection to a record, that is added",
             file=to,
             remedy="Mend them in the records that were kept, where `egretscore validate` says what is wrong, "
             "and keep all again.",
@@ -279,7 +279,7 @@ def _check_kept_consents(to: Path) -> None:
 def _check_nothing_is_unclear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if new consents are unclear, or contradict those that are kept, or it is unclear what is objected to."""
     for problem in new.problems:
-        if problem.table == OBJECTIONS.name and problem.column is not None:
+        if problem.table == OBJECTIONS.name and problem.column not in (None, *OBJECTED_TO):
             continue  # its cells say what is objected to, as far as anyone can tell
         may_be = "a withdrawal" if problem.table == CONSENTS.name else "an objection to a record that is kept"
         raise RecordsError(

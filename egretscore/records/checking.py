@@ -87,8 +87,7 @@ def check_staged(
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
-    if table.name in DISPUTABLE:
-        _doubt_what_broken_rows_repeat(connection, table)
+    _note_broken_records(connection, table)
     if _find_what_stands_twice(connection, table):
         if "recorded_on" in table.column_names:
             _find_later_versions(connection, table)
@@ -99,6 +98,7 @@ def check_staged(
         _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
     _settle(connection, table, in_place, in_memory=in_memory)
+    _doubt_broken_records(connection, table)
     _count(connection, table, in_place)
     if table.reaches_others:
         connection.execute(f'DELETE FROM "{table.name}" WHERE NOT chosen(subject_id)')
@@ -110,7 +110,7 @@ def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> 
     connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS SELECT DISTINCT * FROM {DOUBTS.name}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    for table in ("staged", "parsed", "problems", "unsound", "unreadable", "twice", "later_versions", "repeated"):
+    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     if in_memory:
         connection.execute("DROP SCHEMA in_place CASCADE")
@@ -164,23 +164,35 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
 
 
-def _doubt_what_broken_rows_repeat(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Doubt a record of which one row can be read and another cannot: that one may say that it was settled.
-
-    Of which record a row is that cannot be read stands in ``broken``, for those that were kept earlier.
-    """
-    record, identity = table.identity[0], quoted(table.identity)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE unreadable AS SELECT {identity}, recorded_on FROM parsed SEMI JOIN unsound "
-        f'USING (id) WHERE "{record}" IS NOT NULL AND subject_id IS NOT NULL'
-    )
-    if not connection.execute("SELECT 1 FROM unreadable LIMIT 1").fetchall():
+def _note_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Note in ``broken`` of which records a row cannot be read."""
+    if table.name not in DISPUTABLE:
         return
-    doubted = f"SELECT DISTINCT ?, \"{record}\", subject_id, coalesce(recorded_on, DATE '{EARLIEST}') FROM unreadable"
-    connection.execute(f"INSERT INTO {BROKEN.name} {doubted}", [table.name])
+    record = table.identity[0]
+    connection.execute(
+        f"""
+        INSERT INTO {BROKEN.name}
+        SELECT * FROM (
+            SELECT DISTINCT ?, {RECORD_ID.name}(trim("{text_of(record)}")) AS record_id, subject_id,
+                   coalesce(recorded_on, DATE '{EARLIEST}')
+            FROM parsed JOIN unsound USING (id)
+        ) WHERE record_id IS NOT NULL AND subject_id IS NOT NULL
+        """,
+        [table.name],
+    )
+
+
+def _doubt_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Doubt a record of which one row can be read and another cannot: that one may say that it was settled."""
+    broken = f"SELECT * FROM {BROKEN.name} WHERE \"table\" = '{table.name}'"
+    if not connection.execute(f"{broken} LIMIT 1").fetchall():
+        return
     # The few that cannot be read are sought among all others, not the other way round.
-    sound_too = f"(SELECT {identity} FROM sound SEMI JOIN unreadable USING ({identity}))"
-    connection.execute(f"INSERT INTO {DOUBTS.name} {doubted} SEMI JOIN {sound_too} USING ({identity})", [table.name])
+    rows = f'SELECT "{table.identity[0]}" AS record_id, subject_id FROM "{table.name}"'
+    readable_too = f"SELECT * FROM ({rows}) SEMI JOIN ({broken}) USING (record_id, subject_id)"
+    connection.execute(
+        f"INSERT INTO {DOUBTS.name} SELECT * FROM ({broken}) SEMI JOIN ({readable_too}) USING (record_id, subject_id)"
+    )
 
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
@@ -281,7 +293,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
     """Read what cannot be read of an objection as: still open.
 
-    A line that cannot be cut into cells may be about any record of everyone whom it names.
+    Where it cannot be read to which record, it may be about any record of everyone whom the line or the row names.
     """
     disputed, record, subject, filed = (text_of(name) for name in ("table", "record_id", "subject_id", "filed_on"))
     connection.execute(
@@ -297,20 +309,23 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
         """,
         [list(DISPUTABLE)],
     )
-    lines = "SELECT line FROM parsed JOIN unsound USING (id) WHERE line IS NOT NULL"
-    if connection.execute(f"{lines} LIMIT 1").fetchall():
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE named AS SELECT DISTINCT unnest(words_in(line)) AS word FROM ({lines})"
-        )
+    named = (
+        "SELECT unnest(words_in(line)) AS subject FROM parsed JOIN unsound USING (id) WHERE line IS NOT NULL UNION "
+        f'SELECT {SUBJECT_ID.name}(trim("{subject}")) FROM parsed JOIN unsound USING (id) '
+        f'WHERE line IS NULL AND {RECORD_ID.name}(trim("{record}")) IS NULL'
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE named AS {named}")
+    if connection.execute("SELECT 1 FROM named LIMIT 1").fetchall():
+        ids = f"SELECT rtrim(subject, '{_SIGNS_IN_IDS}') FROM named"
         for name in DISPUTABLE:
             connection.execute(
                 f"""
                 INSERT INTO doubts SELECT DISTINCT ?, "{TABLES[name].identity[0]}", subject_id, DATE '{EARLIEST}'
-                FROM "{name}" WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (SELECT word FROM named)
+                FROM "{name}" WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN ({ids})
                 """,
                 [name],
             )
-        connection.execute("DROP TABLE named")
+    connection.execute("DROP TABLE named")
 
 
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:

@@ -27,7 +27,7 @@ from egretscore.records.partwise import (
     take_the_place,
 )
 from egretscore.records.reading import invented_mark, read_parts
-from egretscore.records.schema import CONSENTS, READY, TABLES, Table
+from egretscore.records.schema import READY, TABLES, Table
 from egretscore.records.store import Records
 from egretscore.writing import check_no_mount
 
@@ -109,10 +109,9 @@ def keep_records(
             with asking():
                 written = {name: _write_table(found, table, halves) for name, table in READY.items()}
             set_aside = found.set_aside_by_part()
-            unclear = sum(count.quarantined for count in found.counts if count.table == CONSENTS.name)
             made = {}
             for part in group:
-                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), unclear)
+                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), found.unclear)
                 made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
                 kept.write_about_part(halves[part], made[part])
             return made

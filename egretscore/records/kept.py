@@ -24,12 +24,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore import __version__
-from egretscore.arrays import table_in
+from egretscore.arrays import numbers_of, table_in
+from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.database import check_named_in_text, check_stands_for_itself
@@ -57,6 +58,7 @@ _COMPRESSION: Final = "lz4"
 # Hardly two alike, so a dictionary of them would only take place and time.
 _NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISPUTABLE)
 _DIGITS_IN_NAME: Final = 16
+_EPOCH: Final = date(1970, 1, 1)
 TOUCHED: Final = "touched"
 """The table, beside those of a part, that says whom the last additions touched (``touched.py``)."""
 
@@ -88,7 +90,7 @@ class Written:
     rows : int
     sha256 : str
     last_day : date or None
-        The last day on which a row came on file, as it says.
+        The last day on which a row came on file, as it says, up to the day of writing.
     """
 
     rows: int
@@ -107,8 +109,8 @@ class AboutPart:
     last_day : mapping of table to the last day on which a row came on file, None where there is none
     set_aside : int
         How many rows that may name its people were set aside when it was kept.
-    unclear_consents : int
-        How many rows of consents were set aside then, of whomever.
+    unclear : int
+        How many rows were set aside then, of whomever, that may be a withdrawal or an objection to any record.
     added_to : tuple of str
         The states in which the part was before each of the last additions, the earliest first.
     touched : str, optional
@@ -119,7 +121,7 @@ class AboutPart:
     sha256: Mapping[str, str]
     last_day: Mapping[str, date | None]
     set_aside: int
-    unclear_consents: int
+    unclear: int
     added_to: tuple[str, ...] = ()
     touched: str | None = None
 
@@ -196,7 +198,7 @@ def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
 
     Where the part is written again, the file has the rights that the part's files had.
     """
-    from pyarrow import compute, parquet
+    from pyarrow import parquet
 
     with whole_file(folder / f"{table}.parquet", rights_like=folder / _ABOUT_PART) as scratch:
         parquet.write_table(
@@ -208,8 +210,16 @@ def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
         )
     sha256 = sha256_of(folder / f"{table}.parquet")
     (folder / f"{table}.parquet").replace(folder / name_of_file(table, sha256))
-    days = rows[READY[table].on_file] if table in READY and len(rows) else None
-    return Written(len(rows), sha256, None if days is None else compute.max(days).as_py())
+    return Written(len(rows), sha256, _last_day(rows[READY[table].on_file]) if table in READY else None)
+
+
+def _last_day(days: pa.ChunkedArray) -> date | None:
+    """Return the last of some days up to today: none that is to come, for that may be wrong."""
+    import pyarrow as pa
+
+    since_the_epoch = numbers_of(days.cast(pa.int32()))
+    passed = since_the_epoch[since_the_epoch <= (today() - _EPOCH).days]
+    return _EPOCH + timedelta(days=int(passed.max())) if len(passed) else None
 
 
 def write_about_part(folder: Path, about: AboutPart) -> None:
@@ -402,6 +412,6 @@ def about_part(folder: Path, part: int) -> AboutPart:
         last_day = {table: day and date.fromisoformat(day) for table, day in days.items()}
         touched = raw["touched"] if raw["touched"] is None else str(raw["touched"])
         added_to = tuple(map(str, raw["added_to"]))
-        return AboutPart(rows, sha256, last_day, int(raw["set_aside"]), int(raw["unclear_consents"]), added_to, touched)
+        return AboutPart(rows, sha256, last_day, int(raw["set_aside"]), int(raw["unclear"]), added_to, touched)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import duckdb
 
-from egretscore.dates import today
 from egretscore.errors import RecordsError
 from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
@@ -72,13 +71,10 @@ class KeptRecords(Records):
 
     @property
     def last_day(self) -> date | None:
-        """The last day, up to today, on which a record came on file; see :attr:`Records.last_day`.
-
-        A part with a row of a day to come tells nothing: the other parts do.
-        """
+        """The last day on which a record came on file, up to that of keeping it; see :attr:`Records.last_day`."""
         parts = [kept.about_part(self._folder, part) for part in self._parts]
         days = [day for part in parts for table in TELL_THE_LAST_DAY if (day := part.last_day[table.name])]
-        return max((day for day in days if day <= today()), default=None)
+        return max(days, default=None)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection of one's own to the locked database.

@@ -24,6 +24,7 @@ from egretscore.writing import (
     alone_in,
     clear,
     earlier_of,
+    is_still,
     note_beside,
     put_in_place,
     unfinished_of,
@@ -123,7 +124,7 @@ def parts_beside(
     folder = unfinished_of(out.absolute())
     folder.mkdir(mode=0o700, exist_ok=True)
     with alone_in(folder):
-        asked = folder / QUESTION
+        asked, ours = folder / QUESTION, folder.stat()
         try:
             if not asked.is_file() or asked.read_bytes() != question.encode():
                 clear(folder)
@@ -134,8 +135,9 @@ def parts_beside(
             clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
             yield folder, [part for part in range(PARTS) if names[part] not in finished]
         except BaseException:
-            nothing_to_go_on_with = not any((folder / name).exists() for name in names)
-            shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
+            if is_still(folder, ours):  # else it is in its place, and this may be what another run has begun
+                nothing_to_go_on_with = not any((folder / name).exists() for name in names)
+                shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
             raise
 
 

@@ -363,6 +363,9 @@ OBJECTIONS: Final = Table(
     reaches_others=True,
 )
 
+OBJECTED_TO: Final = ("record_id", "subject_id")
+"""The columns of objections without which it is unclear which record is disputed."""
+
 TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)
 }

@@ -19,7 +19,7 @@ from egretscore.policy import Policy
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, OBJECTED_TO, OBJECTIONS, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,6 +109,18 @@ class Records:
             f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
         )
         return dict(found.fetchall())
+
+    @property
+    def unclear(self) -> int:
+        """How many rows set aside may be someone's withdrawal, or an objection to who knows which record."""
+        found = self.connect().execute(
+            """
+            SELECT count(DISTINCT (source, row)) FROM quarantine JOIN sources USING (source)
+            WHERE "table" = ? OR "table" = ? AND coalesce(list_contains(?, "column"), true)
+            """,
+            [CONSENTS.name, OBJECTIONS.name, list(OBJECTED_TO)],
+        )
+        return int(found.fetchall()[0][0])
 
     @property
     def last_day(self) -> date | None:
