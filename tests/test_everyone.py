@@ -613,3 +613,40 @@ def test_the_last_day_of_the_records_is_told_however_they_are_read(town, tmp_pat
         for records in (town, tmp_path / "kept")
     )
     assert raw.last_day == kept.last_day == es.read_records(town).last_day
+
+
+@pytest.mark.parametrize("out", ["scores", "scores.parquet"])
+def test_nobody_stands_in_scores_who_was_erased_while_they_were_finished(town, tmp_path, monkeypatch, out):
+    es.keep_records(town, tmp_path / "kept")
+    somebody = str(score_ids(town, tmp_path / "all.parquet")[0])
+    finish = everyone.finish
+
+    def erase_first(*arguments: object) -> None:
+        assert es.read_records(tmp_path / "kept").erase(somebody)
+        finish(*arguments)
+
+    monkeypatch.setattr(everyone, "finish", erase_first)
+    with pytest.raises(es.RecordsError, match="changed while they were being scored"):
+        score_everyone(shipped_engine(), tmp_path / "kept", TOWN_DAY, tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
+def test_a_run_that_is_stopped_at_its_very_end_leaves_what_the_next_has_begun(town, tmp_path, monkeypatch):
+    begun = tmp_path / ".scores.unfinished"
+
+    def the_next_begins(_: Path) -> None:
+        begun.mkdir()
+        (begun / "spill").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(partwise, "remove_what_was_replaced", the_next_begins)
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+    assert [entry.name for entry in begun.iterdir()] == ["spill"]
+
+
+@pytest.mark.parametrize("target", ["scores", "\udcff"])
+def test_a_link_that_leads_nowhere_is_a_message(town, tmp_path, target):
+    (tmp_path / "scores").symlink_to(tmp_path / target)
+    with pytest.raises(es.ArgumentError, match=r"leads nowhere|not UTF-8"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")

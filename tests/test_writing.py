@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from egretscore import writing
 from egretscore.errors import ArgumentError
-from egretscore.writing import rights_of_new_folders, whole_file, whole_folder
+from egretscore.writing import put_in_place, rights_of_new_folders, whole_file, whole_folder
 
 
 def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(tmp_path):
@@ -128,3 +129,15 @@ def test_a_disk_that_is_full_is_named(tmp_path, whole):
     assert raised.value.filename == str(tmp_path / "scores")
     assert raised.value.errno == errno.ENOSPC
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_is_stopped_once_a_folder_is_in_its_place_is_told_so(tmp_path, monkeypatch):
+    def stopped(fresh: Path, folder: Path) -> None:
+        put_in_place(fresh, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "put_in_place", stopped)
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "model") as scratch:
+        (scratch / "manifest").touch()
+    assert [entry.name for entry in (tmp_path / "model").iterdir()] == ["manifest"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]

@@ -307,7 +307,7 @@ def test_nothing_is_added_where_consents_were_set_aside(folder):
     es.keep_records(folder / "records", folder / "kept")
     shutil.copytree(folder / "records", folder / "new")
     (folder / "new" / "consents-2.csv").unlink()
-    refused(folder, "1 rows of consents were set aside when these records were kept")
+    refused(folder, "1 rows were set aside when these records were kept")
 
 
 def test_invented_records_and_others_are_not_mixed(folder):
@@ -508,8 +508,19 @@ def test_nothing_is_added_where_it_is_unclear_to_what_someone_objects(folder):
         add_line(folder, "objections", "penalties,pn-p0,new,p0,2026-03-01,,")
     assert raised.value.row == 1
     assert states(folder / "kept") == before
+    with pytest.raises(es.RecordsError, match="may be an objection"):
+        add_line(folder, "objections", "penalties,,p0,2026-03-01,,")
     assert add_line(folder, "objections", "penalties,pn-p0-new,p0,2026-13-01,,").set_aside == 1
     assert value(folder, "penalties_serious") == 0
+
+
+def test_nothing_is_added_where_it_was_unclear_to_what_someone_objects(folder):
+    (folder / "records" / "objections.parquet").unlink()
+    text = f"{','.join(TABLES['objections'].column_names)}\npenalties,,p0,2026-03-01,,\n"
+    (folder / "records" / "objections.csv").write_text(text, encoding="utf-8")
+    es.keep_records(folder / "records", folder / "kept")
+    with pytest.raises(es.RecordsError, match="1 rows were set aside when these records were kept"):
+        add(folder, ("consents", plain_consent("p1")))
 
 
 def test_records_that_change_while_they_are_added_are_not_added(folder, monkeypatch):

@@ -112,6 +112,8 @@ def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
         {"filed_on": "last spring"},
         {"table": "Penalties"},
         {"subject_id": " p0"},
+        {"record_id": ""},
+        {"record_id": "pn-p0\tnew"},
     ],
 )
 def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unreadable):
@@ -122,6 +124,7 @@ def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unrea
     assert engine.explain(records, "p0", AS_OF).score == 550
 
 
+OF_WORDS = {"civic_points": ["activity"], "penalties": ["category", "authority_code"], "commitments": ["kind"]}
 RECORDS = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}
 
 
@@ -176,11 +179,11 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
         for table in RECORDS:
             for row in getattr(person, table):
                 if data.draw(st.booleans()):
-                    later = data.draw(st.sampled_from(TABLES[table].later_columns))
+                    cell = data.draw(st.sampled_from([*TABLES[table].later_columns, *OF_WORDS[table]]))
                     broken[table].append(
                         {
-                            **{name: None if cell is None else str(cell) for name, cell in row.items()},
-                            later: "2026-13-01",
+                            **{name: None if value is None else str(value) for name, value in row.items()},
+                            cell: "2026-13-01",
                         }
                     )
                     person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
@@ -190,6 +193,31 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
     records = es.read_records(texts, threads=1)
     assert records.set_aside == sum(map(len, broken.values()))
     assert_scored_alike(engine, records, disputed)
+
+
+def broken_again(person: Person, **cells: str) -> dict[str, pa.Table]:
+    """Return someone's records as texts, and their penalty once more, with other cells."""
+    texts = {
+        name: table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
+        for name, table in frames([person]).items()
+    }
+    again = {**{name: value and str(value) for name, value in person.penalties[0].items()}, **cells}
+    schema = texts["penalties"].schema
+    texts["penalties"] = pa.concat_tables([texts["penalties"], pa.Table.from_pylist([again], schema=schema)])
+    return texts
+
+
+def test_a_row_that_does_not_say_since_when_leaves_its_record_in_doubt_on_every_day(engine):
+    records = es.read_records(broken_again(penalised(), recorded_on="2026-13-01"))
+    assert records.set_aside == 1
+    assert engine.explain(records, "p0", AS_OF).score == 550
+
+
+def test_of_a_row_that_cannot_be_read_nothing_stays_once_its_person_is_erased():
+    records = es.read_records(broken_again(penalised(), category="?"))
+    assert records.erase("p0") == 3
+    for (table,) in records.connect().execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        assert "p0" not in str(records.connect().execute(f'SELECT * FROM "{table}"').fetchall())
 
 
 def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
@@ -306,8 +334,11 @@ def test_the_records_know_their_last_day_whatever_consents_are_dated_ahead(tmp_p
 
 
 def test_a_record_of_a_day_to_come_tells_no_last_day(tmp_path):
-    people = [penalised(), Person("p1", (plain_consent("p1"),), civic_points=(ahead_of_time("p1"),))]
-    told = es.read_records(frames(people[:1])).last_day
+    day, ahead = AS_OF - timedelta(days=9), ahead_of_time("p0")
+    of_that_day = {**ahead, "record_id": "cp", "earned_on": day, "recorded_on": day}
+    people = [penalised().with_row("civic_points", of_that_day)]
+    told = es.read_records(frames(people)).last_day
+    people[0] = people[0].with_row("civic_points", ahead)
     assert es.read_records(frames(people)).last_day == told
     es.keep_records(write_frames(people, tmp_path / "records"), tmp_path / "kept")
     assert es.read_records(tmp_path / "kept").last_day == told
