@@ -157,13 +157,13 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
 def place_of_scores(out: Path, records: Path) -> Path:
     """Return where scores are written, links followed; raise if they cannot be."""
     check_named_in_text(out)
-    check_not_among(out, records)
     named = out
     try:
         out = out.resolve()
     except (OSError, RuntimeError) as error:
         raise ArgumentError("this link leads nowhere", file=named, remedy="Name another place.") from error
     check_named_in_text(out)
+    check_not_among(out, records)
     if _is_one_file(named) != _is_one_file(out):
         raise ArgumentError(
             "this link leads to a file of scores by its own name alone, or by that of its target alone",
