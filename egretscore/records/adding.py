@@ -7,8 +7,8 @@ of the days on which the two came on file, as they say, so that it counts agains
 which a row cannot be read is in doubt as well.
 
 A row of consents that cannot be used may be a withdrawal, of whomever it names or of one whose
-consents were kept; a line of objections that cannot be cut into cells may be about any record that
-is kept. Then nothing is added, and nobody is scored on less than what is on file.
+consents were kept; one of objections that does not say to which record may be about any that is
+kept. Then nothing is added, and nobody is scored on less than what is on file.
 """
 
 from __future__ import annotations
