@@ -388,6 +388,15 @@ def on_file(town: Path, after: str, until: str) -> str:
     return str(folder)
 
 
+def contradicting(records: Path, folder: Path) -> Path:
+    """Return a folder of one row of civic points that says something else than that of some records."""
+    folder.mkdir()
+    shutil.copy(records / INVENTED_MARK, folder)
+    row = duckdb.read_parquet(str(records / "civic_points.parquet")).limit(1)
+    row.project("* REPLACE (points + 1 AS points)").write_parquet(str(folder / "civic_points.parquet"))
+    return folder
+
+
 def test_keeping_and_going_on_from_day_to_day_load_nothing_heavy(tmp_path):
     town = es.simulate_town(400, tmp_path / "town", seed=3, file_format="parquet")
     days = ["2025-12-29", "2025-12-30", "2025-12-31"]
@@ -400,6 +409,7 @@ def test_keeping_and_going_on_from_day_to_day_load_nothing_heavy(tmp_path):
         [*score, days[0], "--records", kept],
         *(["add", "--records", folder, "--kept", kept] for folder in new),
         [*score, days[2], "--records", kept, "--since", days[0], "--previous", scores],
+        ["add", "--records", str(contradicting(Path(before), tmp_path / "contradicting")), "--kept", kept],
         ["erase", "somebody", "--kept", kept],
     ]
     program = f"""

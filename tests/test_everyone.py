@@ -31,7 +31,7 @@ from stopping import run as stopped
 from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
-from egretscore import everyone
+from egretscore import everyone, score_files
 from egretscore.cli import main
 from egretscore.everyone import score_everyone
 from egretscore.parts import PARTS, macro_chosen, part_file, part_of
@@ -556,20 +556,6 @@ def test_a_size_that_is_none_is_wrong_usage(size, capsys):
     assert "4GB or 800MB" in capsys.readouterr().err
 
 
-def test_nobody_stands_in_scores_who_was_erased_before_they_were_finished(town, tmp_path):
-    es.keep_records(town, tmp_path / "kept")
-    somebody = str(score_ids(town, tmp_path / "all.parquet")[0])
-
-    def erase_at_the_end(done: object) -> None:
-        if done.parts == PARTS:
-            assert es.read_records(tmp_path / "kept").erase(somebody)
-
-    with pytest.raises(es.RecordsError, match="changed while they were being scored"):
-        score_everyone(shipped_engine(), tmp_path / "kept", TOWN_DAY, tmp_path / "out", progress=erase_at_the_end)
-    assert not (tmp_path / "out").exists()
-    assert somebody not in score_ids(tmp_path / "kept", tmp_path / "out.parquet")
-
-
 def score_ids(records: Path, out: Path) -> list[str]:
     score_everyone(shipped_engine(), records, TOWN_DAY, out)
     return parquet.read_table(out)["subject_id"].to_pylist()
@@ -615,20 +601,22 @@ def test_the_last_day_of_the_records_is_told_however_they_are_read(town, tmp_pat
     assert raw.last_day == kept.last_day == es.read_records(town).last_day
 
 
-@pytest.mark.parametrize("out", ["scores", "scores.parquet"])
-def test_nobody_stands_in_scores_who_was_erased_while_they_were_finished(town, tmp_path, monkeypatch, out):
+@pytest.mark.parametrize(("out", "last_step"), [("scores", "_write_about"), ("scores.parquet", "_of_one_size")])
+def test_nobody_stands_in_scores_who_was_erased_while_they_were_finished(town, tmp_path, monkeypatch, out, last_step):
     es.keep_records(town, tmp_path / "kept")
     somebody = str(score_ids(town, tmp_path / "all.parquet")[0])
-    finish = everyone.finish
+    step = getattr(score_files, last_step)
 
-    def erase_first(*arguments: object) -> None:
+    def erase_meanwhile(*arguments: object) -> object:
         assert es.read_records(tmp_path / "kept").erase(somebody)
-        finish(*arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(everyone, "finish", erase_first)
+    monkeypatch.setattr(score_files, last_step, erase_meanwhile)
     with pytest.raises(es.RecordsError, match="changed while they were being scored"):
         score_everyone(shipped_engine(), tmp_path / "kept", TOWN_DAY, tmp_path / out)
     assert not (tmp_path / out).exists()
+    monkeypatch.undo()
+    assert somebody not in score_ids(tmp_path / "kept", tmp_path / "scores.parquet")
 
 
 def test_a_run_that_is_stopped_at_its_very_end_leaves_what_the_next_has_begun(town, tmp_path, monkeypatch):

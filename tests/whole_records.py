@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 import egretscore as es
 from egretscore.features import declare_features
-from egretscore.records.schema import TABLES
+from egretscore.records.schema import OBJECTIONS, TABLES
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -230,6 +230,24 @@ def objections(draw: Any, table: str, record_id: str, subject_id: str) -> Row:
     }
 
 
+RECORDS = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}
+
+
+def with_objection(person: Person, table: str, row: Row, filed: date, **decision: Any) -> Person:
+    """Let a person object to a record, in place of what they filed against it that day."""
+    new = {
+        "table": table,
+        "record_id": row[RECORDS[table]],
+        "subject_id": person.subject_id,
+        "filed_on": filed,
+        "resolved_on": None,
+        "outcome": None,
+        **decision,
+    }
+    others = tuple(o for o in person.objections if any(o[name] != new[name] for name in OBJECTIONS.identity))
+    return replace(person, objections=(*others, new))
+
+
 @st.composite
 def people(draw: Any, subject_id: str, *, consented: bool = True) -> Person:
     """Draw a person's records, with a plain consent in force or with consents of any kind."""
@@ -241,14 +259,9 @@ def people(draw: Any, subject_id: str, *, consented: bool = True) -> Person:
             ("commitments", commitments, 6),
         )
     }
-    disputable = [
-        ("civic_points", "record_id"),
-        ("penalties", "decision_no"),
-        ("commitments", "commitment_id"),
-    ]
     disputed = [
         draw(objections(table, row[record], subject_id))
-        for table, record in disputable
+        for table, record in RECORDS.items()
         for row in made[table]
         if draw(st.integers(0, 5)) == 0
     ]
@@ -273,6 +286,11 @@ _ARROW = {"BOOLEAN": pa.bool_(), "INTEGER": pa.int32(), "DATE": pa.date32(), "VA
 def frames(town: list[Person]) -> dict[str, pa.Table]:
     """Return the rows of several people as Arrow frames."""
     return {name: frame(name, [row for person in town for row in getattr(person, name)]) for name in TABLES}
+
+
+def texts_of(table: pa.Table) -> pa.Table:
+    """Return a frame with every cell as text."""
+    return table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
 
 
 def frame(table: str, rows: list[Row]) -> pa.Table:

@@ -30,7 +30,7 @@ from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
 from egretscore.records import kept
 from egretscore.records.database import Resources, check_threads, open_locked
-from egretscore.records.folder import files_by_table
+from egretscore.records.folder import FILES, files_by_table
 from egretscore.records.keeping import rows_in_order
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
@@ -187,13 +187,13 @@ def add_records(
         raise RecordsError(
             "there is no file of records in this folder",
             file=folder,
-            expected=f"one of {', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)",
+            expected=f"one of {FILES}",
         )
     state = state_of_records(folder)
     with kept.changing(to):
         about = kept.read_about(to)
         _check_invented(folder, kept_invented=about.invented is not None)
-        _check_nothing_was_unclear(to)
+        _check_kept_are_clear(to)
         policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
         spill.mkdir(mode=0o700)  # before the databases make it, open to others
 
@@ -208,7 +208,7 @@ def add_records(
             left = memory - for_the_database(memory)
             database = open_locked((), Resources(1, left, spill / "merged"))
             reach_others = [table.name for table in TABLES.values() if table.reaches_others]
-            _check_nothing_is_unclear(database, to, read(range(PARTS), reach_others))
+            _check_new_are_clear(database, to, read(range(PARTS), reach_others))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:
                 return _add(database, to, groups, pool, progress)
@@ -264,7 +264,7 @@ def _check_invented(folder: Path, *, kept_invented: bool) -> None:
         )
 
 
-def _check_nothing_was_unclear(to: Path) -> None:
+def _check_kept_are_clear(to: Path) -> None:
     unclear = max(kept.about_part(to, part).unclear for part in range(PARTS))
     if unclear:
         raise RecordsError(
@@ -276,7 +276,7 @@ def _check_nothing_was_unclear(to: Path) -> None:
         )
 
 
-def _check_nothing_is_unclear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
+def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if new consents are unclear, or contradict those that are kept, or it is unclear what is objected to."""
     for problem in new.problems:
         if problem.table == OBJECTIONS.name and problem.column not in (None, *OBJECTED_TO):

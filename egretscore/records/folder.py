@@ -12,6 +12,8 @@ from egretscore.errors import RecordsError, did_you_mean
 from egretscore.records.schema import TABLES
 
 SUFFIXES = (".csv", ".parquet")
+FILES = f"{', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)"
+"""The files of a folder of records, in words."""
 
 INVENTED_MARK = "invented.json"
 """The file by which a folder of records says that they are invented."""
@@ -49,7 +51,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
         raise RecordsError(
             f"the records folder cannot be read ({error.strerror})",
             file=folder,
-            expected=f"a folder with {', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)",
+            expected=f"a folder with {FILES}",
         ) from error
     found: dict[str, list[Path]] = {name: [] for name in TABLES}
     for entry in entries:

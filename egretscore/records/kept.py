@@ -20,13 +20,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from egretscore import __version__
 from egretscore.arrays import numbers_of, table_in
@@ -48,6 +50,9 @@ FORMAT: Final = 3
 AGAIN: Final = "Keep the records again, from those they came from."
 """What to do about kept records that are damaged."""
 
+TOUCHED: Final = "touched"
+"""The table, beside those of a part, that says whom the last additions touched (``touched.py``)."""
+
 State = tuple[int, int]
 """What a file is known by: another once it was written again."""
 
@@ -58,10 +63,6 @@ _COMPRESSION: Final = "lz4"
 # Hardly two alike, so a dictionary of them would only take place and time.
 _NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISPUTABLE)
 _DIGITS_IN_NAME: Final = 16
-_EPOCH: Final = date(1970, 1, 1)
-TOUCHED: Final = "touched"
-"""The table, beside those of a part, that says whom the last additions touched (``touched.py``)."""
-
 _OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, TOUCHED, 'part'])})[-.].*")
 
 
@@ -165,11 +166,6 @@ def naming_files(folder: Path) -> list[Path]:
     return [folder / ABOUT, *(folder / part_folder(part) / _ABOUT_PART for part in range(PARTS))]
 
 
-def kept_files(folder: Path, parts: Iterable[int] = range(PARTS)) -> list[Path]:
-    """Return the files of some parts, one for each table."""
-    return [file for part in parts for file in files_of_part(folder, part).values()]
-
-
 def files_of_part(folder: Path, part: int) -> dict[str, Path]:
     """Return the file of each table of a part."""
     return _files(folder / part_folder(part), about_part(folder, part))
@@ -217,9 +213,9 @@ def _last_day(days: pa.ChunkedArray) -> date | None:
     """Return the last of some days up to today: none that is to come, for that may be wrong."""
     import pyarrow as pa
 
-    since_the_epoch = numbers_of(days.cast(pa.int32()))
-    passed = since_the_epoch[since_the_epoch <= (today() - _EPOCH).days]
-    return _EPOCH + timedelta(days=int(passed.max())) if len(passed) else None
+    each = numbers_of(days.cast(pa.int32())).astype("datetime64[D]")
+    passed = each[each <= np.datetime64(today())]
+    return passed.max().item() if len(passed) else None
 
 
 def write_about_part(folder: Path, about: AboutPart) -> None:

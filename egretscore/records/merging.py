@@ -8,7 +8,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
+from egretscore.arrays import numbers, texts
 from egretscore.records.database import quoted
 from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
 from egretscore.sorted_rows import people_replaced
@@ -141,12 +143,13 @@ def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
     """Return the rows of ``doubts`` about the records that rows contradict."""
     import pyarrow as pa
 
+    since = np.array([one.since for one in contradictions], dtype="datetime64[D]")
     return pa.table(
         {
-            "table": pa.array([one.table for one in contradictions], pa.string()),
-            "record_id": pa.array([one.record_id for one in contradictions], pa.string()),
-            "subject_id": pa.array([one.subject_id for one in contradictions], pa.string()),
-            "since": pa.array([one.since for one in contradictions], pa.date32()),
+            "table": texts([one.table for one in contradictions]),
+            "record_id": texts([one.record_id for one in contradictions]),
+            "subject_id": texts([one.subject_id for one in contradictions]),
+            "since": numbers(since.astype(np.int32), pa.int32()).view(pa.date32()),
         }
     )
 

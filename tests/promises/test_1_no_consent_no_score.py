@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import tempfile
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -94,10 +96,43 @@ def test_a_letter_that_does_not_cover_scoring_is_no_consent(engine):
     covers_nothing = POLICY.text.replace('purposes = ["scoring"]', "purposes = []")
     person = Person("p0", consents=({**plain_consent("p0"), "letter_version": "2023-A"},))
     assert engine.explain(read([person]), "p0", AS_OF).status.value == "scored"
-    from dataclasses import replace
-
     strict = es.Engine(replace(engine.model, policy=parse_policy(covers_nothing)))
     assert strict.explain(read([person]), "p0", AS_OF).status.value == "not_consented"
+
+
+PURPOSES = st.fixed_dictionaries(
+    {letter.version: st.sets(st.sampled_from(["scoring", "training"])) for letter in POLICY.letters}
+)
+
+
+def policy_of_letters(purposes: dict[str, set[str]]) -> es.Policy:
+    """Return the shipped policy with other purposes for each letter."""
+    text = POLICY.text
+    for version, covered in purposes.items():
+        listed = ", ".join(f'"{purpose}"' for purpose in sorted(covered))
+        text = re.sub(rf'(version = "{version}"\npurposes = )\[.*\]', rf"\g<1>[{listed}]", text)
+    policy = parse_policy(text)
+    assert {letter.version: set(letter.purposes) for letter in policy.letters} == purposes
+    return policy
+
+
+@given(towns(consented=False, most=3), PURPOSES, PURPOSES)
+def test_nobody_is_scored_but_by_a_letter_that_covers_it_in_both_policies(town, theirs, ours):
+    model = es.load_engine().model
+    engine = es.Engine(replace(model, policy=policy_of_letters(ours)))
+    records = es.read_records(frames(town), policy=policy_of_letters(theirs), threads=1)
+    if any(not ours[letter] <= theirs[letter] for letter in ours):
+        with pytest.raises(es.RecordsError, match="is no consent to all that"):
+            engine.score_columns(records, AS_OF)
+        return
+    columns = engine.score_columns(records, AS_OF)
+    statuses = dict(zip(columns["subject_id"], columns["status"], strict=True))
+    for person in town:
+        covered = [
+            row for row in person.consents if "scoring" in ours[row["letter_version"]] & theirs[row["letter_version"]]
+        ]
+        if not covered:
+            assert statuses.get(person.subject_id) != "scored"
 
 
 def test_nobody_is_scored_under_a_policy_that_takes_a_letter_for_more_than_theirs(engine, tmp_path):

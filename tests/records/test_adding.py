@@ -237,7 +237,8 @@ def test_whole_parts_do_not_pile_up_in_memory(days, tmp_path):
     held: list[int] = []
     add = partial(es.add_records, days / "new", tmp_path / "kept", threads=1)
     add(progress=lambda _: held.append(pa.total_allocated_bytes()))
-    rewritten = sum(parquet.read_table(file).nbytes for file in kept.kept_files(tmp_path / "kept"))
+    files = [file for part in range(PARTS) for file in kept.files_of_part(tmp_path / "kept", part).values()]
+    rewritten = sum(parquet.read_table(file).nbytes for file in files)
     assert max(held) - held[0] < rewritten / 4
 
 
@@ -416,7 +417,7 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
         own = tmp_path / "kept" / kept.part_folder(part)
         about = kept.about_part(tmp_path / "kept", part)
         touched = [] if about.touched is None else [own / f"touched-{about.touched[:16]}.parquet"]
-        assert {*own.iterdir()} == {own / "part.json", *kept.kept_files(tmp_path / "kept", [part]), *touched}
+        assert {*own.iterdir()} == {own / "part.json", *kept.files_of_part(tmp_path / "kept", part).values(), *touched}
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 

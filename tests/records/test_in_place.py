@@ -17,7 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, Person, frames, plain_consent, read, settled_commitment, shipped_engine, towns
+from whole_records import (
+    AS_OF,
+    Person,
+    frames,
+    plain_consent,
+    read,
+    settled_commitment,
+    shipped_engine,
+    texts_of,
+    towns,
+)
 
 import egretscore as es
 from egretscore import everyone
@@ -71,7 +81,7 @@ def test_values_and_texts_come_to_the_same(town, data):
         middle = data.draw(st.integers(0, len(table)))
         first, second = table[:middle], table[middle:]
         if data.draw(st.booleans()):
-            second = second.cast(pa.schema([(column, pa.string()) for column in second.column_names]))
+            second = texts_of(second)
         split[name] = [first, second]
     assert all_that_came_of(split, fewest=0) == all_that_came_of(split, fewest=10**9)
 

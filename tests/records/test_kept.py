@@ -23,7 +23,7 @@ from egretscore.cli import main
 from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
 from egretscore.records import keeping
-from egretscore.records.kept import about_part, files_of_part, kept_files, part_folder, state_of_part
+from egretscore.records.kept import about_part, files_of_part, part_folder, state_of_part
 from egretscore.shipped import shipped_model
 from egretscore.writing import alone_in
 
@@ -144,7 +144,7 @@ def test_a_part_that_a_power_cut_left_half_written_is_made_again(town, kept_once
     run(arguments, "die_at(kept, 'write_about', 1, False)")
     unfinished = tmp_path / ".kept.unfinished"
     (unfinished / part_folder(3) / "part.json").write_bytes(b"")
-    damage(kept_files(unfinished, [5])[1])
+    damage([*files_of_part(unfinished, 5).values()][1])
     assert run(arguments).returncode == 0
     assert contents(out) == contents(kept_once)
 

@@ -13,11 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from test_checks import ROWS, write
-from whole_records import AS_OF, Person, engines, frames, plain_consent, scored, standing_penalty, towns
+from whole_records import (
+    AS_OF,
+    RECORDS,
+    Person,
+    engines,
+    frames,
+    plain_consent,
+    scored,
+    standing_penalty,
+    texts_of,
+    towns,
+    with_objection,
+)
 from whole_records import write as write_frames
 
 import egretscore as es
-from egretscore.records.schema import EARLIEST, OBJECTIONS, TABLES
+from egretscore.records.schema import EARLIEST, TABLES
 
 LAST_YEAR = AS_OF - timedelta(days=365)
 
@@ -125,14 +137,6 @@ def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unrea
 
 
 OF_WORDS = {"civic_points": ["activity"], "penalties": ["category", "authority_code"], "commitments": ["kind"]}
-RECORDS = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}
-
-
-def with_objection(person: Person, table: str, row: dict, filed: date) -> Person:
-    """Let a person object to a record, in place of what they filed against it that day."""
-    new = objection(table=table, record_id=row[RECORDS[table]], subject_id=person.subject_id, filed_on=filed)
-    others = tuple(o for o in person.objections if any(o[name] != new[name] for name in OBJECTIONS.identity))
-    return replace(person, objections=(*others, new))
 
 
 def assert_scored_alike(engine: es.Engine, records: es.Records, town: list[Person]) -> None:
@@ -169,10 +173,7 @@ def test_a_line_of_objections_that_cannot_be_cut_disputes_every_record_of_whom_i
 @given(engines(), towns(most=3), st.data())
 def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine, town, data):
     """The row that cannot be read may say that a penalty was repaired, or that a commitment was kept."""
-    texts = {
-        name: table.cast(pa.schema([(c, pa.string()) for c in table.column_names]))
-        for name, table in frames(town).items()
-    }
+    texts = {name: texts_of(table) for name, table in frames(town).items()}
     broken = {table: [] for table in RECORDS}
     disputed = []
     for person in town:
@@ -197,10 +198,7 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
 
 def broken_again(person: Person, **cells: str) -> dict[str, pa.Table]:
     """Return someone's records as texts, and their penalty once more, with other cells."""
-    texts = {
-        name: table.cast(pa.schema([(column, pa.string()) for column in table.column_names]))
-        for name, table in frames([person]).items()
-    }
+    texts = {name: texts_of(table) for name, table in frames([person]).items()}
     again = {**{name: value and str(value) for name, value in person.penalties[0].items()}, **cells}
     schema = texts["penalties"].schema
     texts["penalties"] = pa.concat_tables([texts["penalties"], pa.Table.from_pylist([again], schema=schema)])
