@@ -47,17 +47,18 @@ from measuring import HEAD, Measured, Stages, alone, line, towns
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from egretscore import everyone, keep_records, load_engine, read_records, simulate_town
-from egretscore.arguments import memory_size
+from egretscore import keep_records, load_engine, read_records, simulate_town
+from egretscore.cli.arguments import memory_size
 from egretscore.engine import Engine
+from egretscore.everyone import in_parts
+from egretscore.everyone.part_scores import PartScorer, part_file
 from egretscore.features.query import vectors_query
-from egretscore.parts import PARTS, part_file
-from egretscore.records import keeping
 from egretscore.records.database import create_table
 from egretscore.records.folder import files_by_table
+from egretscore.records.kept import keeping
+from egretscore.records.parts import PARTS
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import DOUBTS
-from egretscore.scored import PartScorer
 from egretscore.shipped import shipped_model
 
 if TYPE_CHECKING:
@@ -118,20 +119,20 @@ def score_kept(task: Task) -> Stages:
 
 def _score(records: Path, out: Path, memory: int | None) -> Stages:
     stages = Stages()
-    vars(everyone)["read_parts"] = stages.timed("read and check", read_parts)
+    vars(in_parts)["read_parts"] = stages.timed("read and check", read_parts)
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
     parquet.write_table = stages.timed("write", parquet.write_table)
-    everyone.score_everyone(load_engine(), records, AS_OF, out, reasons=True, benefits=True, memory=memory)
+    in_parts.score_everyone(load_engine(), records, AS_OF, out, reasons=True, benefits=True, memory=memory)
     return stages
 
 
 def score_on_spark(task: Task) -> Stages:
     """Score the kept records of the town into parts, on Spark."""
-    from egretscore import on_spark
+    from egretscore.everyone import spark
 
     out = task.out / "scores on Spark"
-    on_spark.score_on_spark(load_engine(), task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    spark.score_on_spark(load_engine(), task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
     return Stages()
 
 

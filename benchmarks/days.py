@@ -30,18 +30,20 @@ from pathlib import Path
 import duckdb
 from measuring import HEAD, Measured, Stages, alone, line, towns
 
-from egretscore import add_records, day_by_day, everyone, keep_records, load_engine, score_files, simulate_town
-from egretscore.arguments import memory_size
+from egretscore import add_records, keep_records, load_engine, simulate_town
+from egretscore.cli.arguments import memory_size
 from egretscore.engine import Engine
+from egretscore.everyone import day_by_day, files, in_parts
+from egretscore.everyone.part_scores import PartScorer, write_scores
 from egretscore.features.turning import turned_query
-from egretscore.parts import PARTS
-from egretscore.records import adding, kept
 from egretscore.records.folder import INVENTED_MARK, files_by_table
-from egretscore.records.kept_records import KeptRecords
+from egretscore.records.kept import adding
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.opened import KeptRecords
+from egretscore.records.kept.touched import touched_since
+from egretscore.records.parts import PARTS
 from egretscore.records.reading import read_addition
 from egretscore.records.schema import TABLES, Table
-from egretscore.records.touched import touched_since
-from egretscore.scored import PartScorer, write_scores
 
 AS_OF = date(2025, 12, 31)
 SEED = 3
@@ -98,9 +100,9 @@ def _score(task: Task, records: Path, out: Path, day: date, **gone_on_from: date
     previous.with_changes = stages.timed("put in place", previous.with_changes)  # type: ignore[method-assign]
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
-    vars(everyone)["write_scores"] = stages.timed("write", write_scores)
+    vars(in_parts)["write_scores"] = stages.timed("write", write_scores)
     options = {"reasons": True, "benefits": True, "memory": task.memory, **gone_on_from}
-    everyone.score_everyone(load_engine(), records, day, out, **options)  # type: ignore[arg-type]
+    in_parts.score_everyone(load_engine(), records, day, out, **options)  # type: ignore[arg-type]
     return stages
 
 
@@ -110,9 +112,9 @@ def cut(town: Path, task: Task) -> tuple[int, int]:
     for name in ("before", "new", "all"):
         (task.folder / name).mkdir()
         shutil.copy(town / INVENTED_MARK, task.folder / name)
-    for name, files in files_by_table(town).items():
+    for name, parquets in files_by_table(town).items():
         table, came = TABLES[name], TABLES[name].on_file
-        rows_of = duckdb.read_parquet([str(file) for file in files])
+        rows_of = duckdb.read_parquet([str(file) for file in parquets])
         days = [came, *table.later_days]
         came_or_became = " OR ".join(f"\"{day}\" BETWEEN DATE '{task.since}' + 1 AND DATE '{AS_OF}'" for day in days)
         now = rows_of.filter(f"{came} <= DATE '{AS_OF}'")
@@ -146,8 +148,8 @@ def people_changed(task: Task) -> int:
     turned = turned_query(engine.model.scorecard.features, engine.policy, task.since, AS_OF).sql("duckdb")
     records = KeptRecords(task.folder / "kept")
     changed = {subject for (subject,) in records.connect().execute(turned).fetchall()}
-    about = json.loads((task.folder / "scores" / score_files.ABOUT).read_text(encoding="utf-8"))
-    for part, state in enumerate(about[score_files.ORIGIN]["states"]):
+    about = json.loads((task.folder / "scores" / files.ABOUT).read_text(encoding="utf-8"))
+    for part, state in enumerate(about[files.ORIGIN]["states"]):
         changed |= set(touched_since(task.folder / "kept", part, state).to_pylist())
     return len(changed)
 
@@ -166,10 +168,10 @@ def measure_days(residents: int, town: Path, task: Task) -> Iterator[Measured]:
     if any(len({kept.about_part(folder, part).state for folder in folders}) > 1 for part in range(PARTS)):
         raise SystemExit("what was kept and added to is not what is kept of all")
     everyones, gone_on = task.folder / "all scores", task.folder / "since scores"
-    files = sorted(file.name for file in everyones.iterdir())
-    if filecmp.cmpfiles(everyones, gone_on, files, shallow=False)[0] != files:
+    names = sorted(file.name for file in everyones.iterdir())
+    if filecmp.cmpfiles(everyones, gone_on, names, shallow=False)[0] != names:
         raise SystemExit("the scores that were gone on to are not those of everyone")
-    people = json.loads((everyones / score_files.ABOUT).read_text(encoding="utf-8"))["people"]
+    people = json.loads((everyones / files.ABOUT).read_text(encoding="utf-8"))["people"]
     changed = people_changed(task)
     print(f"{'':25}{changed:,} of {people:,} people scored again, {changed / people:.1%}; the same bytes", flush=True)
 

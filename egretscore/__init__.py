@@ -28,12 +28,12 @@ if TYPE_CHECKING:
         RecordsError,
         TrainingError,
     )
-    from egretscore.everyone import score_everyone
+    from egretscore.everyone.in_parts import score_everyone
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
-    from egretscore.records.adding import add_records
-    from egretscore.records.keeping import keep_records
+    from egretscore.records.kept.adding import add_records
+    from egretscore.records.kept.keeping import keep_records
     from egretscore.scoring.bundle import Model
     from egretscore.scoring.estimator import ScoreTableClassifier
     from egretscore.scoring.training import train
@@ -61,13 +61,13 @@ _HOMES = {
     "ScoreTableClassifier": "scoring.estimator",
     "Status": "status",
     "TrainingError": "errors",
-    "add_records": "records.adding",
-    "keep_records": "records.keeping",
+    "add_records": "records.kept.adding",
+    "keep_records": "records.kept.keeping",
     "load_engine": "engine",
     "read_policy": "policy",
     "read_records": "records",
     "sample_records": "shipped",
-    "score_everyone": "everyone",
+    "score_everyone": "everyone.in_parts",
     "shipped_policy": "policy",
     "simulate_town": "simulate",
     "train": "scoring.training",

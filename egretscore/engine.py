@@ -20,10 +20,10 @@ from egretscore.dates import as_day
 from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
-from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.database import asking, check_subject_id
+from egretscore.records.parts import sql_part_of
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_agrees
 from egretscore.scored import ColumnsAsked, scored_columns
@@ -172,7 +172,7 @@ class Engine:
         return {**columns, **{name: _texts(columns[name]) for name in ("subject_id", "status", "grade")}}
 
     def people_by_part(self, records: Records, as_of: date | str, parts: Sequence[int]) -> Iterator[pa.Table]:
-        """Return the people of some parts of everyone (see ``egretscore.parts``), one part after the other.
+        """Return the people of some parts of everyone (see ``egretscore.records.parts``), one part after the other.
 
         Parameters
         ----------

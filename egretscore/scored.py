@@ -1,39 +1,24 @@
 """From people, their status and their vectors to scores, reasons and benefits: whole columns, by tables alone.
 
-This needs numpy and, to be written down, pyarrow: no database and no model library, so it works
-the same wherever the vectors were made.
+This needs numpy and pyarrow alone: no database and no model library.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.arrays import flags, flags_of, numbers, numbers_of, texts
+from egretscore.arrays import flags_of, numbers, numbers_of, texts
 from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.status import Status
-from egretscore.writing import errors_that_name, note_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-AS_WRITTEN: Final[Mapping[str, Any]] = {"compression": "zstd", "use_dictionary": ["status", "grade"]}
-"""How scores are laid out in Parquet. Measured: numbers take less time, and no more room, without dictionaries."""
-
-METADATA: Final = b"egretscore"
-"""The key under which a file of scores says by what and as of when they were made."""
-
-_NOTE: Final = re.compile(r"([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (-|\d{4}-\d\d-\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -102,109 +87,6 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
             granted[scored] = opened_by(benefit, scores)
             columns[f"benefit_{benefit.id}"] = granted
     return columns
-
-
-@dataclass(frozen=True)
-class PartScorer:
-    """All it takes to write the scores of people, wherever their vectors were made.
-
-    Attributes
-    ----------
-    scorecard : Scorecard
-    policy : Policy
-    asked : ColumnsAsked
-    about : mapping
-        What the file says of itself: as of when, and by which model.
-    """
-
-    scorecard: Scorecard
-    policy: Policy
-    asked: ColumnsAsked
-    about: Mapping[str, Any]
-
-    def table(self, people: pa.Table) -> pa.Table:
-        """Return the scores of people as they are written; ``people`` as :func:`scored_columns` has them."""
-        import pyarrow as pa
-
-        def column(values: Any) -> Any:
-            if isinstance(values, np.ma.MaskedArray):
-                return numbers(values.data, pa.int32(), known=~np.ma.getmaskarray(values))
-            if isinstance(values, np.ndarray):
-                return flags(values)
-            return values.cast(pa.string()).combine_chunks() if len(values) else texts([])
-
-        columns = scored_columns(people, self.scorecard, self.policy, self.asked)
-        said = {METADATA: json.dumps(dict(self.about), ensure_ascii=False)}
-        return pa.table({name: column(values) for name, values in columns.items()}, metadata=said)
-
-    @property
-    def column_names(self) -> list[str]:
-        """The names of the columns that are written."""
-        import pyarrow as pa
-
-        nobody = dict.fromkeys(("subject_id", "status"), texts([]))
-        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), numbers(np.empty(0), pa.int32()))
-        return list(self.table(pa.table({**nobody, **no_vectors})).column_names)
-
-
-@dataclass(frozen=True)
-class PartRead:
-    """What was found when the records of a part were read.
-
-    Attributes
-    ----------
-    people : int
-        Of how many people there were records to read.
-    set_aside : int
-        How many rows were set aside.
-    last_day : date or None
-        The last day on which a record of any of them came on file, as far as it is known.
-    """
-
-    people: int
-    set_aside: int
-    last_day: date | None = None
-
-
-def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
-    """Write scores, in the order of subject_id, into a file, whole or not at all, and note beside it what they are.
-
-    The note, one line, is the file's hash and what reading the records came to, "-" for no day: so it can be told
-    whether the file is whole, and a run that goes on can say what came of all.
-    """
-    from pyarrow import parquet
-
-    with whole_file(file) as scratch:
-        parquet.write_table(scores, scratch, **AS_WRITTEN)
-    note = file.with_name(note_beside(file.name))
-    with errors_that_name(note):
-        note.write_text(f"{sha256_of(file)} {read.people} {read.set_aside} {read.last_day or '-'}", encoding="ascii")
-
-
-def are_whole(file: Path) -> bool:
-    """Return whether the scores in a file are as :func:`write_scores` wrote them."""
-    noted = _noted(file)
-    try:
-        return noted is not None and noted[0] == sha256_of(file)
-    except OSError:
-        return False
-
-
-def noted_read(file: Path) -> PartRead | None:
-    """Return what reading the records came to, as noted beside their scores; None where there is no note."""
-    noted = _noted(file)
-    return None if noted is None else noted[1]
-
-
-def _noted(file: Path) -> tuple[str, PartRead] | None:
-    try:
-        note = _NOTE.fullmatch(file.with_name(note_beside(file.name)).read_text(encoding="ascii"))
-        if note is None:
-            return None
-        last_day = None if note[4] == "-" else date.fromisoformat(note[4])
-    except (OSError, ValueError):
-        return None
-    return note[1], PartRead(int(note[2]), int(note[3]), last_day)
 
 
 def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedArray:

@@ -7,8 +7,10 @@ import sys
 
 STOPPED_AT = """
 import os, signal, sys
-from egretscore import everyone, score_files, writing
-from egretscore.records import adding, kept, keeping, partwise
+from egretscore import writing
+from egretscore.everyone import files, in_parts
+from egretscore.records import partwise
+from egretscore.records.kept import adding, folder, keeping
 from egretscore.cli import main
 
 def die_at(module, name, call, after):
@@ -27,7 +29,7 @@ def die_at(module, name, call, after):
 
     setattr(module, name, dying)
 
-everyone.parts_at_once = keeping.parts_at_once = lambda *_: 4
+in_parts.parts_at_once = keeping.parts_at_once = lambda *_: 4
 {deaths}
 sys.exit(main(sys.argv[1:]))
 """

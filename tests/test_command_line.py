@@ -17,8 +17,8 @@ import pytest
 from pyarrow import parquet
 
 import egretscore as es
-from egretscore.arguments import parser
 from egretscore.cli import main
+from egretscore.cli.arguments import parser
 from egretscore.records.folder import INVENTED_MARK
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model

@@ -18,11 +18,12 @@ from stopping import run
 from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipped_engine, towns, write
 
 import egretscore as es
-from egretscore import day_by_day, everyone, score_files
 from egretscore.cli import main
-from egretscore.parts import PARTS, part_file, part_of
-from egretscore.records import kept
-from egretscore.records.erasing import erase
+from egretscore.everyone import day_by_day, files, in_parts
+from egretscore.everyone.part_scores import part_file
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.erasing import erase
+from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
 
@@ -87,7 +88,7 @@ def here(town: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def go_on(folder: Path, out: str = "day", **options: Any) -> everyone.Outcome:
+def go_on(folder: Path, out: str = "day", **options: Any) -> in_parts.Outcome:
     options = {"since": SINCE, "previous": folder / "scores", **EVERY_COLUMN, **options}
     return es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / out, **options)
 
@@ -102,15 +103,15 @@ def arguments(folder: Path) -> list[str]:
 
 def test_those_alone_are_read_who_changed(town, here, monkeypatch, capsys):
     read: list[int] = []
-    table = everyone.PartScorer.table
+    table = in_parts.PartScorer.table
 
     def counted(self: Any, people: Any) -> Any:
         read.append(len(people))
         return table(self, people)
 
-    monkeypatch.setattr(everyone.PartScorer, "table", counted)
+    monkeypatch.setattr(in_parts.PartScorer, "table", counted)
     outcome = go_on(here)
-    about = json.loads((town / "all" / score_files.ABOUT).read_text(encoding="utf-8"))
+    about = json.loads((town / "all" / files.ABOUT).read_text(encoding="utf-8"))
     assert 0 < sum(read) < about["people"] / 2
     assert outcome.read_again == sum(read)
     assert contents(here / "day") == contents(town / "all")
@@ -164,9 +165,9 @@ def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
 
 def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     for death in (
-        "die_at(everyone, 'write_scores', 3, False)",
-        "die_at(everyone, 'write_scores', 20, True)",
-        "die_at(score_files, 'take_the_place', 1, False)",
+        "die_at(in_parts, 'write_scores', 3, False)",
+        "die_at(in_parts, 'write_scores', 20, True)",
+        "die_at(files, 'take_the_place', 1, False)",
     ):
         assert run(arguments(here), death).returncode == -signal.SIGKILL
         assert not (here / "day").exists()
@@ -181,7 +182,7 @@ def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
 @pytest.mark.parametrize(
     "death",
     [
-        "die_at(score_files, 'take_the_place', 1, False)",
+        "die_at(files, 'take_the_place', 1, False)",
         "die_at(writing.Path, 'rename', 1, True)",
         "die_at(writing.Path, 'rename', 2, True)",
     ],
@@ -248,7 +249,7 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
     es.score_everyone(shipped_engine(), town / "records", SINCE, here / "raw", **EVERY_COLUMN)
     with pytest.raises(es.ArgumentError, match="no scores to go on from"):
         go_on(here, previous=here / "raw")
-    about = here / "scores" / score_files.ABOUT
+    about = here / "scores" / files.ABOUT
     said = json.loads(about.read_text(encoding="utf-8"))
     for change, says in (
         ({"model_sha256": "0" * 64}, "of another model"),
@@ -310,14 +311,14 @@ def test_who_changes_the_records_meanwhile_is_noticed(here, monkeypatch, asked, 
         return found
 
     monkeypatch.setattr(day_by_day.Previous, asked, then_change)
-    monkeypatch.setattr("egretscore.records.adding._check_invented", lambda *_, **__: None)
+    monkeypatch.setattr("egretscore.records.kept.adding._check_invented", lambda *_, **__: None)
     with pytest.raises(es.RecordsError, match="changed while"):
         go_on(here)
     assert not (here / "day").exists()
 
 
 def test_scores_say_of_which_kept_records_they_are(town):
-    about = json.loads((town / "all" / score_files.ABOUT).read_text(encoding="utf-8"))
+    about = json.loads((town / "all" / files.ABOUT).read_text(encoding="utf-8"))
     states = [kept.about_part(town / "kept", part).state for part in range(PARTS)]
     query = shipped_engine().query_sha256
     assert about["kept"] == {"version": es.__version__, "query_sha256": query, "states": states}

@@ -31,18 +31,18 @@ from stopping import run as stopped
 from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
-from egretscore import everyone, score_files
 from egretscore.cli import main
-from egretscore.everyone import score_everyone
-from egretscore.parts import PARTS, macro_chosen, part_file, part_of
+from egretscore.everyone import files, in_parts
+from egretscore.everyone.files import ABOUT
+from egretscore.everyone.in_parts import score_everyone
+from egretscore.everyone.part_scores import PartRead, are_whole, noted_read, part_file, write_scores
 from egretscore.records import in_place, memory, partwise
 from egretscore.records.database import Resources
 from egretscore.records.memory import parts_at_once
+from egretscore.records.parts import PARTS, macro_chosen, part_of
 from egretscore.records.partwise import Progress, remove_what_was_replaced
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.score_files import ABOUT
-from egretscore.scored import PartRead, are_whole, noted_read, write_scores
 from egretscore.shipped import shipped_model
 from egretscore.writing import note_beside
 
@@ -67,7 +67,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(everyone, "parts_at_once", lambda *_: parts)
+    monkeypatch.setattr(in_parts, "parts_at_once", lambda *_: parts)
 
 
 # ------------------------------------------------------------------------------- parts
@@ -192,7 +192,7 @@ def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_pat
             raise es.RecordsError("the records cannot be checked") from duckdb.OutOfMemoryException("no more")
         return read_parts(folder, parts, *options)
 
-    monkeypatch.setattr(everyone, "read_parts", read)
+    monkeypatch.setattr(in_parts, "read_parts", read)
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **EVERY_COLUMN)
     assert tried[:4] == [64, 32, 16, 8]
     assert contents(tmp_path / "scores") == contents(undisturbed)
@@ -221,7 +221,7 @@ def test_too_little_memory_is_said(town, tmp_path):
 def command(town: Path, out: Path, prelude: str = "") -> list[str]:
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     arguments += ["--out", str(out), "--vectors", "--reasons", "--benefits"]
-    few_at_once = "import egretscore.everyone as e; e.parts_at_once = lambda *_: 4"
+    few_at_once = "import egretscore.everyone.in_parts as e; e.parts_at_once = lambda *_: 4"
     return [
         *(sys.executable, "-c"),
         f"import sys; {few_at_once}; {prelude}\nfrom egretscore.cli import main; sys.exit(main({arguments!r}))",
@@ -252,7 +252,7 @@ def parts_of(folder: Path) -> list[Path]:
 def test_killed_while_it_writes_one_file_it_leaves_nothing_behind_once_it_is_done(town, tmp_path):
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     out = tmp_path / "scores.parquet"
-    for death in ("die_at(score_files, '_of_one_size', 1, True)", "die_at(score_files.shutil, 'rmtree', 1, False)"):
+    for death in ("die_at(files, '_of_one_size', 1, True)", "die_at(files.shutil, 'rmtree', 1, False)"):
         assert stopped([*arguments, "--out", str(out)], death).returncode == -signal.SIGKILL
     assert stopped([*arguments, "--out", str(out)]).returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["scores.parquet"]
@@ -605,13 +605,13 @@ def test_the_last_day_of_the_records_is_told_however_they_are_read(town, tmp_pat
 def test_nobody_stands_in_scores_who_was_erased_while_they_were_finished(town, tmp_path, monkeypatch, out, last_step):
     es.keep_records(town, tmp_path / "kept")
     somebody = str(score_ids(town, tmp_path / "all.parquet")[0])
-    step = getattr(score_files, last_step)
+    step = getattr(files, last_step)
 
     def erase_meanwhile(*arguments: object) -> object:
         assert es.read_records(tmp_path / "kept").erase(somebody)
         return step(*arguments)
 
-    monkeypatch.setattr(score_files, last_step, erase_meanwhile)
+    monkeypatch.setattr(files, last_step, erase_meanwhile)
     with pytest.raises(es.RecordsError, match="changed while they were being scored"):
         score_everyone(shipped_engine(), tmp_path / "kept", TOWN_DAY, tmp_path / out)
     assert not (tmp_path / out).exists()

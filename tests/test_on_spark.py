@@ -17,12 +17,12 @@ from whole_records import shipped_engine
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.everyone import score_everyone
-from egretscore.on_spark import _quietly, _session, score_on_spark
-from egretscore.parts import part_file
-from egretscore.records.kept import files_of_part
-from egretscore.score_files import part_scorer
-from egretscore.scored import ColumnsAsked, PartRead, write_scores
+from egretscore.everyone.files import part_scorer
+from egretscore.everyone.in_parts import score_everyone
+from egretscore.everyone.part_scores import PartRead, part_file, write_scores
+from egretscore.everyone.spark import _quietly, _session, score_on_spark
+from egretscore.records.kept.folder import files_of_part
+from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
 
 EVERY_COLUMN = {"vectors": True, "reasons": True, "benefits": True}
@@ -92,15 +92,15 @@ def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    from egretscore import on_spark
+    from egretscore.everyone import spark
 
-    done = getattr(on_spark, step)
+    done = getattr(spark, step)
 
     def then_stop(*arguments: Any) -> None:
         done(*arguments)
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(on_spark, step, then_stop)
+    monkeypatch.setattr(spark, step, then_stop)
 
 
 @needs_java
@@ -124,17 +124,17 @@ def test_a_damaged_file_is_refused(kept, spark, tmp_path):
 
 @needs_java
 def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkeypatch):
-    from egretscore import on_spark
+    from egretscore.everyone import spark
 
     changing = Path(shutil.copytree(kept, tmp_path / "kept"))
-    score = on_spark._score
+    score = spark._score
 
     def score_and_erase(*arguments: Any) -> None:
         score(*arguments)
         records = es.read_records(changing)
         assert records.erase(records.invented["subject_id"]) > 0
 
-    monkeypatch.setattr(on_spark, "_score", score_and_erase)
+    monkeypatch.setattr(spark, "_score", score_and_erase)
     with pytest.raises(es.RecordsError, match="changed"):
         score_on_spark(shipped_engine(), changing, "2026-10-31", tmp_path / "out", spark=spark)
     assert {entry.name for entry in tmp_path.iterdir()} == {"kept"}
@@ -142,9 +142,9 @@ def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkey
 
 @needs_java
 def test_what_fails_on_an_executor_is_said_in_a_line(kept, spark, tmp_path, monkeypatch):
-    from egretscore import on_spark
+    from egretscore.everyone import spark
 
-    monkeypatch.setattr(on_spark, "part_file", lambda part: f"/proc/nowhere/{part}")
+    monkeypatch.setattr(spark, "part_file", lambda part: f"/proc/nowhere/{part}")
     with pytest.raises(es.RecordsError, match=r"Error: .*/proc/nowhere") as raised:
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
     assert len(str(raised.value).splitlines()) == 1
@@ -227,7 +227,8 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     scorer = part_scorer(engine, date(2026, 10, 31), ColumnsAsked(reasons=True, benefits=True), invented=True)
     (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
     program = (
-        "import pickle, sys; from pathlib import Path; from egretscore.scored import PartRead, write_scores; "
+        "import pickle, sys; from pathlib import Path; "
+        "from egretscore.everyone.part_scores import PartRead, write_scores; "
         "scorer, people = pickle.loads(Path('sent').read_bytes()); "
         "write_scores(scorer.table(people), Path('part.parquet'), PartRead(1, 0)); "
         "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"

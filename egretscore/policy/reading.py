@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from egretscore.errors import PolicyError, did_you_mean
-from egretscore.forbidden import forbidden_matter
+from egretscore.policy.forbidden import forbidden_matter
 from egretscore.policy.model import (
     Activity,
     Benefit,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from egretscore.records.kept import files_of_part
+from egretscore.records.kept.folder import files_of_part
 from egretscore.records.schema import CHECKED
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Final, TypeVar
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS
 from egretscore.records.database import open_locked
 from egretscore.records.folder import files_by_table
 from egretscore.records.in_place import Relation, may_stay
-from egretscore.records.kept import about_part, is_kept
+from egretscore.records.kept.folder import about_part, is_kept
+from egretscore.records.parts import PARTS
 from egretscore.records.schema import TABLES, Table
 
 _SHARE_OF_THE_DATABASE: Final = 0.7

@@ -1,6 +1,6 @@
 """Working through the records of everyone part by part, in bounded memory, into a place of one's own.
 
-People are dealt out into parts (``egretscore.parts``). A run takes as many parts at
+People are dealt out into parts (``egretscore.records.parts``). A run takes as many parts at
 once as its memory holds (``memory.py``), reads their people's records, and writes each part whole into a
 hidden folder beside the place it is to take. When the last is done, the folder takes its
 place. A run may be stopped at any moment and leaves its parts; the next run of the same question
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION
 from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
-from egretscore.records.kept import is_kept, naming_files
+from egretscore.records.kept.folder import is_kept, naming_files
+from egretscore.records.parts import PARTS, QUESTION
 from egretscore.writing import (
     alone_in,
     clear,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.records.folder import table_of
-from egretscore.records.kept import is_kept
+from egretscore.records.kept.folder import is_kept
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_file
 

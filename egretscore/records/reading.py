@@ -12,14 +12,14 @@ from typing import Any
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
-from egretscore.parts import PARTS, macro_chosen
 from egretscore.policy import Policy, as_policy
-from egretscore.records import kept
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
 from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked
 from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
-from egretscore.records.kept_records import KeptRecords
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.opened import KeptRecords
+from egretscore.records.parts import PARTS, macro_chosen
 from egretscore.records.schema import TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 from egretscore.records.store import Records, check_agrees
@@ -70,7 +70,7 @@ def read_records(
 
 
 def read_parts(folder: Path, parts: Collection[int], policy: Policy, resources: Resources = NO_LIMIT) -> Records:
-    """Read and check a folder's records of the people of some parts (see ``egretscore.parts``).
+    """Read and check a folder's records of the people of some parts (see ``egretscore.records.parts``).
 
     What is read of a person is what :func:`read_records` reads. Rows that are set aside in
     the tables that reach others are counted with any parts, all other rows with one. Rows of

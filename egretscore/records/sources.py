@@ -2,7 +2,7 @@
 
 Behind each door stands the same thing: a table ``staged`` in which every cell is text
 (NULL when empty) beside the number of its source and of its row. Only those who are
-``chosen`` (see ``egretscore.parts``) come in, where a table can be read in parts.
+``chosen`` (see ``egretscore.records.parts``) come in, where a table can be read in parts.
 
 Where there are many, rows whose cells have types stay where they lie (``in_place``), which is a
 fraction of the work. What the checks make of them is the same. A row is counted from 1
@@ -26,7 +26,7 @@ import numpy as np
 
 from egretscore.arrays import numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
-from egretscore.forbidden import forbidden_matter
+from egretscore.policy.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS
 from egretscore.records.folder import check_readable
 from egretscore.records.in_place import InPlace, Relation, look_at_subjects, look_through, may_stay, stage_rows

@@ -14,10 +14,10 @@ import duckdb
 
 from egretscore.dates import today
 from egretscore.errors import RecordsError
-from egretscore.parts import sql_part_of
 from egretscore.policy import Policy
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
+from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, OBJECTED_TO, OBJECTIONS, TABLES
 

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, towns, write
 
 import egretscore as es
-from egretscore.on_spark import score_on_spark
+from egretscore.everyone.spark import score_on_spark
 from egretscore.policy import parse_policy
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from whole_records import Person, frames, plain_consent
 
 import egretscore as es
-from egretscore.forbidden import FORBIDDEN, forbidden_matter
 from egretscore.policy import parse_policy
+from egretscore.policy.forbidden import FORBIDDEN, forbidden_matter
 from egretscore.records.schema import TABLES
 
 DECLARED = {name for table in TABLES.values() for name in table.column_names}

@@ -31,11 +31,12 @@ from whole_records import (
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.parts import PARTS, part_of
-from egretscore.records import adding, kept
-from egretscore.records.erasing import erase
+from egretscore.records.kept import adding
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.erasing import erase
+from egretscore.records.kept.touched import knows_since, touched_since
+from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import TABLES
-from egretscore.records.touched import knows_since, touched_since
 
 
 def states(folder: Path) -> list[str]:
@@ -244,7 +245,7 @@ def test_whole_parts_do_not_pile_up_in_memory(days, tmp_path):
 
 def test_more_than_fits_at_once_is_added_in_groups(days, tmp_path, monkeypatch):
     shutil.copytree(days / "kept", tmp_path / "kept")
-    monkeypatch.setattr("egretscore.records.adding.parts_at_once", lambda *_: 10)
+    monkeypatch.setattr("egretscore.records.kept.adding.parts_at_once", lambda *_: 10)
     added = es.add_records(days / "new", tmp_path / "kept")
     assert states(tmp_path / "kept") == states(days / "all")
     again = es.add_records(days / "new", tmp_path / "kept")
@@ -357,7 +358,7 @@ def test_who_interrupts_is_told_to_add_again_whatever_the_database_made_of_it(fo
     def other(*_: object) -> None:  # as that of a library
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("egretscore.records.adding.add_records", interrupted)
+    monkeypatch.setattr("egretscore.records.kept.adding.add_records", interrupted)
     before = signal.getsignal(signal.SIGINT)
     try:
         for handler in (signal.default_int_handler, other):
@@ -401,11 +402,11 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
     shutil.copytree(days / "kept", tmp_path / "kept")
     arguments = ["add", "--records", str(days / "new"), "--kept", str(tmp_path / "kept")]
     for death in (
-        "die_at(kept, 'write_table', 1, True)",
-        "die_at(kept, 'write_about_part', 1, False)",
-        "die_at(kept, 'write_table', 9, False)",
-        "die_at(kept, 'write_about_part', 5, True)",
-        "die_at(kept, '_remove_all_others', 40, False)",
+        "die_at(folder, 'write_table', 1, True)",
+        "die_at(folder, 'write_about_part', 1, False)",
+        "die_at(folder, 'write_table', 9, False)",
+        "die_at(folder, 'write_about_part', 5, True)",
+        "die_at(folder, '_remove_all_others', 40, False)",
     ):
         assert run(arguments, death).returncode == -signal.SIGKILL
         es.read_records(tmp_path / "kept").connect()  # every part is whole, as it was or as it is to be

@@ -30,11 +30,12 @@ from whole_records import (
 )
 
 import egretscore as es
-from egretscore import everyone
-from egretscore.everyone import score_everyone
-from egretscore.parts import PARTS, part_of
-from egretscore.records import in_place, keeping, sources
+from egretscore.everyone import in_parts
+from egretscore.everyone.in_parts import score_everyone
+from egretscore.records import in_place, sources
 from egretscore.records.database import Resources
+from egretscore.records.kept import keeping
+from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 
@@ -302,7 +303,7 @@ def town_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("room", "command"),
     [
-        (everyone, lambda records, out: score_everyone(shipped_engine(), records, AS_OF, out)),
+        (in_parts, lambda records, out: score_everyone(shipped_engine(), records, AS_OF, out)),
         (keeping, es.keep_records),
     ],
     ids=["score", "keep"],

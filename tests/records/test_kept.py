@@ -20,10 +20,10 @@ from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, 
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
-from egretscore.records import keeping
-from egretscore.records.kept import about_part, files_of_part, part_folder, state_of_part
+from egretscore.records.kept import keeping
+from egretscore.records.kept.folder import about_part, files_of_part, part_folder, state_of_part
+from egretscore.records.parts import PARTS, part_of
 from egretscore.shipped import shipped_model
 from egretscore.writing import alone_in
 
@@ -118,11 +118,11 @@ def test_killed_at_any_moment_keeping_goes_on_where_it_was(town, kept_once, tmp_
     arguments = ["keep", "--records", str(town), "--out", str(out)]
     done = 0
     for death, parts in (
-        ("die_at(kept, 'write_table', 9, False)", 0),
-        ("die_at(kept, 'write_about_part', 6, True)", 4),
-        ("die_at(kept, 'write_table', 60, True)", 12),
-        ("die_at(kept, 'write_about', 1, False)", 64),
-        ("die_at(kept, 'write_about', 1, True)", 64),
+        ("die_at(folder, 'write_table', 9, False)", 0),
+        ("die_at(folder, 'write_about_part', 6, True)", 4),
+        ("die_at(folder, 'write_table', 60, True)", 12),
+        ("die_at(folder, 'write_about', 1, False)", 64),
+        ("die_at(folder, 'write_about', 1, True)", 64),
         ("die_at(partwise, 'put_in_place', 1, False)", 64),
     ):
         assert run(arguments, death).returncode == -signal.SIGKILL
@@ -141,7 +141,7 @@ def test_killed_at_any_moment_keeping_goes_on_where_it_was(town, kept_once, tmp_
 def test_a_part_that_a_power_cut_left_half_written_is_made_again(town, kept_once, tmp_path):
     out = tmp_path / "kept"
     arguments = ["keep", "--records", str(town), "--out", str(out)]
-    run(arguments, "die_at(kept, 'write_about', 1, False)")
+    run(arguments, "die_at(folder, 'write_about', 1, False)")
     unfinished = tmp_path / ".kept.unfinished"
     (unfinished / part_folder(3) / "part.json").write_bytes(b"")
     damage([*files_of_part(unfinished, 5).values()][1])
@@ -327,10 +327,10 @@ def test_many_may_erase_at_once(kept):
 @pytest.mark.parametrize(
     "death",
     [
-        "die_at(kept, 'write_table', 3, True)",
-        "die_at(kept, 'write_about_part', 1, False)",
-        "die_at(kept, '_remove_all_others', 2, False)",
-        "die_at(kept, '_remove_all_others', 2, True)",
+        "die_at(folder, 'write_table', 3, True)",
+        "die_at(folder, 'write_about_part', 1, False)",
+        "die_at(folder, '_remove_all_others', 2, False)",
+        "die_at(folder, '_remove_all_others', 2, True)",
     ],
 )
 def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
@@ -350,7 +350,7 @@ def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
 
 def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
     run(["keep", "--records", str(town), "--out", str(kept)], "die_at(partwise, 'put_in_place', 1, True)")
-    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(kept, 'write_about', 1, False)")
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(folder, 'write_about', 1, False)")
     left = kept.with_name(".kept.earlier"), kept.with_name(".kept.unfinished")
     subject = es.read_records(kept).invented["subject_id"]
     assert all(folder.is_dir() for folder in left)
@@ -360,7 +360,7 @@ def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
 
 
 def test_who_cannot_be_erased_from_what_was_left_is_not_said_to_be(town, kept, monkeypatch, capsys):
-    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(kept, 'write_about', 1, False)")
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(folder, 'write_about', 1, False)")
 
     def refuse(place: Path, **_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(place))

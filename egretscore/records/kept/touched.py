@@ -11,7 +11,7 @@ import numpy as np
 
 from egretscore.arrays import flags, numbers, numbers_of, table_in, texts
 from egretscore.errors import RecordsError
-from egretscore.records import kept
+from egretscore.records.kept import folder as kept
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -28,17 +28,18 @@ from sqlglot import exp
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.everyone.files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
+from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.features.query import everyone_query
-from egretscore.parts import PARTS, by_part, part_file
-from egretscore.records import kept
 from egretscore.records.database import GLOB_SIGNS, Resources, check_stands_for_itself, check_threads
-from egretscore.records.kept_records import KeptRecords
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import for_the_database, memory_to_use
+from egretscore.records.parts import PARTS, by_part
 from egretscore.records.partwise import SPILL, check_unchanged, parts_beside, state_of_records
 from egretscore.records.schema import READY
 from egretscore.records.store import check_agrees
-from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
-from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
+from egretscore.scored import ColumnsAsked
 from egretscore.writing import sha256_of
 
 if TYPE_CHECKING:

@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, shown
-from egretscore.parts import PARTS, by_part
 from egretscore.policy import parse_policy
-from egretscore.records import kept
 from egretscore.records.database import Resources, check_threads, open_locked
 from egretscore.records.folder import FILES, files_by_table
-from egretscore.records.keeping import rows_in_order
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.keeping import rows_in_order
+from egretscore.records.kept.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
+from egretscore.records.kept.touched import write_addition
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
+from egretscore.records.parts import PARTS, by_part
 from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTED_TO, OBJECTIONS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
-from egretscore.records.touched import write_addition
 from egretscore.writing import whole_file
 
 if TYPE_CHECKING:

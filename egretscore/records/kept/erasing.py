@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from egretscore.arrays import texts
-from egretscore.parts import part_of
-from egretscore.records import kept
 from egretscore.records.database import check_subject_id, is_text
+from egretscore.records.kept import folder as kept
+from egretscore.records.parts import part_of
 from egretscore.records.schema import TABLES
 
 

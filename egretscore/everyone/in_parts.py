@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.dates import as_day
-from egretscore.day_by_day import Previous, read_previous, stand_already
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError
-from egretscore.parts import PARTS, part_file
+from egretscore.everyone.day_by_day import Previous, read_previous, stand_already
+from egretscore.everyone.files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
+from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.records.database import Resources
-from egretscore.records.kept import check_is_kept, is_kept
-from egretscore.records.kept_records import KeptRecords
+from egretscore.records.kept.folder import check_is_kept, is_kept
+from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import (
     as_memory_allows,
     for_the_database,
@@ -34,6 +35,7 @@ from egretscore.records.memory import (
     one_ahead,
     parts_at_once,
 )
+from egretscore.records.parts import PARTS
 from egretscore.records.partwise import (
     SPILL,
     Progress,
@@ -43,8 +45,7 @@ from egretscore.records.partwise import (
     state_of_records,
 )
 from egretscore.records.reading import invented_mark, read_parts
-from egretscore.score_files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
-from egretscore.scored import ColumnsAsked, PartRead, PartScorer, write_scores
+from egretscore.scored import ColumnsAsked
 
 if TYPE_CHECKING:
     import pyarrow as pa

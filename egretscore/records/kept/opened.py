@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from egretscore.errors import RecordsError
-from egretscore.parts import PARTS, part_of
 from egretscore.policy import parse_policy
-from egretscore.records import kept
 from egretscore.records.checking import create_accounts
 from egretscore.records.database import NO_LIMIT, Resources, create_view, open_locked
-from egretscore.records.erasing import erase
+from egretscore.records.kept import folder as kept
+from egretscore.records.kept.erasing import erase
 from egretscore.records.lookup import PersonRows, RowsOfPart
+from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import READY, TABLES
 from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
 

@@ -101,7 +101,7 @@ def amount_done(what: str, total: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
-    from egretscore.parts import PARTS
+    from egretscore.records.parts import PARTS
 
     began = said_last = time.monotonic()
 

@@ -1,7 +1,7 @@
 """Scoring again only whom the days since the scores of an earlier date changed.
 
 Whose records changed, kept records tell: what was added to them since, and to whom
-(``egretscore.records.touched``). Whose standing changes by date alone, a query tells
+(``egretscore.records.kept.touched``). Whose standing changes by date alone, a query tells
 (``egretscore.features.turning``). All others have the score they had. A part of which it is not
 known what it was when the earlier scores were made, as after someone was erased from it, is
 scored anew, everyone in it.
@@ -22,13 +22,13 @@ from egretscore.arrays import table_in
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.everyone.files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, said_of
+from egretscore.everyone.part_scores import part_file
 from egretscore.features.turning import turned_query
-from egretscore.parts import part_file
 from egretscore.records.database import asking
-from egretscore.records.kept_records import KeptRecords
-from egretscore.records.touched import knows_since, touched_since
-from egretscore.score_files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, said_of
-from egretscore.sorted_rows import people_replaced
+from egretscore.records.kept.opened import KeptRecords
+from egretscore.records.kept.touched import knows_since, touched_since
+from egretscore.records.sorted_rows import people_replaced
 from egretscore.writing import earlier_of, sha256_of
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ import duckdb
 from egretscore import __version__
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION, WHICH_PART, part_file
-from egretscore.records import kept
+from egretscore.everyone.part_scores import AS_WRITTEN, METADATA, PartScorer, are_whole, noted_read, part_file
 from egretscore.records.database import Resources, check_named_in_text, create_view, open_locked
+from egretscore.records.kept import folder as kept
+from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.partwise import check_not_among, take_the_place
-from egretscore.scored import AS_WRITTEN, METADATA, ColumnsAsked, PartScorer, are_whole, noted_read
+from egretscore.scored import ColumnsAsked
 from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
 
 if TYPE_CHECKING:

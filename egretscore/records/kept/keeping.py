@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, by_part, sql_part_of
 from egretscore.policy import Policy, as_policy
-from egretscore.records import kept
 from egretscore.records.database import Resources, asking, check_named_in_text, check_stands_for_itself
+from egretscore.records.kept import folder as kept
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
+from egretscore.records.parts import PARTS, by_part, sql_part_of
 from egretscore.records.partwise import (
     SPILL,
     Progress,

@@ -12,10 +12,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from egretscore.arguments import parser
-from egretscore.dates import as_day, today
-from egretscore.errors import ArgumentError, EgretError, shown
-from egretscore.terminal import (
+from egretscore.cli.arguments import parser
+from egretscore.cli.terminal import (
     amount_done,
     interrupts_noted,
     never_fail_to_print,
@@ -25,6 +23,8 @@ from egretscore.terminal import (
     say,
     working,
 )
+from egretscore.dates import as_day, today
+from egretscore.errors import ArgumentError, EgretError, shown
 
 if TYPE_CHECKING:
     from datetime import date
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from egretscore.policy import Policy
     from egretscore.records import Records
-    from egretscore.records.adding import Added
+    from egretscore.records.kept.adding import Added
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
@@ -68,7 +68,7 @@ def _what_failed(error: OSError) -> str:
 def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.records import read_records
-    from egretscore.records.kept import is_kept
+    from egretscore.records.kept.folder import is_kept
     from egretscore.shipped import sample_records
 
     engine = load_engine(options.model)
@@ -100,7 +100,7 @@ def _score(options: argparse.Namespace) -> int:
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = {"threads": options.threads, "memory": options.memory}
     if options.engine == "spark":
-        from egretscore.on_spark import score_on_spark
+        from egretscore.everyone.spark import score_on_spark
 
         if options.since is not None or options.previous is not None:
             raise ArgumentError("Spark scores everyone", remedy="Leave out --since and --previous, or --engine spark.")
@@ -112,7 +112,7 @@ def _score(options: argparse.Namespace) -> int:
     elif options.master is not None:
         raise ArgumentError("--master names a Spark cluster", remedy="Add --engine spark.")
     else:
-        from egretscore.everyone import score_everyone
+        from egretscore.everyone.in_parts import score_everyone
 
         with parts_done("Scoring", "people") as progress:
             outcome = score_everyone(
@@ -156,7 +156,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
-    from egretscore.records.kept_records import KeptRecords
+    from egretscore.records.kept.opened import KeptRecords
 
     with working("Reading and checking the records"):
         records = read_records(options.records, policy=options.policy)
@@ -182,7 +182,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _keep(options: argparse.Namespace) -> int:
-    from egretscore.records.keeping import keep_records
+    from egretscore.records.kept.keeping import keep_records
 
     with parts_done("Keeping", "rows") as progress:
         kept = keep_records(
@@ -199,7 +199,7 @@ def _keep(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from egretscore.records.adding import add_records
+    from egretscore.records.kept.adding import add_records
     from egretscore.records.quarantine import check_holds_no_records
 
     if options.quarantine is not None:  # before anything is added
@@ -220,7 +220,7 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    from egretscore.records.erasing import erase
+    from egretscore.records.kept.erasing import erase
 
     rows = erase(options.kept, options.subject)
     if rows:

@@ -48,11 +48,6 @@ def macro_chosen(parts: Collection[int] | None) -> str:
     return f"CREATE MACRO chosen(subject) AS left(md5(coalesce(subject, '')), 2) IN ({beginnings})"
 
 
-def part_file(part: int) -> str:
-    """Return the name of the file that holds the scores of a part."""
-    return f"part-{part:02}.parquet"
-
-
 def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
     """Cut rows that come in the order of their ``part`` into one table for each part."""
     import pyarrow as pa

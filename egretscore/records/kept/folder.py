@@ -1,7 +1,7 @@
 """Checked records kept on disk, so that what was checked once is not checked again.
 
 A folder of kept records holds ``kept.json``, the policy whose words they use, and one folder
-for each of the 64 parts (``egretscore.parts``). ``part.json`` in it names a Parquet file for
+for each of the 64 parts (``egretscore.records.parts``). ``part.json`` in it names a Parquet file for
 each table, in the order of subject_id, by its hash; what is read of a part is held against
 those first. Nothing stands there that the checks set aside; what they put in doubt does
 (``doubts``), so standing finds on kept records what it finds on those they came from.
@@ -34,8 +34,8 @@ from egretscore import __version__
 from egretscore.arrays import numbers_of, table_in
 from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.database import check_named_in_text, check_stands_for_itself
+from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
