@@ -92,15 +92,15 @@ def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    from egretscore.everyone import spark
+    from egretscore.everyone import spark as on_spark
 
-    done = getattr(spark, step)
+    done = getattr(on_spark, step)
 
     def then_stop(*arguments: Any) -> None:
         done(*arguments)
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr(spark, step, then_stop)
+    monkeypatch.setattr(on_spark, step, then_stop)
 
 
 @needs_java
@@ -124,17 +124,17 @@ def test_a_damaged_file_is_refused(kept, spark, tmp_path):
 
 @needs_java
 def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkeypatch):
-    from egretscore.everyone import spark
+    from egretscore.everyone import spark as on_spark
 
     changing = Path(shutil.copytree(kept, tmp_path / "kept"))
-    score = spark._score
+    score = on_spark._score
 
     def score_and_erase(*arguments: Any) -> None:
         score(*arguments)
         records = es.read_records(changing)
         assert records.erase(records.invented["subject_id"]) > 0
 
-    monkeypatch.setattr(spark, "_score", score_and_erase)
+    monkeypatch.setattr(on_spark, "_score", score_and_erase)
     with pytest.raises(es.RecordsError, match="changed"):
         score_on_spark(shipped_engine(), changing, "2026-10-31", tmp_path / "out", spark=spark)
     assert {entry.name for entry in tmp_path.iterdir()} == {"kept"}
@@ -142,9 +142,9 @@ def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkey
 
 @needs_java
 def test_what_fails_on_an_executor_is_said_in_a_line(kept, spark, tmp_path, monkeypatch):
-    from egretscore.everyone import spark
+    from egretscore.everyone import spark as on_spark
 
-    monkeypatch.setattr(spark, "part_file", lambda part: f"/proc/nowhere/{part}")
+    monkeypatch.setattr(on_spark, "part_file", lambda part: f"/proc/nowhere/{part}")
     with pytest.raises(es.RecordsError, match=r"Error: .*/proc/nowhere") as raised:
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
     assert len(str(raised.value).splitlines()) == 1

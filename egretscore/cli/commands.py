@@ -137,16 +137,14 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from egretscore.policy import read_policy
     from egretscore.records import read_records
     from egretscore.scoring.training import train
 
-    policy = None if options.policy is None else read_policy(options.policy)
     with working("Reading the records"):
-        records = read_records(options.records, policy=policy)
+        records = read_records(options.records, policy=options.policy)
     _mention(records.set_aside)
     with working("Training"):
-        model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
+        model = train(records, options.as_of, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
     print_result(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")

@@ -28,7 +28,7 @@ from egretscore.features.turning import turned_query
 from egretscore.records.database import asking
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.kept.touched import knows_since, touched_since
-from egretscore.records.sorted_rows import people_replaced
+from egretscore.records.parts import people_replaced
 from egretscore.writing import earlier_of, sha256_of
 
 if TYPE_CHECKING:

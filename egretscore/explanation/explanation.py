@@ -44,6 +44,10 @@ class Explanation:
     invented : bool
         Whether the model or the records are invented.
     policy : Policy
+    features : tuple of Feature
+        Those of the model.
+    vector : tuple of int
+        The value of each feature; empty where there is no score.
     """
 
     subject_id: str

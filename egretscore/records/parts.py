@@ -48,6 +48,27 @@ def macro_chosen(parts: Collection[int] | None) -> str:
     return f"CREATE MACRO chosen(subject) AS left(md5(coalesce(subject, '')), 2) IN ({beginnings})"
 
 
+def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Table:
+    """Return rows in the order of subject_id, with those of some people replaced.
+
+    Parameters
+    ----------
+    rows : Table
+        In the order of subject_id.
+    people : array of str
+        Whose rows to replace.
+    theirs : Table
+        Their rows, none of anyone else's, in the order of subject_id: none of who has none any more.
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    replaced = compute.is_in(rows["subject_id"], value_set=people.cast(pa.string()))
+    others = rows.filter(compute.invert(replaced))
+    # Arrow's sorting is stable: the rows of each person stay in the order in which they came.
+    return pa.concat_tables([others, theirs.cast(rows.schema)]).sort_by("subject_id").combine_chunks()
+
+
 def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
     """Cut rows that come in the order of their ``part`` into one table for each part."""
     import pyarrow as pa

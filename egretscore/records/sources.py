@@ -141,7 +141,6 @@ def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
 
 def _line_blocks(file: Path) -> Iterator[pa.Table]:
     """Yield the lines of a file as bytes with their numbers: the first line alone, then blocks of lines."""
-    import numpy as np
     import pyarrow as pa
 
     def numbered(block: bytes, first: int) -> pa.Table:

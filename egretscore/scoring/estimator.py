@@ -343,9 +343,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 continue
             if not isinstance(value, int | np.integer) or value < smallest:
                 raise ValueError(f"{name} must be a whole number, {smallest} or more. Got {value!r} instead.")
-        for name in ("learning_rate", "l2"):
-            if not getattr(self, name) >= 0 or (name == "learning_rate" and not self.learning_rate > 0):
-                raise ValueError(f"{name} must be a number above 0. Got {getattr(self, name)!r} instead.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be a number above 0. Got {self.learning_rate!r} instead.")
+        if not self.l2 >= 0:
+            raise ValueError(f"l2 must be a number, 0 or more. Got {self.l2!r} instead.")
         ridges = self._ridges()
         if not ridges or not all(ridge is None or _is_above_0(ridge) for ridge in ridges):
             raise ValueError(f"ridge must be a number above 0, None, or several of these. Got {self.ridge!r} instead.")

@@ -22,7 +22,7 @@ _SIGNIFICANT_DIGITS = 6
 def points_per_log_odds(log_odds: ScoreTables, scale: Scale) -> float:
     """Return how many points a unit of log-odds is worth.
 
-    The steeper of the policy's own steepness and what the scale has room for, allowing half
+    The less steep of the policy's own steepness and what the scale has room for, allowing half
     a point of rounding for each table. Rounded to 6 digits, so that it can be written down.
     """
     wanted = scale.points_to_double_odds / math.log(2)

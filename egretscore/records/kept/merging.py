@@ -12,8 +12,8 @@ import numpy as np
 
 from egretscore.arrays import numbers, texts
 from egretscore.records.database import quoted
+from egretscore.records.parts import people_replaced
 from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
-from egretscore.records.sorted_rows import people_replaced
 
 if TYPE_CHECKING:
     import pyarrow as pa
