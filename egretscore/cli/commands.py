@@ -144,7 +144,9 @@ def _train(options: argparse.Namespace) -> int:
         records = read_records(options.records, policy=options.policy)
     _mention(records.set_aside)
     with working("Training"):
-        model = train(records, options.as_of, horizon_days=options.horizon_days, seed=options.seed)
+        model = train(
+            records, options.as_of, policy=options.policy, horizon_days=options.horizon_days, seed=options.seed
+        )
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
     print_result(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")

@@ -12,6 +12,7 @@ something else, is in ``doubts``, where standing finds it: it counts against nob
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import duckdb
 
@@ -20,6 +21,7 @@ from egretscore.records.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
     BROKEN,
     CONSENTS,
+    DATE,
     DISPUTABLE,
     DOUBTS,
     EARLIEST,
@@ -32,13 +34,15 @@ from egretscore.records.schema import (
     Column,
     Table,
     people_sql,
+    stripped,
     text_of,
 )
 
 _LONGEST_VALUE = 200
 # Of a row: in the order of sources and rows, and no other row's.
 _ID = "source * 1099511627776 + row"
-_SIGNS_IN_IDS = "._:+/=-"
+SIGNS_IN_IDS: Final = "._:+/=-"
+"""The signs in ids at whose end a word of a line may end."""
 
 
 def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[str, frozenset[str]]) -> None:
@@ -51,13 +55,16 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     create_accounts(connection)
     for table in (DOUBTS, BROKEN):
         create_table(connection, table.name, table.types)
-    word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
+    connection.execute(f"CREATE MACRO stripped(cell) AS {stripped('cell')}")
+    word = f"[A-Za-z0-9][A-Za-z0-9{SIGNS_IN_IDS}]*"
+    # In a line that is no text, and in JSON, an invisible character is written with letters: \\xA0, \\t.
+    plain = r"regexp_replace(text, '\\\\(u[0-9a-fA-F]{4}|x[0-9A-F]{2}|[bfnrt])', ' ', 'g')"
     connection.execute(
         "CREATE MACRO words_in(text) AS "
-        f"list_transform(regexp_extract_all(text, '{word}'), lambda word: rtrim(word, '{_SIGNS_IN_IDS}'))"
+        f"list_transform(regexp_extract_all({plain}, '{word}'), lambda word: rtrim(word, '{SIGNS_IN_IDS}'))"
     )
     connection.execute(
-        f"CREATE MACRO names(text, subject) AS list_contains(words_in(text), rtrim(subject, '{_SIGNS_IN_IDS}'))"
+        f"CREATE MACRO names(text, subject) AS list_contains(words_in(text), rtrim(subject, '{SIGNS_IN_IDS}'))"
     )
 
 
@@ -69,7 +76,7 @@ def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
     )
     connection.execute(
         "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
-        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR)'
+        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR, unclear BOOLEAN)'
     )
 
 
@@ -166,33 +173,64 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _note_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Note in ``broken`` of which records a row cannot be read."""
-    if table.name not in DISPUTABLE:
-        return
-    record = table.identity[0]
-    connection.execute(
-        f"""
-        INSERT INTO {BROKEN.name}
-        SELECT * FROM (
-            SELECT DISTINCT ?, {RECORD_ID.name}(trim("{text_of(record)}")) AS record_id, subject_id,
-                   coalesce(recorded_on, DATE '{EARLIEST}')
-            FROM parsed JOIN unsound USING (id)
-        ) WHERE record_id IS NOT NULL AND subject_id IS NOT NULL
-        """,
-        [table.name],
-    )
+    if table.name in DISPUTABLE:
+        connection.execute(f"INSERT INTO {BROKEN.name} {_meant_by_unsound(table)}")
 
 
 def _doubt_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Doubt a record of which one row can be read and another cannot: that one may say that it was settled."""
-    broken = f"SELECT * FROM {BROKEN.name} WHERE \"table\" = '{table.name}'"
-    if not connection.execute(f"{broken} LIMIT 1").fetchall():
-        return
-    # The few that cannot be read are sought among all others, not the other way round.
-    rows = f'SELECT "{table.identity[0]}" AS record_id, subject_id FROM "{table.name}"'
-    readable_too = f"SELECT * FROM ({rows}) SEMI JOIN ({broken}) USING (record_id, subject_id)"
-    connection.execute(
-        f"INSERT INTO {DOUBTS.name} SELECT * FROM ({broken}) SEMI JOIN ({readable_too}) USING (record_id, subject_id)"
+    if connection.execute(f"SELECT 1 FROM {BROKEN.name} WHERE \"table\" = '{table.name}' LIMIT 1").fetchall():
+        connection.execute(f"INSERT INTO {DOUBTS.name} {records_meant(BROKEN.name, table.name)}")
+
+
+def _meant_by_unsound(table: Table) -> str:
+    """Return the query for which records the rows may be about that have something wrong in them: like ``broken``.
+
+    Where the cells of a line are not known, it may be about any record of everyone whom it names, and about any
+    that it names.
+    """
+    record, subject, day = (text_of(name) for name in (table.identity[0], "subject_id", table.on_file))
+    disputable, of_these = [table.name], "true"
+    if table is OBJECTIONS:
+        disputable, of_these = [*DISPUTABLE], f'(stripped("{text_of("table")}") = disputable OR "table" IS NULL)'
+    rows = f"parsed JOIN unsound USING (id), unnest({disputable}) AS every(disputable) WHERE {of_these}"
+    lines = f'{rows} AND line IS NOT NULL AND "{record}" IS NULL AND "{subject}" IS NULL'
+    pieces = r"unnest(regexp_split_to_array(line, '[,;|\t\"]'))"
+    return f"""
+        SELECT DISTINCT * FROM (
+            SELECT disputable, {RECORD_ID.name}(stripped("{record}")) AS record_id,
+                   {SUBJECT_ID.name}(stripped("{subject}")) AS subject_id,
+                   coalesce({DATE.name}(stripped("{day}")), DATE '{EARLIEST}') AS since
+            FROM {rows}
+            UNION ALL SELECT disputable, NULL, unnest(words_in(line)), DATE '{EARLIEST}' FROM {lines}
+            UNION ALL SELECT disputable, {RECORD_ID.name}(stripped(piece)), NULL, DATE '{EARLIEST}'
+            FROM (SELECT disputable, {pieces} AS piece FROM {lines})
+        ) WHERE record_id IS NOT NULL OR subject_id IS NOT NULL
+    """
+
+
+def records_meant(meant: str, table: str) -> str:
+    """Return the query for the records of a table that rows like those of ``broken`` may be about.
+
+    Parameters
+    ----------
+    meant : str
+        The name of a table of such rows.
+    table : str
+    """
+    record = f'rows."{TABLES[table].identity[0]}"'
+    # A word of a line ends before its last signs, which may be those of an id.
+    any_of_theirs = " = ".join(f"rtrim({of}.subject_id, '{SIGNS_IN_IDS}')" for of in ("rows", meant))
+    found = (
+        f'SELECT DISTINCT "table", {record} AS record_id, rows.subject_id, since '
+        f'FROM "{table}" AS rows JOIN {meant} ON {same} WHERE "table" = \'{table}\''
+        for same in (
+            f"rows.subject_id = {meant}.subject_id AND {record} = {meant}.record_id",
+            f"{any_of_theirs} AND {meant}.record_id IS NULL",
+            f"{record} = {meant}.record_id AND {meant}.subject_id IS NULL",
+        )
     )
+    return " UNION ".join(found)
 
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
@@ -273,11 +311,15 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 
     Where its first cells are right it names the person that they say, and otherwise everyone whose id stands in it.
     """
-    every_cell = f"concat_ws(' ', {', '.join(quoted([column.text]) for column in CONSENTS.columns)})"
+    # A cell that is right in its column names nobody, where the first does not say whose the row is.
+    may_name = (
+        f'CASE WHEN "{c.name}" IS NULL OR {c.name == "subject_id"} THEN "{c.text}" END' for c in CONSENTS.columns
+    )
+    every_cell = f"concat_ws(' ', {', '.join(may_name)})"
     in_order = "line IS NULL AND subject_id IS NOT NULL AND letter_version IS NOT NULL"
     connection.execute(
         f"""
-        INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN (
+        INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{SIGNS_IN_IDS}') IN (
             SELECT unnest(words_in(CASE WHEN {in_order} THEN subject_id ELSE coalesce(line, {every_cell}) END))
             FROM parsed JOIN unsound USING (id)
         )
@@ -291,41 +333,15 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read what cannot be read of an objection as: still open.
-
-    Where it cannot be read to which record, it may be about any record of everyone whom the line or the row names.
-    """
-    disputed, record, subject, filed = (text_of(name) for name in ("table", "record_id", "subject_id", "filed_on"))
-    connection.execute(
-        f"""
-        INSERT INTO doubts
-        SELECT * FROM (
-            SELECT DISTINCT disputable, {RECORD_ID.name}(trim("{record}")) AS record_id,
-                   {SUBJECT_ID.name}(trim("{subject}")) AS subject_id,
-                   coalesce(as_date(trim("{filed}")), DATE '{EARLIEST}')
-            FROM parsed JOIN unsound USING (id), unnest(?::VARCHAR[]) AS every(disputable)
-            WHERE trim("{disputed}") = disputable OR "table" IS NULL
-        ) WHERE record_id IS NOT NULL AND subject_id IS NOT NULL  -- else no record on file can be meant
-        """,
-        [list(DISPUTABLE)],
-    )
-    named = (
-        "SELECT unnest(words_in(line)) AS subject FROM parsed JOIN unsound USING (id) WHERE line IS NOT NULL UNION "
-        f'SELECT {SUBJECT_ID.name}(trim("{subject}")) FROM parsed JOIN unsound USING (id) '
-        f'WHERE line IS NULL AND {RECORD_ID.name}(trim("{record}")) IS NULL'
-    )
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE named AS {named}")
-    if connection.execute("SELECT 1 FROM named LIMIT 1").fetchall():
-        ids = f"SELECT rtrim(subject, '{_SIGNS_IN_IDS}') FROM named"
+    """Read what cannot be read of an objection as: still open, and about every record that may be meant."""
+    connection.execute(f"CREATE TEMP TABLE meant AS SELECT * FROM {BROKEN.name} WHERE false")
+    connection.execute(f"INSERT INTO meant {_meant_by_unsound(OBJECTIONS)}")
+    if connection.execute("SELECT 1 FROM meant LIMIT 1").fetchall():
+        # The record may come on file later.
+        connection.execute("INSERT INTO doubts FROM meant WHERE record_id IS NOT NULL AND subject_id IS NOT NULL")
         for name in DISPUTABLE:
-            connection.execute(
-                f"""
-                INSERT INTO doubts SELECT DISTINCT ?, "{TABLES[name].identity[0]}", subject_id, DATE '{EARLIEST}'
-                FROM "{name}" WHERE rtrim(subject_id, '{_SIGNS_IN_IDS}') IN ({ids})
-                """,
-                [name],
-            )
-    connection.execute("DROP TABLE named")
+            connection.execute(f"INSERT INTO doubts {records_meant('meant', name)}")
+    connection.execute("DROP TABLE meant")
 
 
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -357,12 +373,15 @@ def _settle(
         for copied in (rows.relation for rows in in_place if rows.relation.file is None):
             connection.execute(f"DROP TABLE {copied.sql}")
     original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
+    unclear = "record_id IS NULL OR subject_id IS NULL" if table is OBJECTIONS else str(table is CONSENTS)
+    # One that names nobody is looked at with the people of every part, and set aside with those of one.
+    of_these = "true" if table.reaches_others else f'chosen("{text_of("subject_id")}")'
     connection.execute(
         f"""
         INSERT INTO quarantine
-        SELECT source, row, "text of subject_id", "column", left(value, {_LONGEST_VALUE}), problems.expected,
-               coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR))
-        FROM problems JOIN parsed USING (id) ORDER BY source, row, "column"
+        SELECT source, row, stripped("{text_of("subject_id")}"), "column", left(value, {_LONGEST_VALUE}),
+               problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)), {unclear}
+        FROM problems JOIN parsed USING (id) WHERE {of_these} ORDER BY source, row, "column"
         """
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import numpy as np
@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 FEWEST_TYPED_ROWS = 8_000
 """From how many rows of a source on it pays to leave them where they lie."""
 
-_NUMBERED = ", file_row_number = true, filename = true"
+WHOLE_NUMBERS_BELOW: Final = {"DOUBLE": 2**53, "FLOAT": 2**24}
+"""Below which a floating-point number is one whole number; from there on it stands for several."""
+
+ROUNDED: Final = "\n(rounded: a floating-point number)"
+"""What ends the text of a larger one, so that it is nobody's id."""
+
+_NO_TEXT: Final = "\n(not UTF-8)"
+_NUMBERED: Final = ", file_row_number = true, filename = true"
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,13 @@ def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Rela
     return bool(rows >= FEWEST_TYPED_ROWS)
 
 
+def may_be_of_the_chosen(subject: str) -> str:
+    """Return the condition that a row may be about someone who is chosen, by the text of its subject."""
+    return f"chosen({subject}) OR {SUBJECT_ID.name}(stripped(coalesce({subject}, ''))) IS NULL"
+
+
 def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) -> None:
-    """Put the subjects who are chosen into ``subjects``, and say of each whether it is an id.
+    """Put the subjects who are chosen, or may be, into ``subjects``, and say of each whether it is an id.
 
     Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
     asked of a group's key, DuckDB asks of each row all the same.
@@ -130,7 +142,7 @@ def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) 
         CREATE OR REPLACE TEMP TABLE subjects AS
         SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
         FROM (SELECT any_value({relation.subject}) AS subject FROM {cells} GROUP BY {relation.subject})
-        WHERE chosen(subject)
+        WHERE {may_be_of_the_chosen("subject")}
         """
     )
 
@@ -265,13 +277,18 @@ def _as_text(column: str, of: str) -> str:
     plain = f"CAST({column} AS VARCHAR)"
     if of.startswith("TIMESTAMP"):
         return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
-    if of in {"DOUBLE", "FLOAT"}:
+    if of in WHOLE_NUMBERS_BELOW:
         # Not isnan, and no CAST that raises: DuckDB concludes from the least and the largest number of a Parquet
         # file, which leave those that are none out, that there are none.
         return (
-            f"CASE WHEN {plain} IN ('nan', '-nan') THEN NULL WHEN {column} = trunc({column}) AND abs({column}) < 1e15 "
-            f"THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) ELSE {plain} END"
+            f"CASE WHEN {plain} IN ('nan', '-nan') THEN NULL WHEN {column} <> trunc({column}) THEN {plain} "
+            f"WHEN abs({column}) < {WHOLE_NUMBERS_BELOW[of]} THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) "
+            f"ELSE {plain} || '{ROUNDED}' END"
         )
+    if of.startswith("DECIMAL") and not of.endswith(",0)"):
+        return rf"regexp_replace({plain}, '\.0+$', '')"
+    if of == "BLOB":
+        return f"nullif(coalesce(TRY(decode({column})), {plain} || '{_NO_TEXT}'), '')"
     return f"nullif({plain}, '')"
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from egretscore.records.schema import stripped
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -40,12 +42,14 @@ def sql_part_of(subject: str) -> str:
 def macro_chosen(parts: Collection[int] | None) -> str:
     """Return the statement that creates ``chosen(subject)``: whether a subject is in one of these parts.
 
-    The cell of a broken row may be empty, or no subject_id at all; it has a part all the same.
+    The cell of a broken row may be empty, or no subject_id at all; it has a part all the same. What cannot be seen
+    around an id makes it no other person's.
     """
     if parts is None:
         return "CREATE MACRO chosen(subject) AS true"
     beginnings = ", ".join(f"'{byte:02x}'" for byte in range(_ALL) if byte % PARTS in parts)
-    return f"CREATE MACRO chosen(subject) AS left(md5(coalesce(subject, '')), 2) IN ({beginnings})"
+    cell = stripped("coalesce(subject, '')")
+    return f"CREATE MACRO chosen(subject) AS left(md5({cell}), 2) IN ({beginnings})"
 
 
 def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Table:

@@ -47,6 +47,11 @@ class Problem:
         return str(EgretError(what, file=self.file, row=self.row, expected=self.expected))
 
 
+def number_of_rows(problems: Iterable[Problem]) -> int:
+    """Return how many rows have these problems."""
+    return len({(problem.file, problem.row) for problem in problems})
+
+
 def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     """Write the problems into one CSV file ``quarantine-TABLE.csv`` for each table that has any.
 

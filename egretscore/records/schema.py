@@ -183,6 +183,11 @@ def text_of(column: str) -> str:
     return f"text of {column}"
 
 
+def stripped(cell: str) -> str:
+    """Return the SQL expression for a text without the blanks and invisible characters around it."""
+    return rf"regexp_replace({cell}, '^[\pC\pZ]+|[\pC\pZ]+$', '', 'g')"
+
+
 @dataclass(frozen=True)
 class Rule:
     """What must hold between two cells of a row that are both right by themselves.
@@ -363,9 +368,6 @@ OBJECTIONS: Final = Table(
     reaches_others=True,
 )
 
-OBJECTED_TO: Final = ("record_id", "subject_id")
-"""The columns of objections without which it is unclear which record is disputed."""
-
 TABLES: Final[Mapping[str, Table]] = {
     table.name: table for table in (CONSENTS, CIVIC_POINTS, PENALTIES, COMMITMENTS, OBJECTIONS)
 }
@@ -384,7 +386,9 @@ DOUBTS: Final = Table(
     on_file="since",
 )
 BROKEN: Final = replace(DOUBTS, name="broken")
-"""The records of which a row was set aside because it cannot be read, whether another can be or not."""
+"""The records of which a row was set aside because it cannot be read, whether another can be or not.
+
+Where ``record_id`` is NULL it may be any record of the person, where ``subject_id`` is, that record of anyone."""
 
 PEOPLE: Final = Table(
     "people",

@@ -27,9 +27,19 @@ import numpy as np
 from egretscore.arrays import numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.policy.forbidden import forbidden_matter
-from egretscore.records.database import GLOB_SIGNS
+from egretscore.records.database import GLOB_SIGNS, quoted
 from egretscore.records.folder import check_readable
-from egretscore.records.in_place import InPlace, Relation, look_at_subjects, look_through, may_stay, stage_rows
+from egretscore.records.in_place import (
+    ROUNDED,
+    WHOLE_NUMBERS_BELOW,
+    InPlace,
+    Relation,
+    look_at_subjects,
+    look_through,
+    may_be_of_the_chosen,
+    may_stay,
+    stage_rows,
+)
 from egretscore.records.schema import Table
 
 if TYPE_CHECKING:
@@ -128,11 +138,11 @@ def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
         blocks = _line_blocks(file)
         header = _csv_header(next(blocks, None), file)
         check_columns(table, header, file)
-        into = ", ".join(f'"{name}"' for name in header)
         for lines in blocks:
             connection.register("lines", lines)
             connection.execute(
-                f"INSERT INTO staged (source, row, expected, line, {into}) {_split_lines(header, table)}", [source]
+                f"INSERT INTO staged (source, row, expected, line, {quoted(header)}) {_split_lines(header, table)}",
+                [source],
             )
             connection.unregister("lines")
     except OSError as error:
@@ -209,9 +219,14 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
 def _split_lines(header: Sequence[str], table: Table) -> str:
     """Return the query that cuts lines into cells, as far as it can, and says what is wrong with a line."""
     width = len(header)
-    subject = _cell(list(header).index("subject_id") + 1)
-    comes_in = "true" if table.reaches_others else f"chosen({subject})"
-    cells = ", ".join(_cell(i) for i in range(1, width + 1))
+    # Where it is not known whose a line is, it may be anyone's.
+    comes_in = "true" if table.reaches_others else may_be_of_the_chosen("subject_id")
+    # Of a cell with bytes that are no text it is not known what it says.
+    known = "can_be_cut AND NOT (garbled AND contains(cells[{0}], '\\x'))"
+    cells = ", ".join(
+        f"CASE WHEN {known.format(i)} THEN {_cell(i)} END AS {quoted([name])}" for i, name in enumerate(header, start=1)
+    )
+    into = quoted(header)
     return f"""
         WITH decoded AS (
             -- Bytes that are not UTF-8 are shown as DuckDB shows them, line ends included: \\x0D\\x0A.
@@ -227,15 +242,17 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
             FROM decoded WHERE text <> ''
         ), judged AS (
             SELECT *, CASE
-                WHEN garbled THEN 'text in UTF-8'
                 WHEN contains(text, '"') AND NOT regexp_full_match(text, '(?:{_CELL})(?:,(?:{_CELL}))*')
                     THEN 'quotes that close'
                 WHEN len(cells) <> {width} THEN '{width} cells, not ' || len(cells)
-                END || CASE WHEN unfinished THEN '; the file ends in the middle of this row' ELSE '' END AS expected
+                END AS uncut, uncut IS NULL AS can_be_cut,
+                CASE WHEN garbled THEN 'text in UTF-8' ELSE uncut END
+                || CASE WHEN unfinished THEN '; the file ends in the middle of this row' ELSE '' END AS expected
             FROM cut
+        ), given AS (
+            SELECT row, expected, CASE WHEN expected IS NOT NULL THEN text END AS line, {cells} FROM judged
         )
-        SELECT ?::INTEGER, row, expected, CASE WHEN expected IS NOT NULL THEN text END, {cells}
-        FROM judged WHERE {comes_in}
+        SELECT ?::INTEGER, row, expected, line, {into} FROM given WHERE {comes_in}
     """
 
 
@@ -326,6 +343,8 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
 
 def _text(value: object) -> str:
     """Return the text of a cell of a column of several types: of a day without an hour, the day."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value)) if abs(value) < WHOLE_NUMBERS_BELOW["DOUBLE"] else f"{value}{ROUNDED}"
     if isinstance(value, datetime):
         value = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
         value = value.date() if value.time() == time() else value

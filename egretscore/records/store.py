@@ -19,7 +19,7 @@ from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
 from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, OBJECTED_TO, OBJECTIONS, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,18 +111,6 @@ class Records:
         return dict(found.fetchall())
 
     @property
-    def unclear(self) -> int:
-        """How many rows set aside may be someone's withdrawal, or an objection to who knows which record."""
-        found = self.connect().execute(
-            """
-            SELECT count(DISTINCT (source, row)) FROM quarantine JOIN sources USING (source)
-            WHERE "table" = ? OR "table" = ? AND coalesce(list_contains(?, "column"), true)
-            """,
-            [CONSENTS.name, OBJECTIONS.name, list(OBJECTED_TO)],
-        )
-        return int(found.fetchall()[0][0])
-
-    @property
     def last_day(self) -> date | None:
         """The last day, up to today, on which a record came on file; None of no records.
 
@@ -169,15 +157,19 @@ class Records:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Everything that is wrong with the rows set aside, in the order of files and rows."""
-        return tuple(
-            Problem(*row)
-            for row in self.connect()
-            .execute(
-                'SELECT "table", file, row, "column", value, expected, original '
-                'FROM quarantine JOIN sources USING (source) ORDER BY source, row, "column", expected'
-            )
-            .fetchall()
+        return self._problems("true")
+
+    @property
+    def unclear(self) -> tuple[Problem, ...]:
+        """What of it may hide someone's withdrawal, or an objection to who knows which record."""
+        return self._problems("unclear")
+
+    def _problems(self, condition: str) -> tuple[Problem, ...]:
+        rows = self.connect().execute(
+            'SELECT "table", file, row, "column", value, expected, original FROM quarantine '
+            f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected'
         )
+        return tuple(Problem(*row) for row in rows.fetchall())
 
     @property
     def quarantine(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from egretscore.audit import OURS, UNROUNDED, Report, Rows, as_stated, check_cha
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
-from egretscore.policy import Policy
+from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
 from egretscore.records.store import check_agrees
 from egretscore.scoring.bundle import Model, library_versions
@@ -49,7 +50,7 @@ def train(
     records: Records,
     as_of: date | str | Iterable[date | str],
     *,
-    policy: Policy | None = None,
+    policy: Policy | str | Path | None = None,
     horizon_days: int = 365,
     seed: int = 0,
 ) -> Model:
@@ -61,7 +62,7 @@ def train(
     as_of : one date or several, or str such as "2025-10-01"
         The dates of the snapshots. With several, the last is held out to validate on. The
         report says by how many days what was learnt from became known later than that.
-    policy : Policy, optional
+    policy : Policy or path, optional
         That of the records when not given.
     horizon_days : int
         Commitments falling due in so many days after a snapshot are its outcome.
@@ -80,7 +81,7 @@ def train(
     ArgumentError
         If there is no date, or the horizon makes no sense.
     """
-    policy = records.policy if policy is None else policy
+    policy = records.policy if policy is None else as_policy(policy)
     dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
     if not dates:
         raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")

@@ -516,6 +516,17 @@ def test_nothing_is_added_where_it_is_unclear_to_what_someone_objects(folder):
     assert value(folder, "penalties_serious") == 0
 
 
+def test_objections_decided_in_two_ways_are_no_obstacle(folder):
+    """Their cells say which record they are about: it stays in doubt."""
+    decided = [f"penalties,pn-p0-new,p0,2026-03-01,2026-03-05,{how}" for how in ("upheld", "rejected")]
+    assert add_line(folder, "objections", "\n".join(decided)).set_aside == 2
+    assert value(folder, "penalties_serious") == 0
+    shutil.copytree(folder / "new", folder / "records", dirs_exist_ok=True)
+    (folder / "records" / "objections.parquet").unlink()
+    es.keep_records(folder / "records", folder / "kept")
+    add(folder, ("consents", plain_consent("p1")))
+
+
 def test_nothing_is_added_where_it_was_unclear_to_what_someone_objects(folder):
     (folder / "records" / "objections.parquet").unlink()
     text = f"{','.join(TABLES['objections'].column_names)}\npenalties,,p0,2026-03-01,,\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import astuple, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -29,6 +30,8 @@ from whole_records import (
 from whole_records import write as write_frames
 
 import egretscore as es
+from egretscore.records.parts import part_of
+from egretscore.records.reading import read_parts
 from egretscore.records.schema import EARLIEST, TABLES
 
 LAST_YEAR = AS_OF - timedelta(days=365)
@@ -124,7 +127,10 @@ def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
         {"filed_on": "last spring"},
         {"table": "Penalties"},
         {"subject_id": " p0"},
+        {"subject_id": "\ufeffp0\u200b\t"},
+        {"subject_id": ""},
         {"record_id": ""},
+        {"record_id": "pn-p0-new\t", "subject_id": ""},
         {"record_id": "pn-p0\tnew"},
     ],
 )
@@ -155,19 +161,70 @@ def test_a_line_of_objections_that_cannot_be_cut_disputes_every_record_of_whom_i
         f'penalties,"PN-1,{named},',
         f"penalties;PN-1;{named};2026-03-01",
     ]
-    lines = [*(line.encode() for line in cut_wrong), f"penalties,闽罚1,{named},2026-03-01,,".encode("gbk")]
-    disputed = []
-    for person in town:
-        for table in RECORDS if person.subject_id == named else ():
-            for row in getattr(person, table):
-                person = with_objection(person, table, row, date.fromisoformat(EARLIEST))  # noqa: PLW2901 - the same person, objecting
-        disputed.append(person)
+    disputed = [person if person.subject_id != named else objecting(person, RECORDS) for person in town]
     with tempfile.TemporaryDirectory() as scratch:
         for name, table in frames(town).items():
             csv.write_csv(table, Path(scratch) / f"{name}.csv")
         with (Path(scratch) / "objections.csv").open("ab") as stream:
-            stream.write(data.draw(st.sampled_from(lines)) + b"\n")
+            stream.write(data.draw(st.sampled_from(cut_wrong)).encode() + b"\n")
         assert_scored_alike(engine, es.read_records(scratch, threads=1), disputed)
+
+
+FIRST_DAY = date.fromisoformat(EARLIEST)
+
+
+def objecting(person: Person, tables: Iterable[str], since: date = FIRST_DAY) -> Person:
+    """Let a person object to all their records of some tables."""
+    for table in tables:
+        for row in getattr(person, table):
+            person = with_objection(person, table, row, since)
+    return person
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"penalties,pn-p0-new",
+        b'"penalties,pn-p0-new,,2026-03-01,,',
+        b"pn-p0-new;x",
+        "penalties,闽罚1,p0,2026-03-01,,".encode("gbk"),
+        "penalties,pn-p0-new,某p0,2026-03-01,,".encode("gbk"),
+    ],
+)
+def test_an_objection_that_names_a_record_or_a_person_alone_disputes_what_may_be_meant(tmp_path, engine, line):
+    folder = write_frames([penalised()], tmp_path / "town")
+    (folder / "objections.parquet").unlink()
+    header = ",".join(TABLES["objections"].column_names)
+    (folder / "objections.csv").write_bytes(header.encode() + b"\n" + line + b"\n")
+    assert engine.explain(es.read_records(folder), "p0", AS_OF).score == 550
+
+
+@given(engines(), towns(most=3), st.data())
+@settings(max_examples=15)
+def test_a_line_of_records_that_cannot_be_cut_disputes_all_in_its_table_of_whom_it_names(engine, town, data):
+    """Whatever the order of the columns is, and in however many passes the lines are read."""
+    named, table = data.draw(st.sampled_from(town)).subject_id, data.draw(st.sampled_from([*RECORDS]))
+    columns = data.draw(st.permutations(TABLES[table].column_names))
+    line = ",".join([*data.draw(st.permutations([named, "R-1", "2026-05-01"])), *(["x"] * len(columns))])
+    disputed = [person if person.subject_id != named else objecting(person, [table]) for person in town]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_frames(town, Path(scratch) / "town")
+        rows = parquet.read_table(folder / f"{table}.parquet").select(columns)
+        (folder / f"{table}.parquet").unlink()
+        csv.write_csv(rows, folder / f"{table}.csv")
+        with (folder / f"{table}.csv").open("a", encoding="utf-8") as stream:
+            stream.write(f"{line}\n")
+        assert_scored_alike(engine, es.read_records(folder, threads=1), disputed)
+        for person in town:
+            of_their_part = read_parts(folder, [part_of(person.subject_id)], engine.policy)
+            expected = scored(engine, [p for p in disputed if p.subject_id == person.subject_id])
+            if person.subject_id in expected.scores:
+                explained = engine.score_columns(of_their_part, AS_OF)
+                scores = dict(zip(explained["subject_id"], explained["score"].tolist(), strict=True))
+                assert scores[person.subject_id] == expected.scores[person.subject_id]
+
+
+UNREADABLE = st.sampled_from(["a cell", "blanks around the subject", "no subject", "a tab in the id", "no id"])
 
 
 @given(engines(), towns(most=3), st.data())
@@ -181,13 +238,19 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
             for row in getattr(person, table):
                 if data.draw(st.booleans()):
                     cell = data.draw(st.sampled_from([*TABLES[table].later_columns, *OF_WORDS[table]]))
-                    broken[table].append(
-                        {
-                            **{name: None if value is None else str(value) for name, value in row.items()},
-                            cell: "2026-13-01",
-                        }
-                    )
+                    what, record = data.draw(UNREADABLE), TABLES[table].identity[0]
+                    change = {
+                        "a cell": {cell: "2026-13-01"},
+                        "blanks around the subject": {"subject_id": f"\u3000{person.subject_id}\t"},
+                        "no subject": {"subject_id": None},
+                        "a tab in the id": {record: f"{row[record]}\t"},
+                        "no id": {record: None},
+                    }[what]
+                    texts_of_row = {name: None if value is None else str(value) for name, value in row.items()}
+                    broken[table].append({**texts_of_row, **change})
                     person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
+                    if what == "no id":
+                        person = objecting(person, [table], row["recorded_on"])  # noqa: PLW2901 - likewise
         disputed.append(person)
     for table, rows in broken.items():
         texts[table] = pa.concat_tables([texts[table], pa.Table.from_pylist(rows, schema=texts[table].schema)])
@@ -232,7 +295,10 @@ def test_a_withdrawal_in_a_broken_row_leaves_nobody_it_names_with_a_consent(tmp_
     assert engine.explain(records, "p1", AS_OF).status.value == "not_consented"
 
 
-@pytest.mark.parametrize("line", ["p9,2023-B,1,2024-02-30,", "p9,2023-B,true,5 Jan 2024,", "p9,2023-B,p1,2024-01-01,"])
+@pytest.mark.parametrize(
+    "line",
+    ["p9,2023-B,1,2024-02-30,", "p9,2023-B,true,5 Jan 2024,", "p9,2023-B,p1,2024-01-01,", "p9,2099-X,1,2024-01-01,"],
+)
 def test_a_consent_in_a_broken_row_that_says_whose_it_is_takes_nobody_elses(tmp_path, engine, line):
     folder = write(tmp_path)
     rows = [ROWS["consents"], *({**ROWS["consents"], "subject_id": subject} for subject in ("1", "5", "2024"))]

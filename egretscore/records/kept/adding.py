@@ -36,9 +36,9 @@ from egretscore.records.kept.touched import write_addition
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.parts import PARTS, by_part
 from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
-from egretscore.records.quarantine import Problem, write_quarantine
+from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTED_TO, OBJECTIONS, PEOPLE, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
 from egretscore.writing import whole_file
 
@@ -57,21 +57,28 @@ class _NewRows:
     ----------
     by_part : mapping of part to mapping of table to its rows
         Of each part that has any.
+    broken : Table
+        The records of which a row cannot be read (``schema.BROKEN``).
     counts : tuple of SourceCount
     problems : tuple of Problem
+    unclear : tuple of Problem
+        Those of rows that may be a withdrawal, or an objection to who knows which record.
     """
 
     by_part: _ByPart
+    broken: pa.Table
     counts: tuple[SourceCount, ...]
     problems: tuple[Problem, ...]
+    unclear: tuple[Problem, ...]
 
     @classmethod
     def of(cls, found: Records) -> _NewRows:
         tables: dict[int, dict[str, pa.Table]] = {}
-        for table in (*CHECKED.values(), BROKEN):
+        for table in CHECKED.values():
             for part, rows in by_part(rows_in_order(found, table)):
                 tables.setdefault(part, {})[table.name] = rows
-        return cls(tables, found.counts, found.problems)
+        broken = found.connect().sql(f"SELECT * FROM {BROKEN.name}").to_arrow_table()
+        return cls(tables, broken, found.counts, found.problems, found.unclear)
 
     def checked(self, *, every_table: bool) -> Added:
         """Return what came of the rows by themselves: of every table, or of those of which only these parts were read.
@@ -116,7 +123,7 @@ class Added:
     @property
     def set_aside(self) -> int:
         """How many rows were set aside."""
-        return len({(problem.file, problem.row) for problem in self.problems}) + len(self.contradictions)
+        return number_of_rows(self.problems) + len(self.contradictions)
 
     def write_quarantine(self, folder: str | Path) -> list[Path]:
         """Write what was set aside, with the reasons, into CSV files: one for each table, and one of contradictions.
@@ -231,7 +238,7 @@ def _add(
     done = Added()
     for group, new in groups:
         done += new.checked(every_table=group[-1] == PARTS - 1)
-        for part, added in zip(group, pool.map(partial(_add_to_part, database, to, new.by_part), group), strict=True):
+        for part, added in zip(group, pool.map(partial(_add_to_part, database, to, new), group), strict=True):
             done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
         del new  # while the next are read, these are not held as well
@@ -278,12 +285,12 @@ def _check_kept_are_clear(to: Path) -> None:
 
 def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if new consents are unclear, or contradict those that are kept, or it is unclear what is objected to."""
-    for problem in new.problems:
-        if problem.table == OBJECTIONS.name and problem.column not in (None, *OBJECTED_TO):
-            continue  # its cells say what is objected to, as far as anyone can tell
+    if new.unclear:
+        problem, rows = new.unclear[0], number_of_rows(new.unclear)
         may_be = "a withdrawal" if problem.table == CONSENTS.name else "an objection to a record that is kept"
+        first = f", the first of {rows:,} such rows," if rows > 1 else ""
         raise RecordsError(
-            f"the row may be {may_be} and cannot be used, so nothing was added",
+            f"the row{first} may be {may_be} and cannot be used, so nothing was added",
             file=problem.file,
             row=problem.row,
             column=problem.column,
@@ -310,19 +317,19 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
 # ------------------------------------------------------------------------------- a part
 
 
-def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, by_part: _ByPart, part: int) -> Added:
+def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, all_new: _NewRows, part: int) -> Added:
     """Add rows to a part, and write it again if they say anything new."""
     import pyarrow as pa
 
-    new = by_part.get(part, {})
-    if not new:
+    new = all_new.by_part.get(part, {})
+    if not new and not len(all_new.broken):
         return Added()
     about, before = kept.read_part(to, part)
     merged = [merge(database, table, before[table], rows) for table, rows in new.items() if table in TABLES]
     added = sum((Added(of.new, of.completed, of.known, (), of.contradictions) for of in merged), Added())
     doubted = [new[DOUBTS.name]] if DOUBTS.name in new else []
     doubted += [doubts_of(added.contradictions)] if added.contradictions else []
-    doubted += [doubts_of_broken(database, new[BROKEN.name], before)] if BROKEN.name in new else []
+    doubted += [doubts_of_broken(database, all_new.broken, before)] if len(all_new.broken) else []
     if doubted:
         merged.append(merge(database, DOUBTS.name, before[DOUBTS.name], pa.concat_tables(doubted)))
     changed = {of_table.table: of_table.rows for of_table in merged if of_table.rows is not None}

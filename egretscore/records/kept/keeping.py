@@ -26,6 +26,7 @@ from egretscore.records.partwise import (
     state_of_records,
     take_the_place,
 )
+from egretscore.records.quarantine import number_of_rows
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import READY, TABLES, Table
 from egretscore.records.store import Records
@@ -111,7 +112,7 @@ def keep_records(
             set_aside = found.set_aside_by_part()
             made = {}
             for part in group:
-                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), found.unclear)
+                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), number_of_rows(found.unclear))
                 made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
                 kept.write_about_part(halves[part], made[part])
             return made

@@ -11,9 +11,21 @@ import duckdb
 import numpy as np
 
 from egretscore.arrays import numbers, texts
+from egretscore.records.checking import records_meant
 from egretscore.records.database import quoted
 from egretscore.records.parts import people_replaced
-from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, OBJECTIONS, PEOPLE, TABLES, Table, people_sql
+from egretscore.records.schema import (
+    BROKEN,
+    CHECKED,
+    CONSENTS,
+    DISPUTABLE,
+    DOUBTS,
+    OBJECTIONS,
+    PEOPLE,
+    TABLES,
+    Table,
+    people_sql,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,14 +169,11 @@ def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
 def doubts_of_broken(database: duckdb.DuckDBPyConnection, broken: pa.Table, before: Mapping[str, pa.Table]) -> pa.Table:
     """Return the rows of ``doubts`` about the records that are kept and of which a row cannot be read."""
     with database.cursor() as connection:
-        connection.register("broken", broken)
-        kept = []
+        connection.register(BROKEN.name, broken)
         for name in DISPUTABLE:
             connection.register(name, before[name])
-            kept.append(f'SELECT \'{name}\', "{TABLES[name].identity[0]}", subject_id FROM "{name}"')
-        return connection.sql(
-            f'SELECT * FROM broken WHERE ("table", record_id, subject_id) IN ({" UNION ALL ".join(kept)})'
-        ).to_arrow_table()
+        meant = " UNION ALL ".join(records_meant(BROKEN.name, name) for name in DISPUTABLE)
+        return connection.sql(f"SELECT * FROM ({meant}) ORDER BY {quoted(DOUBTS.order)}").to_arrow_table()
 
 
 def _judged(table: Table) -> str:
