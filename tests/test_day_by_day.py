@@ -53,7 +53,7 @@ def test_the_bytes_are_those_of_scoring_everyone(town, engine, days, data):
         for person in town:
             if data.draw(st.integers(0, 4)) == 0:
                 erase(folder / "kept", person.subject_id)
-        gone_on = {"since": since, "previous": folder / "scores"}
+        gone_on = {"since": data.draw(st.sampled_from([since, None])), "previous": folder / "scores"}
         es.score_everyone(engine, folder / "kept", AS_OF, folder / "day", threads=1, **gone_on, **EVERY_COLUMN)
         es.score_everyone(engine, folder / "kept", AS_OF, folder / "all", threads=1, **EVERY_COLUMN)
         assert contents(folder / "day") == contents(folder / "all")
@@ -221,8 +221,7 @@ def test_one_file_can_be_written_from_parts(here):
         ({"--previous": "nowhere"}, "no scores to go on from"),
         ({"--records": "records"}, "known of kept records alone"),
         ({"--reasons": None}, "have other columns"),
-        ({"--since": None}, "go together"),
-        ({"--previous": None}, "go together"),
+        ({"--previous": None}, "--since needs --previous"),
         ({"--engine": "spark"}, "Spark scores everyone"),
     ],
 )

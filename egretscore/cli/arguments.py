@@ -99,10 +99,13 @@ def _score_options(commands: Any) -> None:
         "--since",
         type=_day,
         metavar="DATE",
-        help="with --previous, the day of those scores: only who changed since is scored again",
+        help="with --previous, the day that those scores must be of",
     )
     score.add_argument(
-        "--previous", type=Path, metavar="DIR", help="a folder of scores of the same kept records on an earlier day"
+        "--previous",
+        type=Path,
+        metavar="DIR",
+        help="a folder of scores of the same kept records on an earlier day: only who changed since is scored again",
     )
     score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
     score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")

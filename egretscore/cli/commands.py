@@ -194,6 +194,11 @@ def _keep(options: argparse.Namespace) -> int:
             progress=progress,
         )
     _mention(kept.set_aside)
+    if kept.unclear:
+        say(
+            f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
+            "record: nothing can be added until they are mended and all is kept again"
+        )
     say(f"{number_of(kept.rows, 'row')} kept: {options.out}")
     return DONE
 

@@ -114,7 +114,7 @@ class Previous:
         return merged.replace_schema_metadata(scores.schema.metadata)
 
 
-def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
+def read_previous(folder: Path, since: date | None, engine: Engine, columns: Sequence[str]) -> Previous:
     """Return the scores of an earlier date, from which those of a later one can be made.
 
     Where a run that was to replace them was stopped at its very end, they lie where it put them aside.
@@ -123,8 +123,8 @@ def read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[s
     ----------
     folder : Path
         Of scores, in parts, made of kept records.
-    since : date
-        As of when they are.
+    since : date, optional
+        As of when they must be.
     engine : Engine
     columns : names of columns
         What is to be written now.
@@ -159,23 +159,24 @@ def stand_already(
     """
     try:
         said = said_of(scores)
-        there = _read_previous(scores, as_day(about["as_of"]), engine, columns)
+        there = _read_previous(scores, None, engine, columns)
         whole = all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
     except (ArgumentError, RecordsError, OSError):
         return False
     return whole and about.items() <= said.items() and there.states == Origin.of(engine, records).states
 
 
-def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[str]) -> Previous:
+def _read_previous(folder: Path, since: date | None, engine: Engine, columns: Sequence[str]) -> Previous:
     about = said_of(folder)
     other_version = "the previous scores were made by another version of this library"
-    if about.get("as_of") != since.isoformat():
+    as_of = as_day(about.get("as_of", ""))
+    if since not in (None, as_of):
         raise ArgumentError(
             "--since names another date than that of the previous scores",
             file=folder / ABOUT,
             column="as_of",
-            value=about.get("as_of"),
-            expected=since.isoformat(),
+            value=as_of.isoformat(),
+            expected=str(since),
             remedy="Give --since the date of these scores, or --previous those of that date.",
         )
     for column, was, expected, problem in (
@@ -187,7 +188,7 @@ def _read_previous(folder: Path, since: date, engine: Engine, columns: Sequence[
             raise ArgumentError(
                 problem, file=folder / ABOUT, column=column, value=was, expected=expected, remedy=SCORE_EVERYONE
             )
-    previous = Previous(folder, since, tuple(about[ORIGIN]["states"]), about["sha256"])
+    previous = Previous(folder, as_of, tuple(about[ORIGIN]["states"]), about["sha256"])
     were = previous.scores_of(0).column_names
     if were != list(columns):
         raise ArgumentError(

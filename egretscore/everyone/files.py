@@ -1,4 +1,4 @@
-"""Scores as files: one, or a folder of parts with ``scores.json``, which says of whom and by what they were made."""
+"""Scores as files: one, or a folder of parts with ``_scores.json``, which says of whom and by what they were made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from egretscore.writing import check_no_folder, check_replaceable, note_beside, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = "scores.json"
+ABOUT: Final = "_scores.json"
 """The file that says of whom and by what the scores of a folder were made."""
 
 ORIGIN: Final = "kept"

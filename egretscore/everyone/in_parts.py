@@ -79,14 +79,14 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     as_of : date or str such as "2026-10-31"
     out : path
         A name ending in ``.parquet`` for one file, in the order of subject_id; else a
-        folder: one file for each part, in the order of subject_id, and ``scores.json``,
+        folder: one file for each part, in the order of subject_id, and ``_scores.json``,
         which says of whom and by what they were made. A folder of earlier scores is replaced.
     vectors, reasons, benefits : bool
         Which columns to add; see :meth:`Engine.score_columns`.
     since : date or str, optional
-        With ``previous``: the date of the previous scores. The records of those alone are
-        read who changed since; the bytes are those of scoring everyone.
+        With ``previous``: the date that the previous scores must be of, to be sure which they are.
     previous : path, optional
+        The records of those alone are read who changed since these scores; the bytes are those of scoring everyone.
         A folder of scores that this function wrote from the same kept records, which may have
         been added to since (:func:`egretscore.add_records`). It may be ``out`` itself.
     threads : int, optional
@@ -113,11 +113,13 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)
     if since is not None or previous is not None:
-        earlier, day = _where_to_go_on(run, since, previous, out)
+        earlier, day_before = _where_to_go_on(run, since, previous, out)
         if earlier.resolve() == out and run.is_answered_by(out):
             remove_what_was_replaced(out)  # by a run that was stopped at its very end
             return Outcome.of(out)
-        run = replace(run, before=read_previous(earlier, day, engine, run.scorer.column_names))
+        before = read_previous(earlier, day_before, engine, run.scorer.column_names)
+        run.check_is_of_no_day_before(before.as_of)
+        run = replace(run, before=before)
 
     state = state_of_records(run.folder)
     asked = run.question(state)
@@ -190,6 +192,14 @@ class _Run:
         gone_on_from = None if self.before is None else self.before.asked
         return question(self.engine, self.folder, state, self.day, self.columns, gone_on_from)
 
+    def check_is_of_no_day_before(self, since: date) -> None:
+        if self.day < since:
+            raise ArgumentError(
+                "the scores would be of an earlier date than the previous ones",
+                value=self.day.isoformat(),
+                expected=f"{since} or later",
+            )
+
     def is_answered_by(self, scores: Path) -> bool:
         """Return whether a folder holds these very scores of these kept records, as they were written."""
         return stand_already(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
@@ -245,15 +255,18 @@ def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _where_to_go_on(run: _Run, since: date | str | None, previous: str | Path | None, out: Path) -> tuple[Path, date]:
-    """Return the folder of the previous scores, and their date."""
-    if since is None or previous is None:
-        raise ArgumentError("--since and --previous go together", expected="the previous scores, and their date")
+def _where_to_go_on(
+    run: _Run, since: date | str | None, previous: str | Path | None, out: Path
+) -> tuple[Path, date | None]:
+    """Return the folder of the previous scores, and the date that they must be of."""
+    if previous is None:
+        raise ArgumentError("--since needs --previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "who changed since a date is known of kept records alone")
     if Path(previous).resolve() in out.parents:
         raise ArgumentError(
             "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
         )
-    if run.day < as_day(since):
-        raise ArgumentError("the scores would be of an earlier date than the previous ones", value=run.day.isoformat())
-    return Path(previous), as_day(since)
+    day_before = None if since is None else as_day(since)
+    if day_before is not None:
+        run.check_is_of_no_day_before(day_before)
+    return Path(previous), day_before

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
-from egretscore.records.kept.folder import is_kept, naming_files
+from egretscore.records.kept.folder import check_no_addition_is_left, is_kept, naming_files
 from egretscore.records.parts import PARTS, QUESTION
 from egretscore.writing import (
     alone_in,
@@ -69,8 +69,14 @@ def state_of_records(folder: Path) -> list[Any]:
     """Return what tells whether the records are others than before.
 
     Of kept ones, the files that name all others by their hashes, against which those are held when they are read.
+
+    Raises
+    ------
+    RecordsError
+        If an addition to kept ones is at work, or was stopped half-way.
     """
     if is_kept(folder):
+        check_no_addition_is_left(folder)
         return state_of_files(naming_files(folder))
     mark = folder / INVENTED_MARK
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]

@@ -410,6 +410,8 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
     ):
         assert run(arguments, death).returncode == -signal.SIGKILL
         es.read_records(tmp_path / "kept").connect()  # every part is whole, as it was or as it is to be
+        with pytest.raises(es.RecordsError, match="stopped half-way"):
+            es.score_everyone(shipped_engine(), tmp_path / "kept", "2026-10-31", tmp_path / "scores")
     finished = run(arguments)
     assert finished.returncode == 0, finished.stderr
     assert "64 of 64 parts" in finished.stderr

@@ -91,7 +91,7 @@ def test_scores_of_kept_records_are_the_same_bytes(town, kept, tmp_path):
     for records, out in ((town, tmp_path / "a"), (kept, tmp_path / "b")):
         es.score_everyone(shipped_engine(), records, DAY, out, vectors=True, reasons=True, benefits=True)
     a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
-    said, said_of_kept = json.loads(a.pop("scores.json")), json.loads(b.pop("scores.json"))
+    said, said_of_kept = json.loads(a.pop("_scores.json")), json.loads(b.pop("_scores.json"))
     assert a == b
     states = [about_part(kept, part).state for part in range(PARTS)]
     assert said_of_kept.pop("kept")["states"] == states, "scores of kept records say of which"

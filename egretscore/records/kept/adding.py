@@ -217,7 +217,8 @@ def add_records(
             reach_others = [table.name for table in TABLES.values() if table.reaches_others]
             _check_new_are_clear(database, to, read(range(PARTS), reach_others))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
-            with closing(groups), ThreadPoolExecutor(_parts_in_memory(to, threads, left)) as pool:
+            at_once = _parts_in_memory(to, threads, left)
+            with kept.adding_to(to), closing(groups), ThreadPoolExecutor(at_once) as pool:
                 return _add(database, to, groups, pool, progress)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise ArgumentError(

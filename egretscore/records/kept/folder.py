@@ -37,7 +37,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import check_named_in_text, check_stands_for_itself
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
-from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
+from egretscore.writing import alone_in, earlier_of, errors_that_name, sha256_of, unfinished_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,9 @@ ABOUT: Final = "kept.json"
 """The file by which a folder says that its records are kept ones, and what they are."""
 
 POLICY: Final = "policy.toml"
+ADDING: Final = "adding"
+"""The file that stands in a folder while records are added, and stays where that is stopped half-way."""
+
 FORMAT: Final = 3
 AGAIN: Final = "Keep the records again, from those they came from."
 """What to do about kept records that are damaged."""
@@ -146,7 +149,7 @@ def part_folder(part: int) -> str:
     return f"part-{part:02}"
 
 
-NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, POLICY, *map(part_folder, range(PARTS))})
+NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, POLICY, ADDING, *map(part_folder, range(PARTS))})
 
 
 def is_kept(folder: Path) -> bool:
@@ -159,6 +162,16 @@ def check_is_kept(folder: Path, problem: str = "these are no kept records") -> N
     check_named_in_text(folder)
     if not is_kept(folder):
         raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
+
+
+def check_no_addition_is_left(folder: Path) -> None:
+    """Raise where some parts of kept records have been added to and others have not."""
+    if (folder / ADDING).exists():
+        raise RecordsError(
+            "records are being added to these, or that was stopped half-way",
+            file=folder / ADDING,
+            remedy="Wait for it, or give the same `egretscore add` again to finish it.",
+        )
 
 
 def naming_files(folder: Path) -> list[Path]:
@@ -231,6 +244,15 @@ def _remove_all_others(folder: Path, about: AboutPart) -> None:
     for entry in folder.iterdir():
         if entry.name not in own:
             entry.unlink()
+
+
+@contextmanager
+def adding_to(folder: Path) -> Iterator[None]:
+    """Let it be known, until it is done, that records are being added, also if it is stopped half-way."""
+    with errors_that_name(folder / ADDING):
+        (folder / ADDING).touch()
+    yield
+    (folder / ADDING).unlink()
 
 
 @contextmanager

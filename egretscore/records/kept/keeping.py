@@ -48,10 +48,14 @@ class Kept:
         How many rows of the five tables.
     set_aside : int
         How many rows were set aside, and so are not kept.
+    unclear : int
+        How many of them may be someone's withdrawal, or an objection to who knows which record: nothing can be
+        added (:func:`egretscore.add_records`) until all are mended and kept again.
     """
 
     rows: int
     set_aside: int
+    unclear: int
 
 
 def keep_records(
@@ -127,7 +131,11 @@ def keep_records(
         every = [kept.about_part(parts, part) for part in range(PARTS)]
         kept.write_about(parts, kept.AboutKept(policy.text, invented_mark(folder)))
         take_the_place(parts, out, kept.NAMES_IN_A_FOLDER)
-    return Kept(sum(part.rows[table] for part in every for table in TABLES), sum(part.set_aside for part in every))
+    return Kept(
+        rows=sum(part.rows[table] for part in every for table in TABLES),
+        set_aside=sum(part.set_aside for part in every),
+        unclear=max(part.unclear for part in every),
+    )
 
 
 def _is_whole(folder: Path, part: int) -> bool:
