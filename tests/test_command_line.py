@@ -273,6 +273,18 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path):
+    def lacks_memory(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9.31 GiB for an array")
+
+    monkeypatch.setattr("egretscore.scoring.training.train", lacks_memory)
+    assert main(["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", str(tmp_path / "model")]) == 1
+    said = capsys.readouterr().err
+    assert "the memory does not suffice" in said
+    assert "fewer people" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_place_to_write_is_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "scores.parquet"

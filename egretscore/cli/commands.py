@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
+_LACKS_MEMORY = (
+    "the memory does not suffice. Give records of fewer people, or fewer dates, or use a machine with more memory."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _complain(error, WRONG_USAGE if isinstance(error, ArgumentError) else BAD_INPUT)
             if isinstance(error, OSError):
                 return _complain(_what_failed(error), BAD_INPUT)
+            if isinstance(error, MemoryError):
+                return _complain(_LACKS_MEMORY, BAD_INPUT)
             raise
 
 
