@@ -114,3 +114,25 @@ def test_whatever_way_a_room_is_imported_it_is_seen(statement):
 def test_the_package_carries_no_file_that_is_a_drawer_for_leftovers():
     names = {file.stem for file in Path(es.__file__).parent.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_what_a_notebook_shows_is_one_line(engine, sample):
+    scored = engine.explain(sample, sample.invented["subject_id"], "2026-10-31")
+    unknown = engine.explain(sample, "nobody", "2026-10-31")
+    report, policy = engine.model.report, engine.policy
+    assert repr(engine.model) == f"<Model: {engine.name}>"
+    assert repr(policy) == f"<Policy: {policy.name} {policy.version}>"
+    assert repr(scored) == f"<Explanation: {scored.subject_id!r} as of 2026-10-31, 677 (good)>"
+    assert repr(unknown) == "<Explanation: 'nobody' as of 2026-10-31, not_consented>"
+    assert repr(report) == (
+        f"<Report: AUC {report.measures['score'].auc:.4f} on {report.held_out['people']:,} people held out>"
+    )
+
+
+def test_an_explanation_reads_as_its_text(engine, sample):
+    scored = engine.explain(sample, sample.invented["subject_id"], "2026-10-31")
+    assert str(scored) == scored.text("en")
+
+
+def test_a_report_reads_as_what_training_prints(engine):
+    assert str(engine.model.report).startswith("Learnt from ")

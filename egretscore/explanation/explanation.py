@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +61,16 @@ class Explanation:
     model_name: str
     model_sha256: str
     invented: bool
-    policy: Policy = field(repr=False)
-    features: tuple[Feature, ...] = field(repr=False)
-    vector: tuple[int, ...] = field(repr=False)
+    policy: Policy
+    features: tuple[Feature, ...]
+    vector: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        found = self.status.value if self.score is None else f"{self.score} ({self.grade})"
+        return f"<Explanation: {self.subject_id!r} as of {self.as_of}, {found}>"
+
+    def __str__(self) -> str:
+        return self.text()
 
     def to_dict(self, lang: str = "en") -> dict[str, Any]:
         """Return the explanation as plain JSON data, its texts in the language asked for."""
