@@ -13,6 +13,7 @@ import pytest
 
 import egretscore as es
 from egretscore import errors
+from egretscore.everyone.spark import score_on_spark
 
 
 def test_all_is_what_can_be_had():
@@ -136,3 +137,33 @@ def test_an_explanation_reads_as_its_text(engine, sample):
 
 def test_a_report_reads_as_what_training_prints(engine):
     assert str(engine.model.report).startswith("Learnt from ")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"engine": "model"}, "'str': this is no engine"),
+        ({"records": None}, "'NoneType': .* come from a folder"),
+        ({"out": None}, "'NoneType': .* a path"),
+        ({"memory": "4GB"}, "'4GB': .* bytes"),
+        ({"memory": 4e9}, "'4000000000.0': .* bytes"),
+        ({"threads": "4"}, "'4': .* threads"),
+    ],
+)
+@pytest.mark.parametrize("score", [es.score_everyone, score_on_spark])
+def test_everyone_is_scored_by_an_engine_from_a_folder_to_a_place(engine, tmp_path, score, given, says):
+    usable = {"engine": engine, "records": es.sample_records(), "as_of": "2026-10-31", "out": tmp_path / "out"}
+    with pytest.raises(es.ArgumentError, match=says):
+        score(**{**usable, **given})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engine, sample, tmp_path):
+    with pytest.raises(es.ArgumentError, match="'str': these are not records"):
+        es.train("town", "2025-10-01")
+    with pytest.raises(es.ArgumentError, match="'str': these are not records"):
+        engine.explain("town", "p1", "2026-10-31")
+    with pytest.raises(es.ArgumentError, match="'int': a model comes from a folder"):
+        es.load_engine(5)
+    with pytest.raises(es.ArgumentError, match=r"'Records': .* ask engine\.score"):
+        es.score_everyone(engine, sample, "2026-10-31", tmp_path / "out")

@@ -16,7 +16,7 @@ from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy
 from egretscore.records import Records
-from egretscore.records.store import check_agrees
+from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
@@ -78,8 +78,9 @@ def train(
     TrainingError
         If the records cannot train a model, or end before the outcomes are known.
     ArgumentError
-        If there is no date, or the horizon makes no sense.
+        If these are no records, there is no date, or the horizon makes no sense.
     """
+    check_are_records(records)
     policy = records.policy if policy is None else policy
     dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
     if not dates:
