@@ -124,15 +124,23 @@ class Engine:
         vectors = {name: scored[name].to_numpy().astype(np.int32) for name in self.feature_names}
         return pd.DataFrame(vectors, index=pd.Index(_texts(scored["subject_id"]), name="subject_id"))
 
-    def score(self, records: Records, as_of: date | str, *, reasons: bool = False) -> pd.DataFrame:
+    def score(
+        self,
+        records: Records,
+        as_of: date | str,
+        *,
+        vectors: bool = False,
+        reasons: bool = False,
+        benefits: bool = False,
+    ) -> pd.DataFrame:
         """Score everyone who may be scored on a date; of everyone else on file, say why they are not.
 
         Parameters
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
-        reasons : bool
-            Add one integer column ``reason_<feature>`` for each feature.
+        vectors, reasons, benefits : bool
+            Which columns to add; see :meth:`score_columns`.
 
         Returns
         -------
@@ -141,7 +149,7 @@ class Engine:
         """
         import pandas as pd
 
-        columns = self.score_columns(records, as_of, reasons=reasons)
+        columns = self.score_columns(records, as_of, vectors=vectors, reasons=reasons, benefits=benefits)
         integers = {
             name: pd.array(values, dtype="Int64")
             for name, values in columns.items()

@@ -167,3 +167,14 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         es.load_engine(5)
     with pytest.raises(es.ArgumentError, match=r"'Records': .* ask engine\.score"):
         es.score_everyone(engine, sample, "2026-10-31", tmp_path / "out")
+
+
+def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):
+    every_column = {"vectors": True, "reasons": True, "benefits": True}
+    columns = engine.score_columns(sample, "2026-10-31", **every_column)
+    frame = engine.score(sample, "2026-10-31", **every_column)
+    assert list(frame.columns) == list(columns)
+    for name, values in columns.items():
+        assert frame[name].astype(object).where(frame[name].notna(), None).tolist() == values.tolist()
+    assert {str(frame[f"benefit_{benefit.id}"].dtype) for benefit in engine.policy.benefits} == {"bool"}
+    assert {str(frame[name].dtype) for name in engine.feature_names} == {"Int64"}
