@@ -103,7 +103,8 @@ def train(
         people = len(np.unique(part.subject_ids))
         if people < _FEWEST_PEOPLE:
             raise TrainingError(
-                f"there are only {people} people {side} who consented to training and had commitments falling due",
+                f"only {people} {'person' if people == 1 else 'people'} {side} consented to training and had "
+                "commitments falling due",
                 expected=f"at least {_FEWEST_PEOPLE}",
                 remedy="Check the as-of dates and the horizon against the dates of the records.",
             )
