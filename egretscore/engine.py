@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cached_property
@@ -25,7 +26,7 @@ from egretscore.records import Records
 from egretscore.records.database import asking, check_subject_id
 from egretscore.records.parts import sql_part_of
 from egretscore.records.small_database import ask, columns_in, small_sql
-from egretscore.records.store import check_agrees
+from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scored import ColumnsAsked, scored_columns
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model
@@ -54,7 +55,11 @@ def load_engine(folder: str | Path | None = None) -> Engine:
     ------
     BundleError
         If a file is missing or altered, or the format is unknown.
+    ArgumentError
+        If this is no path.
     """
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise ArgumentError("a model comes from a folder", value=type(folder).__name__, expected="a path")
     return Engine(read_bundle(shipped_model() if folder is None else folder))
 
 
@@ -119,15 +124,23 @@ class Engine:
         vectors = {name: scored[name].to_numpy().astype(np.int32) for name in self.feature_names}
         return pd.DataFrame(vectors, index=pd.Index(_texts(scored["subject_id"]), name="subject_id"))
 
-    def score(self, records: Records, as_of: date | str, *, reasons: bool = False) -> pd.DataFrame:
+    def score(
+        self,
+        records: Records,
+        as_of: date | str,
+        *,
+        vectors: bool = False,
+        reasons: bool = False,
+        benefits: bool = False,
+    ) -> pd.DataFrame:
         """Score everyone who may be scored on a date; of everyone else on file, say why they are not.
 
         Parameters
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
-        reasons : bool
-            Add one integer column ``reason_<feature>`` for each feature.
+        vectors, reasons, benefits : bool
+            Which columns to add; see :meth:`score_columns`.
 
         Returns
         -------
@@ -136,7 +149,7 @@ class Engine:
         """
         import pandas as pd
 
-        columns = self.score_columns(records, as_of, reasons=reasons)
+        columns = self.score_columns(records, as_of, vectors=vectors, reasons=reasons, benefits=benefits)
         integers = {
             name: pd.array(values, dtype="Int64")
             for name, values in columns.items()
@@ -244,10 +257,7 @@ class Engine:
         )
 
     def _check_records(self, records: Records) -> None:
-        if not isinstance(records, Records):
-            raise ArgumentError(
-                "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
-            )
+        check_are_records(records)
         check_agrees(records, self.policy, "the model")
 
     @cached_property

@@ -221,9 +221,13 @@ def check_no_folder(file: Path) -> None:
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
     """Raise if there is something, and it is not a folder of files of these names and nothing else."""
     check_no_mount(folder)
-    holds_only = folder.is_dir() and all(entry.name in names and entry.is_file() for entry in folder.iterdir())
-    if folder.exists() and not holds_only:
-        raise ArgumentError("the folder to write holds something else", file=folder, remedy="Name a new folder.")
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ArgumentError("there is a file where the folder should go", file=folder, remedy="Name a new folder.")
+    for entry in sorted(folder.iterdir()):
+        if entry.name not in names or not entry.is_file():
+            raise ArgumentError("something else lies in the folder to write", file=entry, remedy="Name a new folder.")
 
 
 def check_no_mount(folder: Path) -> None:

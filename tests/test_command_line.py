@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import pytest
 from pyarrow import parquet
 
 import egretscore as es
-from egretscore.cli import main
-from egretscore.cli.arguments import parser
+from egretscore.cli import commands, main
+from egretscore.cli.arguments import memory_size, parser
 from egretscore.records.folder import INVENTED_MARK
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
@@ -266,11 +267,135 @@ def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_
     assert capsys.readouterr().err == ""
 
 
+def test_it_is_shown_that_records_are_being_read_where_that_takes_a_while(tmp_path, monkeypatch):
+    shown = []
+
+    @contextmanager
+    def working(what: str):
+        shown.append(what)
+        yield
+
+    monkeypatch.setattr(commands, "working", working)
+    es.keep_records(SAMPLE, tmp_path / "kept")
+    for records, said in (([], []), (["--records", str(tmp_path / "kept")], []), (["--records", SAMPLE], ["Reading"])):
+        shown.clear()
+        main(["explain", "r1", *records])
+        assert [what.split()[0] for what in shown] == said
+
+
+def test_it_is_said_that_nobody_of_an_id_is_on_file(tmp_path, capsys):
+    """Not of who is on file and has not consented."""
+    town = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    penalty = (town / "penalties.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    penalty[:2] = ["n-1", "r-penalty-alone"]
+    with (town / "penalties.csv").open("a", encoding="utf-8") as file:
+        file.write(",".join(penalty) + "\n")
+    es.keep_records(town, tmp_path / "kept")
+    for records in (town, tmp_path / "kept"):
+        for subject, told in (("nosuch", True), ("r-penalty-alone", False), (someone("not_consented"), False)):
+            assert main(["explain", subject, "--records", str(records), "--as-of", AS_OF]) == 3
+            assert ("nobody of this id is on file" in capsys.readouterr().err) is told, (records, subject)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "--lang", "en", "--lang", "zh"],
+        [*SCORE, "--out", "scores", "--records", SAMPLE],
+        [*SCORE, "--out", "scores", "--as-of", AS_OF],
+    ],
+)
+def test_an_option_that_takes_one_value_is_given_once(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert f"argument {arguments[-2]}: given more than once" in capsys.readouterr().err
+
+
+def test_after_an_unknown_option_the_usage_of_the_command_is_shown(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["explain", "--langage", "zh"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: egretscore explain ")
+    assert "unrecognized arguments: --langage" in said
+
+
+@pytest.mark.parametrize("number", ["0", "-1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [*SCORE, "--out", "scores", "--threads"],
+        ["simulate", "--out", "town", "--residents"],
+        ["train", "--records", SAMPLE, "--as-of", AS_OF, "--out", "model", "--horizon-days"],
+    ],
+)
+def test_a_number_that_begins_at_1_says_so(arguments, number, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([*arguments, number])
+    assert f"{number!r} is not a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_shown_as_it_was_typed(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main([*SCORE, "--out", "scores", "--memory", "1KB"])
+    assert "'1KB' is too little; expected at least 256MB" in capsys.readouterr().err
+
+
+def test_a_size_may_leave_out_the_b():
+    assert memory_size("4G") == memory_size("4GB") == memory_size("4 gb") == 4_000_000_000
+    assert memory_size("800M") == 800_000_000
+    assert memory_size("1.5Gi") == memory_size("1.5GiB") == 3 * 2**29
+
+
+def test_only_who_takes_kept_records_speaks_of_their_policy(capsys):
+    for command, takes_kept in (("train", True), ("validate", True), ("keep", False)):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert ("of kept records, theirs" in " ".join(capsys.readouterr().out.split())) is takes_kept
+
+
+def test_one_is_counted_as_one(tmp_path, capsys):
+    row = "p1,2023-B,true,2025-02-28,\n"
+    (tmp_path / "town").mkdir()
+    (tmp_path / "town" / "consents.csv").write_text(
+        f"subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n{row}", encoding="utf-8"
+    )
+    kept = str(tmp_path / "kept")
+    assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
+    assert "64 of 64 parts, 1 row in " in capsys.readouterr().err
+    score = ["score", "--records", kept, "--model", MODEL, "--as-of", AS_OF, "--out", str(tmp_path / "scores")]
+    assert main(score) == 0
+    said = capsys.readouterr().err
+    assert "64 of 64 parts, 1 person in " in said
+    assert "1 of 1 person scored" in said
+    with (tmp_path / "town" / "consents.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense\n")
+    assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
+    assert main(["add", "--records", str(tmp_path / "town"), "--kept", kept]) == 1
+    assert "1 row was set aside when these records were kept" in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["simulate", "--residents", "10", "--out", str(tmp_path)]) == 2
     assert "something else" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path):
+    def lacks_memory(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 9.31 GiB for an array")
+
+    monkeypatch.setattr("egretscore.scoring.training.train", lacks_memory)
+    assert main(["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", str(tmp_path / "model")]) == 1
+    said = capsys.readouterr().err
+    assert "the memory does not suffice" in said
+    assert "fewer people" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_place_to_write_is_a_message(tmp_path):

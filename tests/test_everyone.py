@@ -542,9 +542,23 @@ def test_what_is_something_else_is_left_alone(town, tmp_path, undisturbed):
     assert [file.name for file in tmp_path.iterdir()] == ["scores"]
 
 
-def test_a_run_that_finished_no_part_leaves_nothing(town, tmp_path, capsys):
+def test_a_run_that_finished_no_part_leaves_nothing(town, tmp_path, monkeypatch):
+    begun = []
+
+    def fails(*_: object) -> None:
+        begun.extend(tmp_path.iterdir())
+        raise es.RecordsError("the records cannot be read")
+
+    monkeypatch.setattr(in_parts, "read_parts", fails)
+    with pytest.raises(es.RecordsError):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+    assert [place.name for place in begun] == [".scores.unfinished"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_too_many_threads_begins_nothing(town, tmp_path, capsys):
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
-    assert main([*arguments, "--out", str(tmp_path / "scores"), "--threads", "0"]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "scores"), "--threads", "257"]) == 2
     assert "threads" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

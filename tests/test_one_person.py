@@ -139,3 +139,13 @@ def test_an_explanation_in_a_language_without_texts_is_an_error(engine, sample):
         for lang in ("fr", "id"):
             with pytest.raises(es.ArgumentError, match="no texts in this language"):
                 ask(lang)
+
+
+def test_chinese_is_written_with_chinese_signs(engine, sample):
+    columns = engine.score_columns(sample, AS_OF)
+    someone_of_each = dict(zip(columns["status"].tolist(), columns["subject_id"].tolist(), strict=True))
+    assert set(someone_of_each) == {status.value for status in es.Status}
+    for subject in someone_of_each.values():
+        text = engine.explain(sample, subject, AS_OF).text("zh")
+        assert not set("(),:;") & set(text)
+        assert "。 " not in text

@@ -13,6 +13,7 @@ import pytest
 
 import egretscore as es
 from egretscore import errors
+from egretscore.everyone.spark import score_on_spark
 
 
 def test_all_is_what_can_be_had():
@@ -114,3 +115,66 @@ def test_whatever_way_a_room_is_imported_it_is_seen(statement):
 def test_the_package_carries_no_file_that_is_a_drawer_for_leftovers():
     names = {file.stem for file in Path(es.__file__).parent.rglob("*.py")}
     assert not names & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_what_a_notebook_shows_is_one_line(engine, sample):
+    scored = engine.explain(sample, sample.invented["subject_id"], "2026-10-31")
+    unknown = engine.explain(sample, "nobody", "2026-10-31")
+    report, policy = engine.model.report, engine.policy
+    assert repr(engine.model) == f"<Model: {engine.name}>"
+    assert repr(policy) == f"<Policy: {policy.name} {policy.version}>"
+    assert repr(scored) == f"<Explanation: {scored.subject_id!r} as of 2026-10-31, 677 (good)>"
+    assert repr(unknown) == "<Explanation: 'nobody' as of 2026-10-31, not_consented>"
+    assert repr(report) == (
+        f"<Report: AUC {report.measures['score'].auc:.4f} on {report.held_out['people']:,} people held out>"
+    )
+
+
+def test_an_explanation_reads_as_its_text(engine, sample):
+    scored = engine.explain(sample, sample.invented["subject_id"], "2026-10-31")
+    assert str(scored) == scored.text("en")
+
+
+def test_a_report_reads_as_what_training_prints(engine):
+    assert str(engine.model.report).startswith("Learnt from ")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"engine": "model"}, "'str': this is no engine"),
+        ({"records": None}, "'NoneType': .* come from a folder"),
+        ({"out": None}, "'NoneType': .* a path"),
+        ({"memory": "4GB"}, "'4GB': .* bytes"),
+        ({"memory": 4e9}, "'4000000000.0': .* bytes"),
+        ({"threads": "4"}, "'4': .* threads"),
+    ],
+)
+@pytest.mark.parametrize("score", [es.score_everyone, score_on_spark])
+def test_everyone_is_scored_by_an_engine_from_a_folder_to_a_place(engine, tmp_path, score, given, says):
+    usable = {"engine": engine, "records": es.sample_records(), "as_of": "2026-10-31", "out": tmp_path / "out"}
+    with pytest.raises(es.ArgumentError, match=says):
+        score(**{**usable, **given})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engine, sample, tmp_path):
+    with pytest.raises(es.ArgumentError, match="'str': these are not records"):
+        es.train("town", "2025-10-01")
+    with pytest.raises(es.ArgumentError, match="'str': these are not records"):
+        engine.explain("town", "p1", "2026-10-31")
+    with pytest.raises(es.ArgumentError, match="'int': a model comes from a folder"):
+        es.load_engine(5)
+    with pytest.raises(es.ArgumentError, match=r"'Records': .* ask engine\.score"):
+        es.score_everyone(engine, sample, "2026-10-31", tmp_path / "out")
+
+
+def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):
+    every_column = {"vectors": True, "reasons": True, "benefits": True}
+    columns = engine.score_columns(sample, "2026-10-31", **every_column)
+    frame = engine.score(sample, "2026-10-31", **every_column)
+    assert list(frame.columns) == list(columns)
+    for name, values in columns.items():
+        assert frame[name].astype(object).where(frame[name].notna(), None).tolist() == values.tolist()
+    assert {str(frame[f"benefit_{benefit.id}"].dtype) for benefit in engine.policy.benefits} == {"bool"}
+    assert {str(frame[name].dtype) for name in engine.feature_names} == {"Int64"}

@@ -141,3 +141,16 @@ def test_whoever_is_stopped_once_a_folder_is_in_its_place_is_told_so(tmp_path, m
         (scratch / "manifest").touch()
     assert [entry.name for entry in (tmp_path / "model").iterdir()] == ["manifest"]
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
+def test_what_keeps_a_folder_from_being_replaced_is_named(tmp_path):
+    (tmp_path / "manifest").touch()
+    (tmp_path / "thesis.txt").touch()
+    (tmp_path / "weather").mkdir()
+    with pytest.raises(ArgumentError, match="something else") as raised, whole_folder(tmp_path, replaces=["manifest"]):
+        pass
+    assert raised.value.file == str(tmp_path / "thesis.txt")
+    file = tmp_path / "thesis.txt"
+    with pytest.raises(ArgumentError, match="a file where the folder should go") as raised, whole_folder(file):
+        pass
+    assert raised.value.file == str(file)

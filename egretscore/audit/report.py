@@ -66,6 +66,9 @@ class Report:
         chances = raw.get("chances") and ChanceCheck.from_dict(raw["chances"])
         return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), chances, measures)
 
+    def __repr__(self) -> str:
+        return f"<Report: AUC {self.measures[OURS].auc:.4f} on {self.held_out['people']:,} people held out>"
+
     def __str__(self) -> str:
         when = "later dates than training" if self.later else "the training dates (no later date was given)"
         if self.overlap_days:

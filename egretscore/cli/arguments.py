@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
         epilog="egretscore COMMAND --help says more, with examples.",
     )
     whole.add_argument("--version", action="version", version=f"egretscore {__version__}")
-    commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    commands = whole.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True, parser_class=_CommandParser
+    )
 
     for add_command in (
         _explain_options,
@@ -37,6 +40,35 @@ def parser() -> argparse.ArgumentParser:
     ):
         add_command(commands)
     return whole
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """The parser of one command: what it does not know is its own error, with its own usage."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("action", None, _GivenOnce)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what was given, all of which is known."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+
+class _GivenOnce(argparse.Action):
+    """Keep the value of an option; argparse would keep the last of several without a word."""
+
+    _given = False
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, _option: str | None = None
+    ) -> None:
+        if self._given:
+            raise argparse.ArgumentError(self, "given more than once")
+        self._given = True
+        setattr(namespace, self.dest, value)
 
 
 def _explain_options(commands: Any) -> None:
@@ -141,12 +173,14 @@ def _train_options(commands: Any) -> None:
     _policy_option(train)
     train.add_argument(
         "--horizon-days",
-        type=_not_negative,
+        type=_whole_number(1),
         default=365,
         metavar="DAYS",
         help="how far ahead outcomes lie (default: 365)",
     )
-    train.add_argument("--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)")
+    train.add_argument(
+        "--seed", type=_whole_number(0), default=0, help="the same seed gives the same bytes (default: 0)"
+    )
 
 
 def _validate_options(commands: Any) -> None:
@@ -181,7 +215,7 @@ def _keep_options(commands: Any) -> None:
     )
     keep.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
     keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
-    _policy_option(keep)
+    _policy_option(keep, takes_kept=False)
     _machine_options(keep)
 
 
@@ -238,10 +272,10 @@ def _simulate_options(commands: Any) -> None:
           egretscore simulate --residents 2000 --out town
         """,
     )
-    simulate.add_argument("--residents", type=_not_negative, metavar="N", required=True, help="how many")
+    simulate.add_argument("--residents", type=_whole_number(1), metavar="N", required=True, help="how many")
     simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
     simulate.add_argument(
-        "--seed", type=_not_negative, default=0, help="the same seed gives the same bytes (default: 0)"
+        "--seed", type=_whole_number(0), default=0, help="the same seed gives the same bytes (default: 0)"
     )
     simulate.add_argument("--format", choices=("csv", "parquet"), default="csv", help="the kind of files")
 
@@ -283,19 +317,20 @@ def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -
 
 def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--memory", type=memory_size, metavar="SIZE", help="such as 4GB or 800MB (default: half of the machine's)"
+        "--memory",
+        type=_memory_that_suffices,
+        metavar="SIZE",
+        help="such as 4GB or 800MB (default: half of the machine's)",
     )
     parser.add_argument(
-        "--threads", type=_not_negative, metavar="N", help="how many to use (default: as many as there are cores)"
+        "--threads", type=_whole_number(1), metavar="N", help="how many to use (default: as many as there are cores)"
     )
 
 
-def _policy_option(parser: argparse.ArgumentParser) -> None:
+def _policy_option(parser: argparse.ArgumentParser, *, takes_kept: bool = True) -> None:
+    of_kept = "; of kept records, theirs" if takes_kept else ""
     parser.add_argument(
-        "--policy",
-        type=Path,
-        metavar="FILE",
-        help="a policy in TOML (default: the shipped one; of kept records, theirs)",
+        "--policy", type=Path, metavar="FILE", help=f"a policy in TOML (default: the shipped one{of_kept})"
     )
 
 
@@ -306,19 +341,33 @@ def _day(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date; expected one such as 2026-10-31") from None
 
 
-def _not_negative(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return int(text)
+def _whole_number(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number that is so much or more."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+        return int(text)
+
+    return read
 
 
 def memory_size(text: str) -> int:
-    """Return how many bytes a size such as 4GB, 800MB or 2.5GiB is."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B", text, re.IGNORECASE | re.ASCII)
+    """Return how many bytes a size such as 4GB, 800M or 2.5GiB is."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT])(i?)B?", text, re.IGNORECASE | re.ASCII)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected one such as 4GB or 800MB")
     number, unit, binary = match.groups()
     return int(Decimal(number) * (1024 if binary else 1000) ** ("KMGT".index(unit.upper()) + 1))
+
+
+def _memory_that_suffices(text: str) -> int:
+    from egretscore.records.memory import memory_to_use
+
+    try:
+        return memory_to_use(memory_size(text))
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is too little; expected {error.expected}") from None
 
 
 def _language() -> str:

@@ -10,6 +10,7 @@ import argparse
 import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from egretscore.cli.arguments import parser
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
+_LACKS_MEMORY = (
+    "the memory does not suffice. Give records of fewer people, or fewer dates, or use a machine with more memory."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _complain(error, WRONG_USAGE if isinstance(error, ArgumentError) else BAD_INPUT)
             if isinstance(error, OSError):
                 return _complain(_what_failed(error), BAD_INPUT)
+            if isinstance(error, MemoryError):
+                return _complain(_LACKS_MEMORY, BAD_INPUT)
             raise
 
 
@@ -73,7 +79,10 @@ def _explain(options: argparse.Namespace) -> int:
 
     engine = load_engine(options.model)
     folder = options.records or sample_records()
-    records = read_records(folder, policy=None if is_kept(folder) else engine.policy)
+    kept = is_kept(folder)
+    quick = kept or options.records is None  # the sample town is read before anybody wonders
+    with nullcontext() if quick else working("Reading the records"):
+        records = read_records(folder, policy=None if kept else engine.policy)
     _mention(records.set_aside)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
@@ -86,6 +95,8 @@ def _explain(options: argparse.Namespace) -> int:
         say("egretscore: this is about the sample town, whose residents are invented; --records DIR names another")
     _mention_the_end(records.last_day, day, engine.policy)
     explanation = engine.explain(records, subject_id, day)
+    if not any(records.rows_of(subject_id, {"subject_id"}).values()):
+        say("egretscore: nobody of this id is on file here; is the id right?")
     if options.format == "json":
         print_result(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
     else:
@@ -114,7 +125,7 @@ def _score(options: argparse.Namespace) -> int:
     else:
         from egretscore.everyone.in_parts import score_everyone
 
-        with parts_done("Scoring", "people") as progress:
+        with parts_done("Scoring", "person", "people") as progress:
             outcome = score_everyone(
                 engine,
                 options.records,
@@ -184,7 +195,7 @@ def _validate(options: argparse.Namespace) -> int:
 def _keep(options: argparse.Namespace) -> int:
     from egretscore.records.kept.keeping import keep_records
 
-    with parts_done("Keeping", "rows") as progress:
+    with parts_done("Keeping", "row") as progress:
         kept = keep_records(
             options.records,
             options.out,
@@ -210,7 +221,7 @@ def _add(options: argparse.Namespace) -> int:
     if options.quarantine is not None:  # before anything is added
         check_holds_no_records(options.quarantine)
         options.quarantine.mkdir(parents=True, exist_ok=True)
-    with parts_done("Adding", "rows") as progress:
+    with parts_done("Adding", "row") as progress:
         added = add_records(
             options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
         )

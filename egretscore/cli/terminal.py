@@ -99,7 +99,7 @@ def amount_done(what: str, total: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
+def parts_done(what: str, one: str, many: str = "") -> Iterator[Callable[[Progress], None]]:
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
     from egretscore.records.parts import PARTS
 
@@ -107,10 +107,11 @@ def parts_done(what: str, unit: str) -> Iterator[Callable[[Progress], None]]:
 
     def said(done: Progress) -> str:
         took = time.monotonic() - began
+        written = number_of(done.written, one, many)
         if done.parts == PARTS:
-            return f"{done.written:,} {unit} in {took:,.1f} s"
+            return f"{written} in {took:,.1f} s"
         left = took / (done.read - done.taken_up) * (PARTS - done.read)
-        return f"{done.written:,} {unit}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
+        return f"{written}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 
     def line(done: Progress) -> None:
         nonlocal said_last

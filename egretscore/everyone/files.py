@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -112,6 +113,23 @@ class Origin:
 
 
 # ------------------------------------------------------------------------------- what is asked
+
+
+def check_can_be_scored(engine: object, records: object, out: object) -> None:
+    """Raise if this is no engine, or if these are no places to score from and to."""
+    if not isinstance(engine, Engine):
+        raise ArgumentError(
+            "this is no engine", value=type(engine).__name__, expected="what load_engine(folder) returns"
+        )
+    if not isinstance(records, str | os.PathLike):
+        raise ArgumentError(
+            "the records of everyone come from a folder",
+            value=type(records).__name__,
+            expected="a path",
+            remedy="Of records that were read, ask engine.score(records, as_of).",
+        )
+    if not isinstance(out, str | os.PathLike):
+        raise ArgumentError("the scores go into a file or a folder", value=type(out).__name__, expected="a path")
 
 
 def question(

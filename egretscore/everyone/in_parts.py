@@ -22,9 +22,17 @@ from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError
 from egretscore.everyone.day_by_day import Previous, read_previous, stand_already
-from egretscore.everyone.files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
+from egretscore.everyone.files import (
+    Outcome,
+    check_can_be_scored,
+    finish,
+    is_whole,
+    part_scorer,
+    place_of_scores,
+    question,
+)
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
-from egretscore.records.database import Resources
+from egretscore.records.database import Resources, check_threads
 from egretscore.records.kept.folder import check_is_kept, is_kept
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import (
@@ -107,8 +115,10 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If the records cannot be read, or change during the run.
     ArgumentError
         If ``out`` holds something else, is being written by another run or lies among the
-        records, or the memory does not suffice.
+        records, the memory does not suffice, or what is given is no engine, path or number.
     """
+    check_can_be_scored(engine, records, out)
+    check_threads(threads)
     memory = memory_to_use(memory)
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)

@@ -28,7 +28,15 @@ from sqlglot import exp
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.everyone.files import Outcome, finish, is_whole, part_scorer, place_of_scores, question
+from egretscore.everyone.files import (
+    Outcome,
+    check_can_be_scored,
+    finish,
+    is_whole,
+    part_scorer,
+    place_of_scores,
+    question,
+)
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.features.query import everyone_query
 from egretscore.records.database import GLOB_SIGNS, Resources, check_stands_for_itself, check_threads
@@ -104,6 +112,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     RecordsError
         If the records are not kept ones, or are damaged.
     """
+    check_can_be_scored(engine, records, out)
     folder, day = Path(records).absolute(), as_day(as_of)
     memory = memory_to_use(memory)
     check_threads(threads)

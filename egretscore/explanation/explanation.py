@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +61,16 @@ class Explanation:
     model_name: str
     model_sha256: str
     invented: bool
-    policy: Policy = field(repr=False)
-    features: tuple[Feature, ...] = field(repr=False)
-    vector: tuple[int, ...] = field(repr=False)
+    policy: Policy
+    features: tuple[Feature, ...]
+    vector: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        found = self.status.value if self.score is None else f"{self.score} ({self.grade})"
+        return f"<Explanation: {self.subject_id!r} as of {self.as_of}, {found}>"
+
+    def __str__(self) -> str:
+        return self.text()
 
     def to_dict(self, lang: str = "en") -> dict[str, Any]:
         """Return the explanation as plain JSON data, its texts in the language asked for."""
@@ -140,24 +147,30 @@ class Explanation:
 def _head(explanation: Explanation, lang: str) -> Iterator[str]:
     words = texts(lang)
     yield words["title"]
-    yield f"{words['person']}: {explanation.subject_id}"
-    yield f"{words['as_of']}: {explanation.as_of.isoformat()}"
+    yield _named(words["person"], explanation.subject_id, lang)
+    yield _named(words["as_of"], explanation.as_of.isoformat(), lang)
     if explanation.score is not None:
-        grade = explanation.policy.grade_of(explanation.score)
-        yield f"{words['score']}: {explanation.score} ({grade.zh if lang == 'zh' else f'{grade.en}, {grade.zh}'})"
-    yield f"{words['model']}: {explanation.model_name}, sha256 {explanation.model_sha256[:_DIGITS_OF_HASH]}…"
+        of_score = explanation.policy.grade_of(explanation.score)
+        grade = of_score.zh if lang == "zh" else f"{of_score.en}, {of_score.zh}"
+        yield _named(words["score"], words["score_and_grade"].format(score=explanation.score, grade=grade), lang)
+    sha256 = explanation.model_sha256[:_DIGITS_OF_HASH]
+    yield _named(words["model"], words["model_and_hash"].format(model=explanation.model_name, hash=sha256), lang)
     if explanation.invented:
-        yield f"{words['note']}: {words['invented']}"
+        yield _named(words["note"], words["invented"], lang)
 
 
 def _why_not_scored(explanation: Explanation, lang: str) -> Iterator[str]:
     words = texts(lang)
     yield ""
-    yield f"{words['status'][explanation.status.value]} {words['no_score']}"
+    yield words["no_score"].format(why=words["status"][explanation.status.value])
     yield words["ordinary_routes"]
     for decision in explanation.benefits:
         benefit = decision.benefit
-        yield f"  {getattr(benefit, lang)}: {getattr(benefit, f'route_{lang}')}"
+        yield f"  {_named(getattr(benefit, lang), getattr(benefit, f'route_{lang}'), lang)}"
+
+
+def _named(name: str, value: str, lang: str) -> str:
+    return str(texts(lang)["line"].format(name=name, value=value))
 
 
 def _main_reasons(explanation: Explanation, lang: str) -> Iterator[str]:
@@ -192,6 +205,7 @@ def _benefits(explanation: Explanation, lang: str) -> Iterator[str]:
     for decision in explanation.benefits:
         benefit = decision.benefit
         state = words["granted" if decision.eligible else "not_yet"]
-        yield f"  {state}: {getattr(benefit, lang)} ({words['opens_at'].format(min_score=benefit.min_score)})"
+        opens_at = words["opens_at"].format(benefit=getattr(benefit, lang), min_score=benefit.min_score)
+        yield f"  {_named(state, opens_at, lang)}"
         if not decision.eligible:
             yield f"      {words['ordinary_route'].format(route=getattr(benefit, f'route_{lang}'))}"

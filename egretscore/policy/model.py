@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
@@ -187,7 +187,10 @@ class Policy:
     kinds: tuple[Kind, ...]
     weights_by_age: WeightsByAge
     benefits: tuple[Benefit, ...]
-    text: str = field(repr=False)
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<Policy: {self.name} {self.version}>"
 
     @property
     def sha256(self) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from operator import index
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -40,10 +41,16 @@ def memory_to_use(memory: int | None) -> int:
     Raises
     ------
     ArgumentError
-        If they are too few for anything.
+        If they are too few for anything, or no number.
     """
     if memory is None:
         return max(_memory_of_this_machine() // 2, _SMALLEST_MEMORY)
+    try:
+        memory = index(memory)
+    except TypeError:
+        raise ArgumentError(
+            "the memory is no number of bytes", value=memory, expected="a whole number such as 4_000_000_000"
+        ) from None
     if memory < _SMALLEST_MEMORY:
         raise ArgumentError(
             "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 1_000_000}MB"

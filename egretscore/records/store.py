@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import duckdb
 
 from egretscore.dates import today
-from egretscore.errors import RecordsError
+from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
@@ -210,6 +210,14 @@ class Records:
                 removed += int(count) * (table not in (DOUBTS.name, BROKEN.name))
             self._rows = None
         return removed
+
+
+def check_are_records(records: object) -> None:
+    """Raise if these are no records that were read."""
+    if not isinstance(records, Records):
+        raise ArgumentError(
+            "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
+        )
 
 
 def check_agrees(records: Records, policy: Policy, whose: str) -> None:

@@ -20,7 +20,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from itertools import chain
@@ -66,12 +66,15 @@ class Model:
 
     policy: Policy
     scorecard: Scorecard
-    forest: str = field(repr=False)
+    forest: str
     invented: bool
     training: Mapping[str, Any]
     report: Report
     libraries: Mapping[str, str]
     sealed_sha256: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Model: {self.name}>"
 
     @property
     def name(self) -> str:

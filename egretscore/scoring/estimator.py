@@ -29,6 +29,7 @@ _BAGS = (6, 32)
 _ROWS_IN_ALL_BAGS = 56_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
+_TREES_AT_ONCE = 16
 _Value = TypeVar("_Value")
 
 
@@ -492,13 +493,15 @@ def _checked_target(y: ArrayLike) -> NDArray[Any]:
     return target
 
 
-def _fewest_people_in_a_leaf(booster: Any, X: NDArray[np.float64], people: NDArray[np.intp]) -> int:
+def _fewest_people_in_a_leaf(booster: Booster, X: NDArray[np.float64], people: NDArray[np.intp]) -> int:
     """Return how many different people the smallest leaf of a forest rests on."""
-    leaves = np.asarray(booster.predict(X, pred_leaf=True), dtype=np.intp).reshape(len(X), -1)
     everyone = int(people.max()) + 1
     fewest = everyone
-    for leaf in leaves.T:
-        in_leaf = np.zeros((int(leaf.max()) + 1, everyone), dtype=bool)
-        in_leaf[leaf, people] = True
-        fewest = min(fewest, int(in_leaf.sum(axis=1).min()))
+    # The leaves of all trees at once would take many times the memory of the rows themselves.
+    for first in range(0, booster.num_trees(), _TREES_AT_ONCE):
+        leaves = booster.predict(X, pred_leaf=True, start_iteration=first, num_iteration=_TREES_AT_ONCE)
+        for leaf in np.asarray(leaves).reshape(len(X), -1).T.astype(np.intp):
+            in_leaf = np.zeros((int(leaf.max()) + 1, everyone), dtype=bool)
+            in_leaf[leaf, people] = True
+            fewest = min(fewest, int(in_leaf.sum(axis=1).min()))
     return fewest

@@ -17,7 +17,7 @@ from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
-from egretscore.records.store import check_agrees
+from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
@@ -79,8 +79,9 @@ def train(
     TrainingError
         If the records cannot train a model, or end before the outcomes are known.
     ArgumentError
-        If there is no date, or the horizon makes no sense.
+        If these are no records, there is no date, or the horizon makes no sense.
     """
+    check_are_records(records)
     policy = records.policy if policy is None else as_policy(policy)
     dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
     if not dates:
@@ -103,7 +104,8 @@ def train(
         people = len(np.unique(part.subject_ids))
         if people < _FEWEST_PEOPLE:
             raise TrainingError(
-                f"there are only {people} people {side} who consented to training and had commitments falling due",
+                f"only {people} {'person' if people == 1 else 'people'} {side} consented to training and had "
+                "commitments falling due",
                 expected=f"at least {_FEWEST_PEOPLE}",
                 remedy="Check the as-of dates and the horizon against the dates of the records.",
             )

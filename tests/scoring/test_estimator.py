@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import egretscore as es
 from egretscore.policy import Scale
 from egretscore.scoring.columns import columns_of, for_lightgbm
+from egretscore.scoring.estimator import _fewest_people_in_a_leaf
 from egretscore.scoring.forest import read_forests
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
@@ -363,3 +364,28 @@ def test_a_cut_drawn_by_lot_may_be_any_cut(values, data, kind, random_cuts):
         **QUICK, random_cuts=random_cuts, max_pairs=0, special={0: values} if kind == "codes" else None
     )
     assert (model.fit(X, y).predict(X) == y).all()
+
+
+def test_leaves_are_counted_a_few_trees_at_a_time():
+    """The leaves of every tree at once are more than what a forest is grown from takes."""
+    groups = np.arange(600) // 3
+    X, y = applicants(0, 600)
+    model = es.ScoreTableClassifier(**{**QUICK, "bags": 1}, learning_rate=0.01, min_people=5)
+    model.fit(X[["amount", "gaps"]], y, groups=groups)
+    given = X[["amount", "gaps"]].to_numpy()
+    (booster,) = model.boosters_
+    leaves = np.asarray(booster.predict(given, pred_leaf=True), dtype=int)
+    looked_at = []
+
+    class Watched:
+        num_trees = booster.num_trees
+
+        def predict(self, *arguments: Any, **options: Any) -> Any:
+            found = booster.predict(*arguments, **options)
+            looked_at.append(found.size)
+            return found
+
+    fewest = min(len(set(groups[tree == leaf])) for tree in leaves.T for leaf in np.unique(tree))
+    assert _fewest_people_in_a_leaf(Watched(), given, groups) == fewest == model.smallest_leaf_
+    assert sum(looked_at) == leaves.size
+    assert max(looked_at) < leaves.size

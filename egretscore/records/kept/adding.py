@@ -276,8 +276,8 @@ def _check_kept_are_clear(to: Path) -> None:
     unclear = max(kept.about_part(to, part).unclear for part in range(PARTS))
     if unclear:
         raise RecordsError(
-            f"{unclear:,} rows were set aside when these records were kept, and any may be a withdrawal by someone, or "
-            "an objection to a record, that is added",
+            f"{unclear:,} {'row was' if unclear == 1 else 'rows were'} set aside when these records were kept, and "
+            "any may be a withdrawal by someone, or an objection to a record, that is added",
             file=to,
             remedy="Mend them in the records that were kept, where `egretscore validate` says what is wrong, "
             "and keep all again.",
