@@ -59,6 +59,8 @@ def _records() -> Iterator[str]:
         "say different things, the one recorded first is used until the day on which the other was recorded, and from "
         "then on the record counts against nobody; if both were recorded on one day, neither is used. A record of "
         "which one row can be read and another cannot counts against nobody from the `recorded_on` of that row on. "
+        "Where such a row does not say which record it is about, it may be any of that person, any of that id, or, of "
+        "a line that cannot be cut into cells, any of whom or what it names. "
         "An objection may be given again when it is decided. A timestamp is a day if it is midnight, in UTC where it "
         "has a zone: "
         "convert local ones to days first. "

@@ -8,7 +8,6 @@ many threads it had, or into how many files the records were cut.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -32,7 +31,7 @@ from egretscore.everyone.files import (
     question,
 )
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
-from egretscore.records.database import Resources, check_threads
+from egretscore.records.database import Resources, check_threads, threads_to_use
 from egretscore.records.kept.folder import check_is_kept, is_kept
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import (
@@ -258,7 +257,7 @@ class _Run:
 @contextmanager
 def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
     """Give threads that score and write parts side by side, and begin no more when the run is stopped."""
-    pool = ThreadPoolExecutor(threads or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads_to_use(threads))
     try:
         yield pool
     finally:

@@ -6,6 +6,7 @@ is opened; the configuration is then locked, so that no query can undo it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ def check_threads(threads: int | None) -> None:
         raise ArgumentError(
             "so many threads cannot be used", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
         )
+
+
+def threads_to_use(threads: int | None) -> int:
+    """Return how many threads a run may use: as many as were asked for, or as there are cores for this process."""
+    if threads:
+        return threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_stands_for_itself(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:

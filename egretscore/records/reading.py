@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ import duckdb
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
 from egretscore.policy import Policy, as_policy
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
-from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked
+from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked, threads_to_use
 from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
 from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
 from egretscore.records.kept import folder as kept
@@ -185,7 +184,7 @@ def _stage(
 
     files = [source for source, item in numbered.items() if isinstance(item, Path)]
     frames = [source for source, item in numbered.items() if not isinstance(item, Path)]
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads_to_use(threads)) as pool:
         found = [*pool.map(read, files), *map(read, frames)]
     return [rows for rows in found if rows is not None]
 

@@ -93,6 +93,11 @@ class Records:
         """How many rows were set aside when these were read."""
         return sum(count.quarantined for count in self.counts)
 
+    @property
+    def holds_every_row(self) -> bool:
+        """Whether no row was set aside that another policy might take."""
+        return not self.set_aside
+
     @cached_property
     def counts(self) -> tuple[SourceCount, ...]:
         """Where the rows of each file went when they were read."""
@@ -221,13 +226,25 @@ def check_are_records(records: object) -> None:
 
 
 def check_agrees(records: Records, policy: Policy, whose: str) -> None:
-    """Raise if another policy does not know the records' words, or takes a letter to be consent to more."""
+    """Raise if another policy does not agree with the records'.
+
+    It must know their words, and they its, if rows with such words may have been set aside; and it must not take a
+    letter to be consent to more.
+    """
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]
         if unknown:
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, whose words for {column} {whose} "
                 f"does not know: {', '.join(sorted(unknown))}",
+                remedy=records.REMEDY_OF_POLICY,
+            )
+    for column, words in policy.vocabulary.items():
+        lacking = words - records.policy.vocabulary[column]
+        if lacking and not records.holds_every_row:
+            raise RecordsError(
+                f"the records were read under the policy {records.policy.name!r}, which does not know all words for "
+                f"{column} that {whose} knows, so that rows with these may be missing: {', '.join(sorted(lacking))}",
                 remedy=records.REMEDY_OF_POLICY,
             )
     covers = {letter.version: set(letter.purposes) for letter in policy.letters}

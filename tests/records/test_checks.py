@@ -406,6 +406,45 @@ def test_a_column_of_several_types_is_read_cell_by_cell():
         assert [(problem.row, problem.column) for problem in records.problems] == [(2, "points")]
 
 
+def with_ids(of: pa.DataType, *ids: object) -> es.Records:
+    """Return the records of as many people, with a consent and a penalty each, whose ids are of a type."""
+    tables = {}
+    for table, columns in (("consents", ["subject_id"]), ("penalties", ["subject_id", "decision_no"])):
+        rows = pa.table(pd.DataFrame([ROWS[table]] * len(ids)).replace("", None))
+        for column in columns:
+            rows = rows.set_column(rows.column_names.index(column), column, pa.array(ids, of))
+        tables[table] = rows
+    return es.read_records(tables)
+
+
+@pytest.mark.parametrize(
+    ("of", "ids", "read"),
+    [
+        (pa.binary(), [b"p1", b"p\xff"], {"p1"}),
+        (pa.large_binary(), [b"p1", b""], {"p1"}),
+        (pa.float64(), [7.0, 2.0**53, 1e18], {"7"}),
+        (pa.float64(), [1234567890123456.0, None], {"1234567890123456"}),
+        (pa.float32(), [7.0, 2.0**24], {"7"}),
+        (pa.decimal128(38, 10), [Decimal(7), Decimal(10)], {"7", "10"}),
+        (pa.int64(), [10**18, 10**18 + 1], {str(10**18), str(10**18 + 1)}),
+    ],
+)
+def test_ids_of_every_type_are_read_as_what_they_say_or_set_aside(of, ids, read):
+    """A rounded number may be several people's, and bytes are no text for being printed as one."""
+    records = with_ids(of, *ids)
+    for table in ("consents", "penalties"):
+        assert {s for (s,) in records.connect().execute(f"SELECT subject_id FROM {table}").fetchall()} == read
+    assert {s for (s,) in records.connect().execute("SELECT decision_no FROM penalties").fetchall()} == read
+    assert records.set_aside == 2 * (len(ids) - len(read))
+
+
+def test_a_column_of_several_types_holds_whole_numbers_as_such():
+    consents = pd.DataFrame([ROWS["consents"]] * 3)
+    consents["subject_id"] = pd.Series(["p1", 7.0, 1e18], dtype=object)
+    records = es.read_records({"consents": consents})
+    assert {s for (s,) in records.connect().execute("SELECT subject_id FROM consents").fetchall()} == {"p1", "7"}
+
+
 @pytest.mark.parametrize("of", [pa.decimal256(12, 2), pa.decimal128(12, -2), pa.decimal128(38, 10)])
 def test_amounts_are_read_from_decimals_of_every_kind(of):
     rows = [{**ROWS["penalties"], "fine_yuan": None}, {**ROWS["penalties"], "decision_no": "2", "fine_yuan": None}]

@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from stopping import run
+from test_checks import ROWS
 from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, write_with_broken_rows
 
 import egretscore as es
@@ -24,6 +26,7 @@ from egretscore.policy import parse_policy
 from egretscore.records.kept import keeping
 from egretscore.records.kept.folder import about_part, files_of_part, part_folder, state_of_part
 from egretscore.records.parts import PARTS, part_of
+from egretscore.records.store import check_agrees
 from egretscore.shipped import shipped_model
 from egretscore.writing import alone_in
 
@@ -266,6 +269,21 @@ def test_a_policy_without_the_words_of_the_records_is_refused(kept):
     fewer = parse_policy(POLICY.text.replace("2023-A", "2031-Z"))
     with pytest.raises(es.RecordsError, match="2023-A"):
         es.read_records(kept, policy=fewer)
+
+
+FERRY = '[[kinds]]\nid = "ferry"\ngroup = "convenience"\nzh = "轮渡"\nen = "ferry"\nsource = "assumption"\n\n'
+WITH_FERRIES = parse_policy(POLICY.text.replace("[[kinds]]", f"{FERRY}[[kinds]]", 1))
+
+
+def test_where_rows_may_be_missing_a_policy_that_knows_their_words_is_refused(kept):
+    """Else commitments of a kind that the kept records' policy does not know would count for nobody, without a word."""
+    with pytest.raises(es.RecordsError, match=r"does not know all words for kind .* may be missing: ferry"):
+        es.read_records(kept, policy=WITH_FERRIES)
+    rows = {"consents": pd.DataFrame([ROWS["consents"]]), "commitments": pd.DataFrame([ROWS["commitments"]])}
+    check_agrees(es.read_records(rows), WITH_FERRIES, "the model")
+    rows["commitments"]["kind"] = "ferry"
+    with pytest.raises(es.RecordsError, match="may be missing: ferry"):
+        check_agrees(es.read_records(rows), WITH_FERRIES, "the model")
 
 
 # ------------------------------------------------------------------------------- erasing

@@ -14,7 +14,6 @@ kept. Then nothing is added, and nobody is scored on less than what is on file.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -27,7 +26,7 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.policy import parse_policy
-from egretscore.records.database import Resources, check_threads, open_locked
+from egretscore.records.database import Resources, check_threads, open_locked, threads_to_use
 from egretscore.records.folder import FILES, files_by_table
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.keeping import rows_in_order
@@ -188,7 +187,7 @@ def add_records(
     """
     folder, to, memory = Path(records), Path(to).resolve(), memory_to_use(memory)
     check_threads(threads)
-    threads = threads or os.cpu_count() or 1
+    threads = threads_to_use(threads)
     _check_places(folder, to)
     if not any(files_by_table(folder, consents_needed=False).values()):
         raise RecordsError(

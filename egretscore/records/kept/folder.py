@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -34,7 +33,7 @@ from egretscore import __version__
 from egretscore.arrays import numbers_of, table_in
 from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.records.database import check_named_in_text, check_stands_for_itself
+from egretscore.records.database import check_named_in_text, check_stands_for_itself, threads_to_use
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, errors_that_name, sha256_of, unfinished_of, whole_file
@@ -366,7 +365,7 @@ def verify(folder: Path, parts: Collection[int], threads: int | None = None) -> 
     RecordsError
         If one is missing or is not as it was kept.
     """
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(threads_to_use(threads)) as pool:
         list(pool.map(lambda part: _verify_part(folder, part), parts))
 
 

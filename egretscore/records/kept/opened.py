@@ -62,6 +62,11 @@ class KeptRecords(Records):
         return sum(kept.about_part(self._folder, part).set_aside for part in self._parts)
 
     @property
+    def holds_every_row(self) -> bool:
+        """Not known: what additions set aside is not counted."""
+        return False
+
+    @property
     def counts(self) -> tuple[SourceCount, ...]:
         """How many rows each table has."""
         parts = [kept.about_part(self._folder, part) for part in self._parts]
