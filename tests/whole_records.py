@@ -445,6 +445,24 @@ def engines() -> st.SearchStrategy[es.Engine]:
     return st.one_of(st.just("shipped").map(lambda _: shipped_engine()), st.integers(0, 12).map(random_engine))
 
 
+def turned_around(model: es.Model, position: int, **otherwise: Any) -> es.Model:
+    """Return a model in which a feature goes the other way, as do its tables, and may be declared otherwise."""
+    card = model.scorecard
+    feature = card.features[position]
+    features = list(card.features)
+    features[position] = replace(feature, direction=-feature.direction, **otherwise)
+    tables = tuple(
+        # In a table of two features nothing can be turned around for the one and not for the other.
+        table
+        if position not in table.features
+        else ScoreTable(table.features, table.values * -(len(table.features) < 2))
+        for table in card.log_odds.tables
+    )
+    names = tuple(feature.name for feature in features)
+    log_odds = replace(card.log_odds, feature_names=names, tables=tables)
+    return replace(model, scorecard=Scorecard(tuple(features), card.scale, log_odds), sealed_sha256=None)
+
+
 # ------------------------------------------------------------------------------- what is asked of them
 
 

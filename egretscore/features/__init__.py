@@ -8,10 +8,11 @@ from egretscore.errors import PolicyError
 from egretscore.features.civic_points import civic_point_features
 from egretscore.features.commitments import commitment_features
 from egretscore.features.declaration import Aggregate, Feature, Prior
+from egretscore.features.directions import promised_direction
 from egretscore.features.penalties import penalty_features
 from egretscore.policy import Policy
 
-__all__ = ["Aggregate", "Feature", "Prior", "declare_features"]
+__all__ = ["Aggregate", "Feature", "Prior", "declare_features", "promised_direction"]
 
 
 def declare_features(policy: Policy) -> tuple[Feature, ...]:
