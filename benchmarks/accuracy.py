@@ -246,7 +246,7 @@ def measured(
     data: str, model: str, fold: int, y: NDArray[np.int64], chance: NDArray[np.float64], took: float
 ) -> Result:
     """Measure the chances a model gave the rows of a fold."""
-    calibration = measure(y.astype(float), chance, np.ones(len(y))).calibration_error
+    calibration = measure(y.astype(float), chance).calibration_error
     return Result(
         data,
         model,
