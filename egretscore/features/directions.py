@@ -33,7 +33,8 @@ def promised_direction(feature: Feature) -> int | None:
     if feature.prior is not None:
         # What a rate does not count lowers it: that may be nothing but breaches.
         every_one_kept = feature.source == "commitments" and feature.where == {"settlement": KEPT}
-        return +1 if every_one_kept else None
+        starts_from_a_share = feature.prior.weight > 0 and 0 <= feature.prior.permille <= 1000  # noqa: PLR2004 - a thousand in a thousand
+        return +1 if every_one_kept and starts_from_a_share else None
     if feature.source == "commitments":
         return _OF_SETTLEMENTS.get(frozenset(feature.where.get("settlement", ())))
     return _OF_SOURCE.get(feature.source)

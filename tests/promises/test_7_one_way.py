@@ -24,7 +24,7 @@ from whole_records import (
 )
 
 import egretscore as es
-from egretscore.features import Feature
+from egretscore.features import Feature, Prior
 from egretscore.scoring.tables import violations
 
 CATEGORIES = st.sampled_from([category.id for category in POLICY.categories])
@@ -163,6 +163,8 @@ def test_no_feature_goes_the_other_way_under_another_name(engine, data):
         ("keeping_rate", {"where": {}}, "nothing would count against it"),
         ("keeping_rate", {"where": {"settlement": ("kept",), "kind": ("other",)}}, "other kinds kept would lower it"),
         ("keeping_rate", {"source": "civic_points", "where": {"activity": ("volunteering",)}}, "others would lower it"),
+        ("keeping_rate", {"prior": Prior(850, -12, ((365, 2),))}, "a few records would turn it around"),
+        ("keeping_rate", {"prior": Prior(1001, 12, ((365, 2),))}, "one kept more would lower it"),
         ("penalties_general", {"source": "rumours"}, "of no source"),
         ("civic_recent", {"where": {"points": ("5",)}}, "more points on a record would count less"),
     ],
