@@ -37,9 +37,9 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from egretscore.audit.measures import measure
 from egretscore.policy import Scale
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTables
+from egretscore.training.estimator import ScoreTableClassifier
 
 FOLDS = 5
 GMSC_ROWS = 60_000

@@ -18,10 +18,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import egretscore as es
 from egretscore.policy import Scale
-from egretscore.scoring.columns import columns_of, for_lightgbm
-from egretscore.scoring.forest import read_forests
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
+from egretscore.training.columns import columns_of, for_lightgbm
+from egretscore.training.forest import read_forests
 
 QUICK: dict[str, Any] = {"max_rounds": 30, "bags": 2, "n_jobs": 1}
 

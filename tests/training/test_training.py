@@ -19,8 +19,8 @@ import egretscore as es
 from egretscore.audit import measure, two_weighted_rows
 from egretscore.dates import as_day
 from egretscore.scoring.bundle import bundle_files
-from egretscore.scoring.snapshots import take_snapshots
-from egretscore.scoring.training import FEWEST_PEOPLE_IN_A_LEAF, _split
+from egretscore.training.snapshots import take_snapshots
+from egretscore.training.train import FEWEST_PEOPLE_IN_A_LEAF, _split
 
 DATES = ("2024-09-01", "2025-10-01")
 

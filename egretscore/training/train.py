@@ -27,9 +27,9 @@ from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.store import check_agrees
 from egretscore.scoring.bundle import Model, library_versions
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
-from egretscore.scoring.snapshots import Snapshots, known_after, take_snapshots
+from egretscore.training.estimator import ScoreTableClassifier
+from egretscore.training.snapshots import Snapshots, known_after, take_snapshots
 
 FEWEST_PEOPLE_IN_A_LEAF = 20
 HELD_OUT_SHARE = 0.3
