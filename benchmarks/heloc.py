@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.tables import steps_compared, violations
+from egretscore.training.estimator import ScoreTableClassifier
 
 CODES_OF = {"MaxDelq2PublicRecLast12M": (8, 9), "MaxDelqEver": (1, 9)}
 """FICO's two conditional rows: decreasing over 0 to 7, and over 2 to 8."""

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from egretscore.records.kept.adding import add_records
     from egretscore.records.kept.keeping import keep_records
     from egretscore.scoring.bundle import Model
-    from egretscore.scoring.estimator import ScoreTableClassifier
-    from egretscore.scoring.training import train
     from egretscore.shipped import sample_records
     from egretscore.simulate import simulate_town
     from egretscore.status import Status
+    from egretscore.training.estimator import ScoreTableClassifier
+    from egretscore.training.train import train
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Records": "records",
     "RecordsError": "errors",
     "Report": "audit",
-    "ScoreTableClassifier": "scoring.estimator",
+    "ScoreTableClassifier": "training.estimator",
     "Status": "status",
     "TrainingError": "errors",
     "add_records": "records.kept.adding",
@@ -70,7 +70,7 @@ _HOMES = {
     "score_everyone": "everyone.in_parts",
     "shipped_policy": "policy",
     "simulate_town": "simulate",
-    "train": "scoring.training",
+    "train": "training.train",
 }
 
 __all__ = [

@@ -159,7 +159,8 @@ def _write(rows: pa.Table, file: Path) -> None:
     if file.suffix == ".csv":
         with file.open("wb") as stream:
             stream.write(",".join(rows.column_names).encode() + b"\n")
-            csv.write_csv(rows, stream, csv.WriteOptions(include_header=False, quoting_style="none"))
+            # Without a header, Arrow 26 writes what its memory happens to hold for a first chunk that is empty.
+            csv.write_csv(rows.combine_chunks(), stream, csv.WriteOptions(include_header=False, quoting_style="none"))
     else:
         parquet.write_table(rows, file, compression="zstd")
 

@@ -19,11 +19,22 @@ What the queries hold (the promises of the design):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from sqlglot import exp
 from sqlglot.expressions import Select, case, column, condition, select
 
 from egretscore.policy import Policy
 from egretscore.status import Settlement, Status
+
+AGE_COUNTS_FROM: Final[Mapping[str, str]] = {
+    "civic_points": "earned_on",
+    "penalties": "decided_on",
+    "kept commitments": "outcome_on",
+    "breaches": "due_on",
+}
+"""The day of a record from which its age counts: for what it weighs, and for how long it stands."""
 
 
 def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
@@ -72,11 +83,16 @@ def standing_civic_points(younger_than: int) -> Select:
     Columns: subject_id, activity, points, age_days, age_months.
     """
     return (
-        select("subject_id", "activity", "points", *_ages("earned_on"))
+        select("subject_id", "activity", "points", *_ages(AGE_COUNTS_FROM["civic_points"]))
         .from_("civic_points")
         .where("recorded_on <= :as_of", "excluded_on IS NULL OR excluded_on > :as_of")
-        .where(_age_days("earned_on") < younger_than)
+        .where(_age_days(AGE_COUNTS_FROM["civic_points"]) < younger_than)
     )
+
+
+def retention_of_penalties(policy: Policy) -> Mapping[str, int]:
+    """Return for how many days penalties stand, by severity: those of no retention never do."""
+    return {level.id: level.retention_days for level in policy.severities if level.retention_days}
 
 
 def standing_penalties(policy: Policy, younger_than: int) -> Select:
@@ -84,15 +100,15 @@ def standing_penalties(policy: Policy, younger_than: int) -> Select:
 
     Columns: subject_id, severity, fine_yuan (whole yuan), age_days, age_months.
     """
+    decided_on = AGE_COUNTS_FROM["penalties"]
     severity, stands = case(), []
-    for level in policy.severities:
-        if level.retention_days:
-            of_this_level = _one_of("category", policy.categories_of(level.id))
-            severity = severity.when(of_this_level, _text(level.id))
-            stands.append(exp.and_(of_this_level, _age_days("decided_on") < level.retention_days))
+    for level, retention_days in retention_of_penalties(policy).items():
+        of_this_level = _one_of("category", policy.categories_of(level))
+        severity = severity.when(of_this_level, _text(level))
+        stands.append(exp.and_(of_this_level, _age_days(decided_on) < retention_days))
     return (
         select("penalties.subject_id", severity.as_("severity"))
-        .select("CAST(FLOOR(COALESCE(fine_yuan, 0)) AS BIGINT) AS fine_yuan", *_ages("decided_on"))
+        .select("CAST(FLOOR(COALESCE(fine_yuan, 0)) AS BIGINT) AS fine_yuan", *_ages(decided_on))
         .from_("penalties")
         .join(_disputed("penalties"), on=_same_record("penalties", "decision_no"), join_type="left")
         .where(
@@ -102,7 +118,7 @@ def standing_penalties(policy: Policy, younger_than: int) -> Select:
             "repaired_on IS NULL OR repaired_on > :as_of",
             "disputed.record_id IS NULL",
             exp.or_(*stands),
-            _age_days("decided_on") < younger_than,
+            _age_days(decided_on) < younger_than,
         )
     )
 
@@ -139,9 +155,10 @@ def settled_commitments(policy: Policy, due_within: int | None = None) -> Select
     )
     if due_within is not None:
         known = known.where(_age_days("due_on") < due_within)
+    kept_on, broken_on = AGE_COUNTS_FROM["kept commitments"], AGE_COUNTS_FROM["breaches"]
     return (
         select("subject_id", "kind", "due_on", "outcome_on", settlement.as_("settlement"))
-        .select(case().when(kept_in_time(policy), "outcome_on").else_("due_on").as_("settled_on"))
+        .select(case().when(kept_in_time(policy), kept_on).else_(broken_on).as_("settled_on"))
         .from_(known.subquery("known", copy=False))
     )
 
@@ -151,6 +168,17 @@ def kept_in_time(policy: Policy) -> str:
     return f"outcome = 'fulfilled' AND DATEDIFF(outcome_on, due_on) <= {policy.commitments.grace_days}"
 
 
+def retention_of_breaches(policy: Policy) -> Mapping[Settlement, int]:
+    """Return for how many days breaches of commitments stand, by how they were settled."""
+    rules = policy.commitments
+    return {
+        Settlement.LATE: rules.late_retention_days,
+        Settlement.PARTLY: rules.partly_retention_days,
+        Settlement.OVERDUE: rules.unkept_retention_days,
+        Settlement.UNFULFILLED: rules.unkept_retention_days,
+    }
+
+
 def standing_commitments(policy: Policy, younger_than: int) -> Select:
     """Return the query for the settled commitments that stand and are younger than so many days.
 
@@ -158,19 +186,14 @@ def standing_commitments(policy: Policy, younger_than: int) -> Select:
 
     Columns: subject_id, kind, settlement, days_ahead, age_days, age_months.
     """
-    rules = policy.commitments
-    retention = {
-        Settlement.LATE: rules.late_retention_days,
-        Settlement.PARTLY: rules.partly_retention_days,
-        Settlement.OVERDUE: rules.unkept_retention_days,
-        Settlement.UNFULFILLED: rules.unkept_retention_days,
-    }
-    stands = [exp.and_(_is(how), _age_days("settled_on") < days) for how, days in retention.items()]
+    retention = retention_of_breaches(policy).items()
+    stands = [exp.and_(_is(how), _age_days("settled_on") < days) for how, days in retention]
+    # One that was kept is younger than its due date by the days of grace at most.
+    due_within = younger_than + policy.commitments.grace_days
     return (
         select("subject_id", "kind", "settlement")
         .select("GREATEST(DATEDIFF(due_on, settled_on), 0) AS days_ahead", *_ages("settled_on"))
-        # One that was kept is younger than its due date by the days of grace at most.
-        .from_(settled_commitments(policy, younger_than + rules.grace_days).subquery("settled", copy=False))
+        .from_(settled_commitments(policy, due_within).subquery("settled", copy=False))
         .where(exp.or_(_is(Settlement.KEPT), *stands), _age_days("settled_on") < younger_than)
     )
 

@@ -390,7 +390,7 @@ def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path
     def lacks_memory(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 9.31 GiB for an array")
 
-    monkeypatch.setattr("egretscore.scoring.training.train", lacks_memory)
+    monkeypatch.setattr("egretscore.training.train.train", lacks_memory)
     assert main(["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", str(tmp_path / "model")]) == 1
     said = capsys.readouterr().err
     assert "the memory does not suffice" in said

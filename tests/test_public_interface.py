@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_long_value_is_cut():
 
 ROOMS = (
     *("errors", "dates", "status", "shipped", "arrays", "writing"),
-    *("policy", "records", "standing", "features", "audit", "scoring", "benefits", "explanation"),
+    *("policy", "records", "standing", "features", "audit", "scoring", "training", "benefits", "explanation"),
     *("scored", "engine", "everyone"),
     *("simulate", "cli", "__main__"),
 )
@@ -94,6 +95,14 @@ def test_each_room_imports_only_rooms_before_it():
         for file in places[room].rglob("*.py") if places[room].is_dir() else [places[room]]:
             for name in imported(ast.parse(file.read_text(encoding="utf-8"))):
                 assert ".".join(name.split(".")[:2]) not in later, f"{file} imports {name}"
+
+
+def test_scoring_needs_numpy_alone():
+    """What grows forests stands in another room, so that nobody who is scored waits for it."""
+    package = Path(es.__file__).parent
+    for file in (package / "scoring").glob("*.py"):
+        needed = {name.split(".")[0] for name in imported(ast.parse(file.read_text(encoding="utf-8")))}
+        assert needed <= {"numpy", "egretscore", *sys.stdlib_module_names}, file
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from whole_records import POLICY
 
@@ -24,6 +28,20 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path, file_format):
         es.simulate_town(300, tmp_path / name, seed=seed, file_format=file_format)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert contents(tmp_path / "a") != contents(tmp_path / "c")
+
+
+SMALL_TOWNS = st.tuples(st.integers(1, 40), st.integers(0, 2**31 - 1))
+
+
+@example(town=(30, 0), other=(1, 0), file_format="csv")
+@given(SMALL_TOWNS, SMALL_TOWNS, st.sampled_from(["csv", "parquet"]))
+def test_every_row_of_a_small_town_is_good_and_stays_so_after_another_town(town, other, file_format):
+    """In a small town a table may have no rows of one origin and some of another."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, (residents, seed) in {"first": town, "other": other, "again": town}.items():
+            es.simulate_town(residents, Path(scratch) / name, seed=seed, file_format=file_format)
+        assert es.read_records(Path(scratch) / "first", threads=1).problems == ()
+        assert contents(Path(scratch) / "first") == contents(Path(scratch) / "again")
 
 
 def test_the_sample_town_is_what_simulate_writes(tmp_path):

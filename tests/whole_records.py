@@ -7,8 +7,9 @@ drawn around the as-of date, so that every rule about dates is met from both sid
 from __future__ import annotations
 
 import csv
+import re
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from pyarrow import parquet
 
 import egretscore as es
 from egretscore.features import declare_features
+from egretscore.policy import parse_policy
 from egretscore.records.schema import OBJECTIONS, TABLES
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
@@ -350,6 +352,39 @@ def split(town: Path, out: Path) -> Path:
     return out
 
 
+# ------------------------------------------------------------------------------- policies
+
+
+@st.composite
+def policies(draw: Any) -> es.Policy:
+    """Draw the shipped policy with other weights at other ages, other retentions and other days of grace."""
+    days = st.one_of(st.integers(1, 30), st.integers(1, 1825))
+    late, partly, unkept = sorted(draw(st.tuples(days, days, days)))
+    figures = {
+        "grace_days": draw(st.integers(0, 40)),
+        "late_retention_days": late,
+        "partly_retention_days": partly,
+        "unkept_retention_days": unkept,
+        "prior_permille": draw(st.integers(1, 999)),
+        "prior_weight": draw(st.integers(1, 50)),
+        **{use.name: draw(_steps_by_age(days)) for use in fields(POLICY.weights_by_age) if use.name != "source"},
+    }
+    text = POLICY.text
+    for name, figure in figures.items():
+        text = re.sub(rf"(?m)^{name} = .*$", f"{name} = {figure}", text)
+    for severity in ("general", "serious"):
+        stands = rf'(?m)(^id = "{severity}"\nretention_days = ).*$'
+        text = re.sub(stands, lambda found: f"{found[1]}{draw(days)}", text)
+    return parse_policy(text)
+
+
+@st.composite
+def _steps_by_age(draw: Any, days: st.SearchStrategy[int]) -> list[list[int]]:
+    ages = sorted(draw(st.sets(days, min_size=1, max_size=3)))
+    weights = sorted((draw(st.integers(1, 100)) for _ in ages), reverse=True)
+    return [list(step) for step in zip(ages, weights, strict=True)]
+
+
 # ------------------------------------------------------------------------------- engines
 
 
@@ -399,9 +434,33 @@ def random_engine(seed: int) -> es.Engine:
     return es.Engine(replace(shipped, scorecard=card))
 
 
+def engine_under(policy: es.Policy) -> es.Engine:
+    """Return an engine with random tables of what is counted under a policy."""
+    card = RandomTables(0, declare_features(policy)).scorecard()
+    return es.Engine(replace(shipped_engine().model, policy=policy, scorecard=card))
+
+
 def engines() -> st.SearchStrategy[es.Engine]:
     """Draw the shipped engine, or one with random tables that keep the promised directions."""
     return st.one_of(st.just("shipped").map(lambda _: shipped_engine()), st.integers(0, 12).map(random_engine))
+
+
+def turned_around(model: es.Model, position: int, **otherwise: Any) -> es.Model:
+    """Return a model in which a feature goes the other way, as do its tables, and may be declared otherwise."""
+    card = model.scorecard
+    feature = card.features[position]
+    features = list(card.features)
+    features[position] = replace(feature, direction=-feature.direction, **otherwise)
+    tables = tuple(
+        # In a table of two features nothing can be turned around for the one and not for the other.
+        table
+        if position not in table.features
+        else ScoreTable(table.features, table.values * -(len(table.features) < 2))
+        for table in card.log_odds.tables
+    )
+    names = tuple(feature.name for feature in features)
+    log_odds = replace(card.log_odds, feature_names=names, tables=tables)
+    return replace(model, scorecard=Scorecard(tuple(features), card.scale, log_odds), sealed_sha256=None)
 
 
 # ------------------------------------------------------------------------------- what is asked of them

@@ -93,9 +93,8 @@ def _errors(score: NDArray[np.int64], stated: Floats, kept: Floats, learn: NDArr
     from sklearn.isotonic import IsotonicRegression
 
     fit = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score[learn], kept[learn])
-    even = np.ones(int((~learn).sum()))
     chances = stated[~learn], fit.predict(score[~learn])
-    of_stated, of_isotonic = (measure(kept[~learn], chance, even).calibration_error for chance in chances)
+    of_stated, of_isotonic = (measure(kept[~learn], chance).calibration_error for chance in chances)
     return of_stated, of_isotonic
 
 

@@ -1,8 +1,8 @@
-"""Discrimination and calibration of predicted chances, on weighted outcomes."""
+"""Discrimination and calibration of predicted chances, on outcomes that may be shares."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat
 
@@ -63,7 +63,33 @@ def as_stated(figure: SupportsFloat) -> float:
     return round(float(figure), _DECIMALS)
 
 
-def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
+def two_weighted_rows(kept: Floats) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Return shares of commitments kept as outcomes with weights: each share is a row kept and a row not kept.
+
+    Rows of no weight are left out.
+
+    Parameters
+    ----------
+    kept : ndarray of shape (n,)
+        Shares from 0 to 1.
+
+    Returns
+    -------
+    of : ndarray of int, shape (m,)
+        Of which share each row is.
+    outcome : ndarray of shape (m,)
+        1 or 0.
+    weight : ndarray of shape (m,)
+        Those of a share's rows sum to one.
+    """
+    of = np.tile(np.arange(len(kept)), 2)
+    outcome = np.repeat([1.0, 0.0], len(kept))
+    weight = np.concatenate([kept, 1.0 - kept])
+    counts = weight > 0
+    return of[counts], outcome[counts], weight[counts]
+
+
+def measure(outcome: Floats, chance: Floats) -> Measures:
     """Measure predicted chances against outcomes.
 
     Parameters
@@ -72,7 +98,6 @@ def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
         0 or 1, or a share between them, which counts as that much of a 1 and the rest of a 0.
     chance : ndarray of shape (n,)
         The predicted chance of a 1.
-    weight : ndarray of shape (n,)
 
     Returns
     -------
@@ -82,14 +107,14 @@ def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
     from sklearn.metrics import roc_auc_score, roc_curve
 
     chance = np.round(chance, _DECIMALS_THAT_TELL_APART)  # equal rows may differ in the last bits of a peer's sums
-    both = np.repeat([1.0, 0.0], len(outcome)), np.tile(chance, 2)
-    weights = np.concatenate([weight * outcome, weight * (1 - outcome)])
-    false_positive, true_positive, _ = roc_curve(*both, sample_weight=weights, drop_intermediate=False)
-    bins = tuple(_calibration_bins(outcome, chance, weight))
+    of, happened, weight = two_weighted_rows(outcome)
+    foreseen = chance[of]
+    false_positive, true_positive, _ = roc_curve(happened, foreseen, sample_weight=weight, drop_intermediate=False)
+    bins = tuple(_calibration_bins(outcome, chance))
     return Measures(
-        auc=as_stated(roc_auc_score(*both, sample_weight=weights)),
+        auc=as_stated(roc_auc_score(happened, foreseen, sample_weight=weight)),
         ks=as_stated(np.max(np.abs(true_positive - false_positive))),
-        brier=as_stated(np.average((both[0] - both[1]) ** 2, weights=weights)),
+        brier=as_stated(np.average((happened - foreseen) ** 2, weights=weight)),
         calibration_error=as_stated(
             np.average([abs(b.predicted - b.observed) for b in bins], weights=[b.weight for b in bins])
         ),
@@ -97,17 +122,16 @@ def measure(outcome: Floats, chance: Floats, weight: Floats) -> Measures:
     )
 
 
-def _calibration_bins(outcome: Floats, chance: Floats, weight: Floats) -> Any:
-    """Yield tenths of the weight; equal chances are never divided."""
+def _calibration_bins(outcome: Floats, chance: Floats) -> Iterator[CalibrationBin]:
+    """Yield tenths; equal chances are never divided."""
     order = np.argsort(chance, kind="stable")
-    below = np.cumsum(weight[order]) - weight[order] / 2
-    tenth = np.minimum((below / weight.sum() * _BINS).astype(int), _BINS - 1)
+    tenth = ((np.arange(len(chance)) + 0.5) / len(chance) * _BINS).astype(int)
     _, first, same = np.unique(chance[order], return_index=True, return_inverse=True)
     tenth = tenth[first][same]
     for number in np.unique(tenth):
         members = order[tenth == number]
         yield CalibrationBin(
-            weight=as_stated(weight[members].sum()),
-            predicted=as_stated(np.average(chance[members], weights=weight[members])),
-            observed=as_stated(np.average(outcome[members], weights=weight[members])),
+            weight=float(len(members)),
+            predicted=as_stated(chance[members].mean()),
+            observed=as_stated(outcome[members].mean()),
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from egretscore.audit.calibration import ChanceCheck
-from egretscore.audit.measures import Measures, measure
+from egretscore.audit.measures import Measures, measure, two_weighted_rows
 
 Floats = NDArray[np.float64]
 
@@ -106,21 +106,13 @@ class Rows:
     vectors: NDArray[np.int32]
     kept: Floats
 
-    def as_two_weighted_rows(self) -> tuple[NDArray[np.float64], Floats, Floats]:
-        """Return features, outcomes and weights: kept and not kept, without rows of no weight."""
-        outcome = np.repeat([1.0, 0.0], len(self.kept))
-        weight = np.concatenate([self.kept, 1.0 - self.kept])
-        counts = weight > 0
-        return np.tile(self.vectors, (2, 1)).astype(np.float64)[counts], outcome[counts], weight[counts]
-
 
 def measured_beside_peers(
     learnt: Rows, held_out: Rows, chances: Mapping[str, Floats], seed: int
 ) -> dict[str, Measures]:
     """Measure given chances, and those of peers trained on the same vectors, on the rows held out."""
     every = {**chances, **_chances_of_peers(learnt, held_out, seed)}
-    weight = np.ones(len(held_out.kept))
-    return {name: measure(held_out.kept, chance, weight) for name, chance in every.items()}
+    return {name: measure(held_out.kept, chance) for name, chance in every.items()}
 
 
 def _chances_of_peers(learnt: Rows, held_out: Rows, seed: int) -> dict[str, Floats]:
@@ -129,7 +121,8 @@ def _chances_of_peers(learnt: Rows, held_out: Rows, seed: int) -> dict[str, Floa
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features, outcome, weight = learnt.as_two_weighted_rows()
+    of, outcome, weight = two_weighted_rows(learnt.kept)
+    features = learnt.vectors[of].astype(np.float64)
     logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     logistic.fit(features, outcome, logisticregression__sample_weight=weight)
     free = LGBMClassifier(random_state=seed, n_jobs=1, deterministic=True, force_col_wise=True, verbosity=-1)

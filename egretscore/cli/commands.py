@@ -149,7 +149,7 @@ def _score(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
-    from egretscore.scoring.training import train
+    from egretscore.training.train import train
 
     with working("Reading the records"):
         records = read_records(options.records, policy=options.policy)

@@ -93,6 +93,10 @@ class Feature:
     words: tuple[str, ...] = ()
     prior: Prior | None = None
 
+    def __post_init__(self) -> None:
+        if (self.aggregate is Aggregate.RATE) != (self.prior is not None):
+            raise ValueError(f"{self.name}: a rate declares its prior, and nothing else has one")
+
     @property
     def lowest(self) -> int:
         """The least the feature can be."""

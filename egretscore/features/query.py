@@ -123,8 +123,7 @@ def _different_bits(feature: Feature, bits: exp.Expr) -> exp.Expr:
 
 def _rate(feature: Feature) -> exp.Expr:
     prior = feature.prior
-    if prior is None:
-        raise ValueError(f"{feature.name} is a rate and declares no prior")
+    assert prior is not None  # noqa: S101 - a rate declares one
     kept = _total(feature)
     broken = exp.Sum(this=_where([exp.not_(exp.and_(*_matches(feature)))], _by_age(prior.against)))
     share = exp.IntDiv(

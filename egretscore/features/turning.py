@@ -16,7 +16,7 @@ from sqlglot.expressions import case, column, select
 from egretscore.features.declaration import Feature
 from egretscore.policy import Policy
 from egretscore.records.schema import CHECKED
-from egretscore.standing import kept_in_time
+from egretscore.standing import AGE_COUNTS_FROM, kept_in_time, retention_of_breaches, retention_of_penalties
 from egretscore.status import Settlement
 
 
@@ -26,7 +26,7 @@ def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of
     Columns: subject_id, each once.
     """
     turning = {
-        "civic_points": _between("earned_on", _ages(features, "civic_points"), since, as_of),
+        "civic_points": _reaches("civic_points", _ages(features, "civic_points"), since, as_of),
         "penalties": _penalty_turns(features, policy, since, as_of),
         "commitments": _commitment_turns(features, policy, since, as_of),
     }
@@ -40,32 +40,33 @@ def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of
 
 
 def _penalty_turns(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Expr:
-    retention = {level.retention_days for level in policy.severities if level.retention_days}
-    return _between("decided_on", retention | _ages(features, "penalties"), since, as_of)
+    retention = set(retention_of_penalties(policy).values())
+    return _reaches("penalties", retention | _ages(features, "penalties"), since, as_of)
 
 
 def _commitment_turns(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Expr:
-    """Return the condition that a commitment falls past due or reaches an age that counts.
-
-    One kept is as old as the day it was kept, a breach as its due date (``standing_commitments``).
-    """
-    rules = policy.commitments
+    """Return the condition that a commitment falls past due or reaches an age that counts."""
     kept = (Settlement.KEPT.value,)
     of_kept = [f for f in features if Settlement.KEPT.value in f.where.get("settlement", kept)]
     of_breaches = [f for f in features if f.where.get("settlement") != kept or f.prior is not None]
-    past_due = rules.grace_days + 1
-    retention = {rules.late_retention_days, rules.partly_retention_days, rules.unkept_retention_days}
+    past_due = policy.commitments.grace_days + 1
+    retention = set(retention_of_breaches(policy).values())
     known = exp.and_(kept_in_time(policy), column("outcome_on") <= _literal(since))
     return (
         case()
-        .when(known, _between("outcome_on", _ages(of_kept, "commitments"), since, as_of))
-        .else_(_between("due_on", {past_due} | retention | _ages(of_breaches, "commitments"), since, as_of))
+        .when(known, _reaches("kept commitments", _ages(of_kept, "commitments"), since, as_of))
+        .else_(_reaches("breaches", {past_due} | retention | _ages(of_breaches, "commitments"), since, as_of))
     )
 
 
 def _ages(features: Iterable[Feature], source: str) -> set[int]:
     """Return the ages, in days, at which a source's records come to count another weight."""
     return {days for feature in features if feature.source == source for days, _ in feature.every_step}
+
+
+def _reaches(records: str, ages: Iterable[int], since: date, as_of: date) -> exp.Expr:
+    """Return the condition that a record reaches one of these ages after one date and by another."""
+    return _between(AGE_COUNTS_FROM[records], ages, since, as_of)
 
 
 def _between(day: str, ages: Iterable[int], since: date, as_of: date) -> exp.Expr:

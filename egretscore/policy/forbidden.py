@@ -10,93 +10,60 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {
-    "religion": frozenset({"religion", "religious", "faith", "church", "宗教", "信仰"}),
-    "ethnicity": frozenset({"ethnic", "ethnicity", "race", "nationality", "民族", "族裔", "minority"}),
-    "genes": frozenset({"gene", "genes", "genetic", "genome", "dna", "基因"}),
-    "fingerprints and other biometrics": frozenset(
-        {"fingerprint", "fingerprints", "biometric", "biometrics", "face", "iris", "voiceprint", "指纹", "人脸"}
-    ),
-    "blood type": frozenset({"blood", "血型"}),
-    "illness and medical history": frozenset(
-        {"illness", "disease", "medical", "health", "diagnosis", "disability", "疾病", "病史", "健康"}
-    ),
-    "political views": frozenset({"political", "politics", "party", "政治", "党派"}),
-    "movements and places": frozenset(
-        {
-            *(
-                "location",
-                "latitude",
-                "longitude",
-                "lat",
-                "lon",
-                "lng",
-                "gps",
-                "place",
-                "address",
-                "district",
-                "hukou",
-                "residence",
-            ),
-            *("home", "neighbourhood", "neighborhood", "postcode", "zip", "户口", "籍贯"),
-            *("trip", "route", "station", "movement", "轨迹", "位置", "地址", "住址", "行程"),
-        }
-    ),
-    "social ties": frozenset(
-        {
-            *("friend", "friends", "contact", "contacts", "relative", "relatives", "spouse", "parent", "family"),
-            *("social", "follower", "followers", "好友", "亲属", "配偶", "家庭", "社交"),
-        }
-    ),
-    "another person": frozenset(
-        {"reporter", "reported", "witness", "informant", "victim", "举报", "举报人", "被举报人"}
-    ),
-    "income, assets and tax": frozenset(
-        {
-            *("bank", "balance", "mortgage", "worth", "earnings", "余额", "负债"),
-            *("income", "salary", "wage", "wages", "asset", "assets", "deposit", "deposits", "property", "wealth"),
-            *(
-                "securities",
-                "insurance",
-                "tax",
-                "taxes",
-                "收入",
-                "工资",
-                "资产",
-                "存款",
-                "房产",
-                "纳税",
-                "保险",
-                "证券",
-            ),
-        }
-    ),
-    "another company's score": frozenset({"zhima", "sesame", "fico", "vantagescore", "rating", "芝麻", "芝麻分"}),
-    "ID numbers and ways to reach a person": frozenset(
-        {
-            *("idcard", "ssn", "passport", "phone", "mobile", "telephone", "email", "wechat", "zjhm", "zjlx"),
-            *("身份证", "身份证号", "证件号码", "手机", "手机号", "电话", "邮箱", "微信"),
-        }
-    ),
-    "names": frozenset({"name", "surname", "firstname", "lastname", "fullname", "mc", "姓名", "名称"}),
-    "free text": frozenset(
-        {
-            "note",
-            "notes",
-            "remark",
-            "remarks",
-            "comment",
-            "comments",
-            "description",
-            "text",
-            "bz",
-            "备注",
-            "事实",
-            "说明",
-        }
-    ),
+_SIGNS: Final[Mapping[str, str]] = {
+    "religion": """
+        religion religious faith church mosque temple synagogue shrine monastery worship pray praying prayer bible
+        quran koran baptism baptised pilgrimage hajj ramadan halal kosher zakat tithe buddhism buddhist christian
+        christianity catholic islam islamic muslim taoism taoist daoism daoist hindu hinduism jewish judaism atheist
+        宗教 信仰 教堂 清真 寺庙 寺院 礼拜 祈祷 朝觐 佛教 道教 基督 天主教 伊斯兰
+    """,
+    "ethnicity": """
+        ethnic ethnicity race racial nationality minority caste tribe tribal ancestry 民族 族裔 种族 血统
+    """,
+    "genes": "gene genetic genome genotype hereditary dna 基因 遗传",
+    "fingerprints and other biometrics": """
+        fingerprint palmprint biometric face facial iris retina gait voiceprint 指纹 人脸 虹膜 声纹
+    """,
+    "blood type": "blood 血型",
+    "illness and medical history": """
+        illness sick sickness disease medical medication health diagnosis disability disabled handicap handicapped
+        hiv cancer diabetes hepatitis tuberculosis covid infection psychiatric mental depression addiction
+        pregnancy pregnant maternity abortion vaccine vaccination surgery therapy
+        疾病 病史 病历 健康 残疾 艾滋 怀孕 孕妇 医疗 住院 疫苗
+    """,
+    "political views": """
+        political politics party partisan ideology vote voter voting ballot election electoral union petition
+        petitioner petitioning protest protester 政治 党派 党员 选举 投票 工会 信访 上访
+    """,
+    "movements and places": """
+        location geolocation latitude longitude lat lon lng gps geo coordinate place birthplace whereabouts address
+        province county district hukou residence home hometown neighbourhood neighborhood postcode zip
+        trip itinerary route station movement 户口 籍贯 轨迹 位置 地址 住址 行程 经度 纬度 省份
+    """,
+    "social ties": """
+        friend contact relative spouse husband wife wives marriage marital married divorce divorced parent mother
+        father son daughter brother sister sibling family kinship colleague classmate social follower
+        好友 亲属 配偶 家庭 社交 婚姻 结婚 离婚 子女 父母
+    """,
+    "another person": "reporter reported witness informant victim 举报",
+    "income, assets and tax": """
+        income salary wage earnings payroll pension dividend bank balance savings deposit asset property wealth worth
+        mortgage debt bankrupt bankruptcy investment securities insurance tax taxable
+        收入 工资 养老金 余额 存款 资产 房产 负债 债务 证券 保险 税
+    """,
+    "another company's score": "zhima sesame fico vantagescore experian equifax transunion schufa rating 芝麻",
+    "ID numbers and ways to reach a person": """
+        ssn passport phone mobile telephone email wechat qq imei imsi zjhm zjlx
+        身份证 护照 证件号码 手机 电话 邮箱 微信
+    """,
+    "names": "name surname firstname lastname fullname nickname username mc 姓名 名称 昵称",
+    "free text": """
+        note remark comment description narrative memo message text bz 备注 事实 说明 留言
+    """,
 }
-"""What is never taken in, and the words in a column's name that show it."""
+
+FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {matter: frozenset(signs.split()) for matter, signs in _SIGNS.items()}
+"""What is never taken in, and the words in a column's name that show it: each once, their plurals show it too."""
 
 _COMPOUNDS: Final[Mapping[str, str]] = {
     "idcard": "ID numbers and ways to reach a person",
@@ -125,4 +92,4 @@ def forbidden_matter(name: str) -> str | None:
 
 def _singular_too(word: str) -> tuple[str, ...]:
     """Return a word, and what it may be the plural of."""
-    return (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word))
+    return (word, word.removesuffix("s"), re.sub("(?<=[sxzh])es$", "", word), re.sub("ies$", "y", word))

@@ -44,8 +44,8 @@ LARGEST_WEIGHT = 100
 MOST_WORDS = 62
 """Kinds, and activities, are told apart by the bits of one 64-bit integer."""
 
-_RECORDED = ("activities", "categories", "kinds")
-"""The lists whose words stand in records, and so reach the score."""
+_TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
+"""The lists whose words stand in records, name features or head reasons; grades and benefits say what comes out."""
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LISTS: Mapping[str, type] = {
     "grades": Grade,
@@ -225,7 +225,7 @@ def _problems_of_names(policy: Policy) -> Iterable[str]:
                 yield f"[{section}] names {name!r} more than once"
             if section != "letters" and not _ID.fullmatch(name):
                 yield f"[{section}] the id {name!r} must be lower-case letters, digits and _ (at most 40)"
-            matter = forbidden_matter(name) if section in _RECORDED else None
+            matter = forbidden_matter(name) if section in _TAKEN_IN else None
             if matter is not None:
                 yield f"[{section}] {name!r} names {matter}, which this library never takes in (promise 5)"
 

@@ -19,17 +19,16 @@ import csv
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from egretscore.audit import Report, as_stated
 from egretscore.errors import BundleError, PolicyError
-from egretscore.features import Feature, declare_features
+from egretscore.features import Feature
 from egretscore.policy import Policy, parse_policy
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
 from egretscore.writing import whole_folder
@@ -154,7 +153,7 @@ def read_bundle(folder: str | Path) -> Model:
         read = _reader_of(manifest, folder / MANIFEST)
         parts = _hashed_parts(manifest, folder)
         model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
-        problem = next(chain(model.scorecard.problems(), _turned_around(model)), None)
+        problem = next(model.scorecard.problems(), None)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, csv.Error, PolicyError) as error:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
     if problem:
@@ -168,14 +167,6 @@ def read_bundle(folder: str | Path) -> Model:
             expected=str(stated),
         )
     return model
-
-
-def _turned_around(model: Model) -> Iterator[str]:
-    """Yield the features that go another way than those of their name are declared to."""
-    declared = {feature.name: feature.direction for feature in declare_features(model.policy)}
-    for feature in model.scorecard.features:
-        if feature.direction != declared.get(feature.name, feature.direction):
-            yield f"the feature {feature.name} goes the wrong way: {feature.direction:+d}"
 
 
 def _reader_of(manifest: Mapping[str, Any], file: Path) -> Callable[[Mapping[str, Any], Mapping[str, str]], Model]:

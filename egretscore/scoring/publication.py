@@ -75,8 +75,7 @@ def counting_rule(feature: Feature) -> str:
 
 def _rate_rule(feature: Feature, records: str, weights: str) -> str:
     prior = feature.prior
-    if prior is None:
-        raise ValueError(f"{feature.name} is a rate and declares no prior")
+    assert prior is not None  # noqa: S101 - a rate declares one
     return (
         f"K: {records}: {weights}. B: the other standing {feature.source}: {_weights(prior.against)}. "
         f"(1000 K + {prior.permille * prior.weight}) / (K + B + {prior.weight}), rounded down, less {prior.permille}"

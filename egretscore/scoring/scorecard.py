@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from egretscore.features import Feature
+from egretscore.features import Feature, promised_direction
 from egretscore.policy import Scale
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
@@ -73,8 +73,11 @@ class Scorecard:
         """Yield, in words, whatever breaks a promise: nothing at all is the proof."""
         directions = [feature.direction for feature in self.features]
         for feature in self.features:
-            if feature.direction not in {-1, 1}:
-                yield f"the feature {feature.name} has the direction {feature.direction}, neither 1 nor -1"
+            promised = promised_direction(feature)
+            if promised is None:
+                yield f"the feature {feature.name} counts what cannot move a score one way"
+            elif feature.direction != promised:
+                yield f"the feature {feature.name} goes the wrong way: {feature.direction:+d}"
         for unit, tables in (("points", self.points), ("log-odds", self.log_odds)):
             for wrong in violations(tables, directions):
                 yield (

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from whole_records import (
@@ -24,6 +25,7 @@ from whole_records import (
 import egretscore as es
 from egretscore.features import Aggregate, Feature, declare_features
 from egretscore.features.query import source_query, vectors_query
+from egretscore.policy import parse_policy
 
 RULES = POLICY.commitments
 SEVERITY = {category.id: category.severity for category in POLICY.categories}
@@ -184,11 +186,14 @@ def test_each_source_is_one_query_that_renders_for_duckdb_and_spark():
     assert vectors_query(features, POLICY).sql("spark").count("LEFT JOIN") >= 3
 
 
-def test_activities_that_make_two_features_of_one_name_are_refused():
-    from egretscore.policy import parse_policy
-
-    clash = parse_policy(POLICY.text.replace('id = "volunteering"', 'id = "recent"'))
-    import pytest
-
-    with pytest.raises(es.PolicyError, match="civic_recent"):
-        declare_features(clash)
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("volunteering", "recent", "the name 'civic_recent'"),
+        ("convenience", "months", "the name 'kept_months'"),
+        ("convenience", "ahead", "the code 'CM-KEPT-AHEAD'"),
+    ],
+)
+def test_words_that_give_two_features_one_name_or_code_are_refused(old, new, says):
+    with pytest.raises(es.PolicyError, match=says):
+        declare_features(parse_policy(POLICY.text.replace(f'"{old}"', f'"{new}"')))

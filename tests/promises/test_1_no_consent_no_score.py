@@ -236,7 +236,7 @@ def test_an_addition_scores_nobody_whose_consent_is_not_in_force(town, days, dat
 
 
 def test_only_who_consented_to_training_is_learnt_from():
-    from egretscore.scoring.snapshots import take_snapshots
+    from egretscore.training.snapshots import take_snapshots
 
     due = AS_OF + timedelta(days=30)
     people = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import timedelta
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from whole_records import AS_OF, civic_points, compared, engines, people, read, towns
+from whole_records import AS_OF, civic_points, compared, engines, people, read, towns, turned_around
 
+import egretscore as es
 from egretscore.records.schema import TABLES
 
 
@@ -61,6 +65,17 @@ def test_each_activity_is_capped(person):
     vectors = random_engine(0).vectors(read([person]), AS_OF)
     for activity in POLICY.activities:
         assert 0 <= vectors[f"civic_{activity.id}"].iloc[0] <= activity.cap
+
+
+@given(engines(), st.sampled_from(["civic_lately", "penalties_general_lately", "conduct"]), st.data())
+def test_no_model_can_count_points_against_anyone_whatever_it_calls_them(engine, name, data):
+    features = engine.model.scorecard.features
+    civic = [position for position, feature in enumerate(features) if feature.source == "civic_points"]
+    model = turned_around(engine.model, data.draw(st.sampled_from(civic)), name=name)
+    with tempfile.TemporaryDirectory() as scratch:
+        model.save(Path(scratch) / "model")
+        with pytest.raises(es.BundleError, match=f"{name} goes the wrong way"):
+            es.load_engine(Path(scratch) / "model")
 
 
 def test_no_table_has_a_column_for_another_person():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,9 +20,11 @@ from whole_records import (
     settled_commitment,
     standing_penalty,
     towns,
+    turned_around,
 )
 
 import egretscore as es
+from egretscore.features import Feature, Prior
 from egretscore.scoring.tables import violations
 
 CATEGORIES = st.sampled_from([category.id for category in POLICY.categories])
@@ -140,6 +143,38 @@ def test_the_proof_catches_a_tampered_cell(unit, which, data):
     )
     found = list(violations(changed, directions))
     assert any(v.cell == cell and v.along == card.features[table.features[axis]].name for v in found)
+
+
+@given(engines(), st.data())
+def test_no_feature_goes_the_other_way_under_another_name(engine, data):
+    """Turn a feature and its tables around together: what it counts says which way it may go, not what it is called."""
+    position = data.draw(st.integers(0, len(engine.feature_names) - 1))
+    card = turned_around(engine.model, position, name="something_else", code="SOMETHING").scorecard
+    assert [problem for problem in card.problems() if "something_else goes the wrong way" in problem]
+
+
+@pytest.mark.parametrize(
+    ("name", "otherwise", "why"),
+    [
+        ("civic_recent", {"weights": ((90, -1),)}, "a point would take away"),
+        ("kept_recent", {"where": {}}, "what was kept and what was broken would count alike"),
+        ("kept_recent", {"where": {"settlement": ("kept", "late")}}, "likewise"),
+        ("unkept", {"where": {"settlement": ("late",)}}, "to fulfil what is overdue would count against its holder"),
+        ("keeping_rate", {"where": {}}, "nothing would count against it"),
+        ("keeping_rate", {"where": {"settlement": ("kept",), "kind": ("other",)}}, "other kinds kept would lower it"),
+        ("keeping_rate", {"source": "civic_points", "where": {"activity": ("volunteering",)}}, "others would lower it"),
+        ("keeping_rate", {"prior": Prior(850, -12, ((365, 2),))}, "a few records would turn it around"),
+        ("keeping_rate", {"prior": Prior(1001, 12, ((365, 2),))}, "one kept more would lower it"),
+        ("penalties_general", {"source": "rumours"}, "of no source"),
+        ("civic_recent", {"where": {"points": ("5",)}}, "more points on a record would count less"),
+    ],
+)
+def test_no_feature_counts_what_cannot_go_one_way(engine, name: str, otherwise: Mapping[str, object], why: str):
+    def changed(feature: Feature) -> Feature:
+        return replace(feature, **otherwise) if feature.name == name else feature
+
+    card = replace(engine.model.scorecard, features=tuple(map(changed, engine.model.scorecard.features)))
+    assert [problem for problem in card.problems() if f"{name} counts" in problem], why
 
 
 def test_features_that_one_record_can_move_together_never_share_a_table(engine):

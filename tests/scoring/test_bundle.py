@@ -84,6 +84,8 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m["features"].pop(), "does not fit together"),
         (lambda m: m["features"][0].update(direction=-1), "breaks a promise"),
         (lambda m: m["features"][0].update(direction=0), "breaks a promise"),
+        (lambda m: m["features"][-1].update(prior=None), "a rate declares its prior"),
+        (lambda m: m["features"][-1].update(aggregate="count"), "a rate declares its prior"),
         (lambda m: m.update(format=True), "format"),
         (lambda m: m.update(format=[1]), "format"),
         (lambda m: m.pop("files"), "does not fit together"),

@@ -14,8 +14,8 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.columns import Column
-from egretscore.scoring.pairs import Pair, best_pairs, gains_of_pairs, stages
+from egretscore.training.columns import Column
+from egretscore.training.pairs import Pair, best_pairs, gains_of_pairs, stages
 
 _PATIENCE_OF_BEST = 0.1
 

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from egretscore.audit import OURS, UNROUNDED, Report, Rows, as_stated, check_chances, measured_beside_peers
+from egretscore.audit import (
+    OURS,
+    UNROUNDED,
+    Report,
+    Rows,
+    as_stated,
+    check_chances,
+    measured_beside_peers,
+    two_weighted_rows,
+)
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
@@ -19,9 +28,9 @@ from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
 from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scoring.bundle import Model, library_versions
-from egretscore.scoring.estimator import ScoreTableClassifier
 from egretscore.scoring.scorecard import Scorecard
-from egretscore.scoring.snapshots import Snapshots, known_after, take_snapshots
+from egretscore.training.estimator import ScoreTableClassifier
+from egretscore.training.snapshots import Snapshots, known_after, take_snapshots
 
 FEWEST_PEOPLE_IN_A_LEAF = 20
 HELD_OUT_SHARE = 0.3
@@ -169,9 +178,7 @@ def _split(snapshots: Snapshots, dates: list[date], seed: int) -> tuple[NDArray[
 
 
 def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> ScoreTableClassifier:
-    rows = Rows(learnt.vectors, learnt.kept)
-    vectors, outcome, weight = rows.as_two_weighted_rows()
-    people = np.concatenate([learnt.subject_ids[learnt.kept > 0], learnt.subject_ids[learnt.kept < 1]])
+    of, outcome, weight = two_weighted_rows(learnt.kept)
     classifier = ScoreTableClassifier(
         monotone=[feature.direction for feature in features],
         # One record can move several features of its source. Were two of them in one table, a
@@ -180,8 +187,8 @@ def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> Scor
         random_state=seed,
         **SETTINGS,
     )
-    named = pd.DataFrame(vectors, columns=[feature.name for feature in features])
-    classifier.fit(named, outcome, sample_weight=weight, groups=people)
+    vectors = pd.DataFrame(learnt.vectors[of].astype(np.float64), columns=[feature.name for feature in features])
+    classifier.fit(vectors, outcome, sample_weight=weight, groups=learnt.subject_ids[of])
     return classifier
 
 

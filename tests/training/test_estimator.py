@@ -18,11 +18,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import egretscore as es
 from egretscore.policy import Scale
-from egretscore.scoring.columns import columns_of, for_lightgbm
-from egretscore.scoring.estimator import _fewest_people_in_a_leaf
-from egretscore.scoring.forest import read_forests
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
+from egretscore.training.columns import columns_of, for_lightgbm
+from egretscore.training.estimator import _fewest_people_in_a_leaf
+from egretscore.training.forest import read_forests
 
 QUICK: dict[str, Any] = {"max_rounds": 30, "bags": 2, "n_jobs": 1}
 

@@ -11,13 +11,16 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import egretscore as es
-from egretscore.audit import measure
+from egretscore.audit import measure, two_weighted_rows
 from egretscore.dates import as_day
 from egretscore.scoring.bundle import bundle_files
-from egretscore.scoring.snapshots import take_snapshots
-from egretscore.scoring.training import FEWEST_PEOPLE_IN_A_LEAF, _split
+from egretscore.training.snapshots import take_snapshots
+from egretscore.training.train import FEWEST_PEOPLE_IN_A_LEAF, _split
 
 DATES = ("2024-09-01", "2025-10-01")
 
@@ -183,9 +186,17 @@ def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
         es.train(town, **arguments)
 
 
+@given(arrays(np.float64, st.integers(1, 20), elements=st.floats(0, 1)))
+def test_two_weighted_rows_say_what_the_share_said(kept):
+    of, outcome, weight = two_weighted_rows(kept)
+    assert (weight > 0).all()
+    assert np.bincount(of, weight) == pytest.approx(np.ones(len(kept)))
+    assert np.bincount(of, weight * outcome) == pytest.approx(kept)
+
+
 def test_chances_that_differ_in_their_last_bits_are_equal():
     """A peer's sums of equal rows may do so."""
     kept = np.tile([0.0, 1.0], 50)
     chance = np.where(kept > 0, np.nextafter(0.7, 1.0), 0.7)
-    found = measure(kept, chance, np.ones(100))
+    found = measure(kept, chance)
     assert (found.auc, found.ks, len(found.calibration)) == (0.5, 0.0, 1)

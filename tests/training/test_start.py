@@ -16,11 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import egretscore as es
-from egretscore.scoring import estimator
-from egretscore.scoring.boosting import Growth, Rows, Settings, _growing, grow_until_no_better
-from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
-from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import steps_compared, violations
+from egretscore.training import estimator
+from egretscore.training.boosting import Growth, Rows, Settings, _growing, grow_until_no_better
+from egretscore.training.columns import as_numbers, columns_of, for_lightgbm, input_features
+from egretscore.training.start import for_regression, start_of
 
 QUICK: dict[str, Any] = {"max_rounds": 30, "bags": 2, "n_jobs": 1}
 

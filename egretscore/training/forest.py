@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.columns import Column, InputFeature
 from egretscore.scoring.tables import ScoreTable, ScoreTables
+from egretscore.training.columns import Column, InputFeature
 
 # So that memory stays small: the cells of all leaves that are gone down to together, and those of a table
 # times the trees that are added to it together, which had better fit into a processor's own memory.

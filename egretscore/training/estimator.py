@@ -17,11 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from egretscore.scoring.boosting import Growth, Rows, Settings, boost, choose_pairs, grow_until_no_better
-from egretscore.scoring.columns import as_numbers, columns_of, for_lightgbm, input_features
-from egretscore.scoring.forest import compile_forests, read_forests
-from egretscore.scoring.start import for_regression, start_of
 from egretscore.scoring.tables import ScoreTables
+from egretscore.training.boosting import Growth, Rows, Settings, boost, choose_pairs, grow_until_no_better
+from egretscore.training.columns import as_numbers, columns_of, for_lightgbm, input_features
+from egretscore.training.forest import compile_forests, read_forests
+from egretscore.training.start import for_regression, start_of
 
 _ROUNDS_TO_CHOOSE_PAIRS = 100
 _ROUNDS_WITHOUT_HOLD_OUT = 100
@@ -60,7 +60,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         categories, when not given.
     ridge : float, None, or sequence of these
         The weight of the squared coefficients of the logistic regression that a forest starts
-        from (see ``scoring/start.py``), or None for the mean alone, from which all start under
+        from (see ``training/start.py``), or None for the mean alone, from which all start under
         100 rows. Of several each forest takes the next, in turn, the first the first (and again, where
         there are more forests than weights): no one weight suits all data. The last digits of a
         regression may be others on another processor.

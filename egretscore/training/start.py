@@ -16,8 +16,8 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.boosting import Rows, Settings
-from egretscore.scoring.pairs import stages
+from egretscore.training.boosting import Rows, Settings
+from egretscore.training.pairs import stages
 
 _COPYING: dict[str, Any] = {
     "objective": "regression",

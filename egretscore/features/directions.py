@@ -1,0 +1,40 @@
+"""Which way a feature may move a score, told by what it counts (promises 3 and 7 of the design).
+
+Its name tells nothing: a model read from a folder calls its features what it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from egretscore.features.commitments import KEPT, LATE_OR_WORSE, PARTLY_OR_WORSE, UNFULFILLED, UNKEPT
+from egretscore.features.declaration import Feature
+
+_OF_SOURCE: Final[Mapping[str, int]] = {"civic_points": +1, "penalties": -1}
+# A breach counts together with all worse ones, or settling it would count against its holder.
+_OF_SETTLEMENTS: Final[Mapping[frozenset[str], int]] = {
+    frozenset(KEPT): +1,
+    **dict.fromkeys(map(frozenset, (LATE_OR_WORSE, PARTLY_OR_WORSE, UNKEPT, UNFULFILLED)), -1),
+}
+_TOLD_APART_BY: Final[Mapping[str, set[str]]] = {
+    "civic_points": {"activity"},
+    "penalties": {"severity"},
+    "commitments": {"settlement", "kind"},
+}
+
+
+def promised_direction(feature: Feature) -> int | None:
+    """Return the one way a feature may move a score, +1 or -1, or None if what it counts cannot go one way."""
+    if not set(feature.where) <= _TOLD_APART_BY.get(feature.source, set()):
+        return None
+    if any(weight < 0 for _, weight in feature.every_step):
+        return None
+    if feature.prior is not None:
+        # What a rate does not count lowers it: that may be nothing but breaches.
+        every_one_kept = feature.source == "commitments" and feature.where == {"settlement": KEPT}
+        starts_from_a_share = feature.prior.weight > 0 and 0 <= feature.prior.permille <= 1000  # noqa: PLR2004 - a thousand in a thousand
+        return +1 if every_one_kept and starts_from_a_share else None
+    if feature.source == "commitments":
+        return _OF_SETTLEMENTS.get(frozenset(feature.where.get("settlement", ())))
+    return _OF_SOURCE.get(feature.source)
