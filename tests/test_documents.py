@@ -47,6 +47,12 @@ def test_a_readme_starts_with_the_two_commands_and_shows_output(name):
     assert "'scored'" in text
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_a_readme_names_every_status(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert all(f"`{status}`" in text for status in es.Status)
+
+
 def test_links_of_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -103,6 +104,25 @@ def test_scoring_needs_numpy_alone():
     for file in (package / "scoring").glob("*.py"):
         needed = {name.split(".")[0] for name in imported(ast.parse(file.read_text(encoding="utf-8")))}
         assert needed <= {"numpy", "egretscore", *sys.stdlib_module_names}, file
+
+
+def test_no_module_needs_one_that_needs_it():
+    """Not even by a lazy import: what only types need, under TYPE_CHECKING, is left out."""
+    package = Path(es.__file__).parent
+    files = {
+        f"egretscore.{path.relative_to(package).with_suffix('')}".replace("/", "."): path
+        for path in package.rglob("*.py")
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items() if name != "egretscore.__init__"}
+    needs = {}
+    for name, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body = []
+        found = {one if one in files else one.rpartition(".")[0] for one in imported(tree)}
+        needs[name] = {one for one in found if one in files and one != name}
+    graphlib.TopologicalSorter(needs).prepare()
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -12,12 +12,13 @@ from bisect import bisect_left
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.scoring.tables import ScoreTable, ScoreTables
+if TYPE_CHECKING:
+    from egretscore.scoring.tables import ScoreTable, ScoreTables
 
 _BLOCK = 16_384
 _BLOCK_OF_THREADS = 65_536  # longer calls, so that threads seldom wait for the interpreter's lock

@@ -20,13 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    from egretscore.scoring.adder import Adder
+from egretscore.scoring.adder import Adder
 
 _NO_CODES: NDArray[np.float64] = np.empty(0)
 
@@ -137,8 +136,6 @@ class ScoreTables:
 
     @cached_property
     def _adder(self) -> Adder:
-        from egretscore.scoring.adder import Adder
-
         return Adder(self)
 
     def shares(self, table: ScoreTable) -> tuple[NDArray[Any], ...]:

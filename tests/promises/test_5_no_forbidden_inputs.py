@@ -105,13 +105,12 @@ def test_a_pseudonym_is_taken(subject_id):
 
 
 SIGNS = sorted(sign for signs in FORBIDDEN.values() for sign in signs if sign.isascii())
-TAKEN_IN = ("indicators", "letters", "activities", "categories", "groups", "kinds")
+TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
 
 
 def with_word(section: str, known: str, word: str) -> str:
     """Return the text of the shipped policy with another word for an entry of a list."""
-    key = "version" if section == "letters" else "id"
-    entry = rf"\[\[{section}\]\]\n{key} = "
+    entry = rf"\[\[{section}\]\]\nid = "
     text, times = re.subn(rf'({entry})"{known}"', rf'\1"{word}"', es.shipped_policy().text)
     assert times == 1
     return text
@@ -123,7 +122,7 @@ def test_a_policy_cannot_name_what_is_forbidden(section, sign, data):
     known = data.draw(st.sampled_from(getattr(es.shipped_policy(), section)))
     word = data.draw(st.sampled_from([sign, f"{sign}s", f"{sign}_record", f"on_{sign}", f"on_{sign}_day"]))
     with pytest.raises(es.PolicyError, match=rf"\[{section}\] '{word}' names .*promise 5"):
-        parse_policy(with_word(section, known.version if section == "letters" else known.id, word))
+        parse_policy(with_word(section, known.id, word))
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,10 @@ def _check_place(out: Path, records: Path) -> None:
     check_named_in_text(out)
     check_not_among(out, records)
     check_no_mount(out)
-    ours = out.is_dir() and (kept.is_kept(out) or not any(out.iterdir())) and not kept.strangers(out)
-    if out.exists() and not ours:
-        raise ArgumentError("the folder to write holds something else", file=out, remedy="Name a new folder.")
+    if out.exists() and not out.is_dir():
+        raise ArgumentError("this is no folder", file=out, remedy="Name a new one.")
+    if out.is_dir():
+        entries = kept.strangers(out) or ([] if kept.is_kept(out) else sorted(out.iterdir()))
+        for entry in entries[:1]:
+            raise ArgumentError("the folder to write holds something else", file=entry, remedy="Name a new folder.")
     check_stands_for_itself(out)
