@@ -197,6 +197,7 @@ def _validate_options(commands: Any) -> None:
     _records_option(validate)
     _policy_option(validate)
     validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+    _machine_options(validate)
 
 
 def _keep_options(commands: Any) -> None:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from egretscore.policy import Policy
-    from egretscore.records import Records
+    from egretscore.records import SourceCount
     from egretscore.records.kept.adding import Added
+    from egretscore.records.validating import Validated
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
@@ -166,29 +167,30 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from egretscore.records import read_records
-    from egretscore.records.kept.opened import KeptRecords
+    from egretscore.records.validating import validate_records
 
-    with working("Reading and checking the records"):
-        records = read_records(options.records, policy=options.policy)
-    unmatched = records.unmatched_objections
-    _write_quarantine(records, options.quarantine)
-    _print_first(records.problems)
+    with parts_done("Checking", "row") as progress:
+        found = validate_records(
+            options.records, policy=options.policy, threads=options.threads, memory=options.memory, progress=progress
+        )
+    unmatched = found.unmatched_objections
+    _write_quarantine(found, options.quarantine)
+    _print_first(found.problems)
     _print_first(unmatched)
-    print_result(_counts_table(records))
+    print_result(_counts_table(found.counts))
     if unmatched:
         say(
             f"egretscore: {number_of(len(unmatched), 'objection')} of which no record is on file, and which dispute "
             "nothing: are the ids right, or do the records come later?"
         )
-    if isinstance(records, KeptRecords) and records.set_aside_before:
+    if found.set_aside_before:
         say(
-            f"egretscore: {number_of(records.set_aside_before, 'row')} set aside when these were kept; validate the "
+            f"egretscore: {number_of(found.set_aside_before, 'row')} set aside when these were kept; validate the "
             "records that they were kept from to see why"
         )
-    if records.set_aside:
+    if found.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"
-        return _complain(f"{number_of(records.set_aside, 'row')} set aside{hint}", BAD_INPUT)
+        return _complain(f"{number_of(found.set_aside, 'row')} set aside{hint}", BAD_INPUT)
     return DONE
 
 
@@ -287,7 +289,7 @@ def _complain(what: object, status: int) -> int:
     return status
 
 
-def _write_quarantine(of: Records | Added, folder: Path | None) -> None:
+def _write_quarantine(of: Validated | Added, folder: Path | None) -> None:
     """Write what was set aside where it is asked for: before anything is printed, which may fail."""
     for file in of.write_quarantine(folder) if folder is not None else ():
         say(f"Written: {file}")
@@ -314,10 +316,10 @@ def _mention_the_end(last_day: date | None, as_of: date, policy: Policy) -> None
         )
 
 
-def _counts_table(records: Records) -> str:
+def _counts_table(counts: Sequence[SourceCount]) -> str:
     names = ("rows", "good", "quarantined", "repeated")
-    rows = [(count.file, *(getattr(count, name) for name in names)) for count in records.counts]
-    rows.append(("in all", *(sum(getattr(count, name) for count in records.counts) for name in names)))
+    rows = [(count.file, *(getattr(count, name) for name in names)) for count in counts]
+    rows.append(("in all", *(sum(getattr(count, name) for count in counts) for name in names)))
     width = max(len(str(row[0])) for row in rows)
     lines = [f"{'file':{width}}{'rows':>12}{'good':>12}{'set aside':>12}{'repeated':>12}"]
     lines += [f"{file:{width}}" + "".join(f"{number:12,}" for number in numbers) for file, *numbers in rows]

@@ -374,30 +374,37 @@ def _settle(
             connection.execute(f"DROP TABLE {copied.sql}")
     original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
     unclear = "record_id IS NULL OR subject_id IS NULL" if table is OBJECTIONS else str(table is CONSENTS)
-    # One that names nobody is looked at with the people of every part, and set aside with those of one.
-    of_these = "true" if table.reaches_others else f'chosen("{text_of("subject_id")}")'
     connection.execute(
         f"""
         INSERT INTO quarantine
         SELECT source, row, stripped("{text_of("subject_id")}"), "column", left(value, {_LONGEST_VALUE}),
                problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)), {unclear}
-        FROM problems JOIN parsed USING (id) WHERE {of_these} ORDER BY source, row, "column"
+        FROM problems JOIN parsed USING (id) WHERE {_is_of_these(table)} ORDER BY source, row, "column"
         """
     )
+
+
+def _is_of_these(table: Table) -> str:
+    """Return the condition that a row that is set aside is to be told with the people of these parts.
+
+    One that does not say whose it is is looked at with those of every part, and told with those of one.
+    """
+    return "true" if table.reaches_others else f'chosen("{text_of("subject_id")}")'
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]) -> None:
     """Count where every row of each source went; those in place are good."""
     lie = {rows.source: len(rows.identities) for rows in in_place}
     staged = connection.execute(
-        """
-        SELECT source, count(parsed.id), count(unsound.id), count(repeated.id) FROM sources
+        f"""
+        SELECT source, count(parsed.id), count(parsed.id) FILTER (NOT {_is_of_these(table)}),
+               count(unsound.id) FILTER ({_is_of_these(table)}), count(repeated.id) FROM sources
         LEFT JOIN parsed USING (source) LEFT JOIN unsound USING (id) LEFT JOIN repeated USING (id)
         WHERE sources."table" = ? GROUP BY source
         """,
         [table.name],
     ).fetchall()
-    for source, count, quarantined, repeated in staged:
-        rows = lie.get(source, count)
+    for source, count, of_others, quarantined, repeated in staged:
+        rows = lie.get(source, count) - of_others
         counted = [source, rows, rows - quarantined - repeated, quarantined, repeated]
         connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", counted)

@@ -1,0 +1,142 @@
+"""Checking the records of everyone, as many parts at once as the memory holds, to say what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+from egretscore.policy import Policy, as_policy
+from egretscore.records.database import Resources
+from egretscore.records.kept.opened import KeptRecords
+from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
+from egretscore.records.parts import PARTS
+from egretscore.records.partwise import Progress, check_unchanged, state_of_records
+from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
+from egretscore.records.reading import read_parts
+from egretscore.records.schema import TABLES
+from egretscore.records.store import Records, SourceCount, UnmatchedObjection, check_agrees
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What was found in records.
+
+    Attributes
+    ----------
+    counts : tuple of SourceCount
+        Where the rows of each file went.
+    problems : tuple of Problem
+        Everything that is wrong with the rows set aside, in the order of files and rows.
+    unmatched_objections : tuple of UnmatchedObjection
+    set_aside_before : int
+        How many rows were set aside when the records were kept, if they are kept ones.
+    """
+
+    counts: tuple[SourceCount, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unmatched_objections: tuple[UnmatchedObjection, ...] = ()
+    set_aside_before: int = 0
+
+    @classmethod
+    def of(cls, records: Records, *, every_table: bool) -> Validated:
+        """Return what was found in the records of some parts: in every table, or in those read for these parts alone.
+
+        Some tables are read whole with any parts (``Table.reaches_others``), and are to be counted once.
+        """
+        others_too = {table.name for table in TABLES.values() if table.reaches_others}
+        if every_table or isinstance(records, KeptRecords):
+            others_too = set()
+        return cls(
+            tuple(
+                count if count.table not in others_too else replace(count, rows=0, good=0, quarantined=0, repeated=0)
+                for count in records.counts
+            ),
+            tuple(problem for problem in records.problems if problem.table not in others_too),
+            records.unmatched_objections,
+            records.set_aside_before if isinstance(records, KeptRecords) else 0,
+        )
+
+    def __add__(self, more: Validated) -> Validated:
+        """Return what was found in the records of these people and of others."""
+        if not self.counts:
+            return more
+        return Validated(
+            tuple(map(_both, self.counts, more.counts)),
+            self.problems + more.problems,
+            self.unmatched_objections + more.unmatched_objections,
+            self.set_aside_before + more.set_aside_before,
+        )
+
+    @property
+    def set_aside(self) -> int:
+        """How many rows were set aside."""
+        return number_of_rows(self.problems)
+
+    def in_order(self) -> Validated:
+        """Return the same, in the order of files and rows."""
+        place = {(count.table, count.file): position for position, count in enumerate(self.counts)}
+
+        def lies(problem: Problem) -> tuple[int, int, bool, str, str]:
+            column = problem.column
+            return place[problem.table, problem.file], problem.row, column is None, column or "", problem.expected
+
+        unmatched = sorted(self.unmatched_objections, key=astuple)
+        return replace(self, problems=tuple(sorted(self.problems, key=lies)), unmatched_objections=tuple(unmatched))
+
+    def write_quarantine(self, folder: str | Path) -> list[Path]:
+        """Write the rows set aside, with their reasons; see :meth:`Records.write_quarantine`."""
+        return write_quarantine(self.problems, Path(folder))
+
+
+def validate_records(
+    records: str | Path,
+    *,
+    policy: Policy | str | Path | None = None,
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Validated:
+    """Check a folder's records, in bounded memory but for what is wrong with them.
+
+    Parameters
+    ----------
+    records : path
+        A folder of CSV or Parquet files, or one that ``egretscore keep`` wrote.
+    policy : Policy or path, optional
+        As :func:`egretscore.read_records` takes it.
+    threads : int, optional
+        How many threads to use; as many as there are cores when not given.
+    memory : int, optional
+        How many bytes to use, roughly; half the machine's when not given.
+    progress : function of Progress, optional
+        Called after every group of parts.
+
+    Raises
+    ------
+    RecordsError
+        If they cannot be read, or change meanwhile.
+    ArgumentError
+        If the memory does not suffice.
+    """
+    folder, memory, words = Path(records), memory_to_use(memory), as_policy(policy)
+    resources = Resources(threads, for_the_database(memory))
+    state = state_of_records(folder)
+
+    def read(group: Sequence[int]) -> Validated:
+        found = read_parts(folder, group, words, resources)
+        if policy is not None:
+            check_agrees(found, words, "the policy given")
+        return Validated.of(found, every_table=group[0] == 0)
+
+    done = Validated()
+    for group, found in as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read):
+        check_unchanged(folder, state, "checked")
+        done += found
+        progress(Progress(group[-1] + 1, group[-1] + 1, 0, sum(count.rows for count in done.counts)))
+    return done.in_order()
+
+
+def _both(one: SourceCount, other: SourceCount) -> SourceCount:
+    of_both = {of: getattr(one, of) + getattr(other, of) for of in ("rows", "good", "quarantined", "repeated")}
+    return replace(one, **of_both)
