@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 import weakref
 from dataclasses import replace
 from datetime import date
@@ -77,7 +78,13 @@ def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_database_finds_the_same_part(subject_id, parts):
     connection = duckdb.connect()
     connection.execute(macro_chosen(parts or {0}))
-    assert connection.execute("SELECT chosen(?)", [subject_id]).fetchone() == (part_of(subject_id) in (parts or {0}),)
+    part = part_of(without_what_is_not_seen_around(subject_id))
+    assert connection.execute("SELECT chosen(?)", [subject_id]).fetchone() == (part in (parts or {0}),)
+
+
+def without_what_is_not_seen_around(text: str) -> str:
+    seen = [unicodedata.category(sign) not in {"Cc", "Cf", "Co", "Zs", "Zl", "Zp"} for sign in text]
+    return text[seen.index(True) : len(text) - seen[::-1].index(True)] if any(seen) else ""
 
 
 @given(towns(), engines(), st.data())
