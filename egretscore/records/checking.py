@@ -41,8 +41,7 @@ from egretscore.records.schema import (
 _LONGEST_VALUE = 200
 # Of a row: in the order of sources and rows, and no other row's.
 _ID = "source * 1099511627776 + row"
-SIGNS_IN_IDS: Final = "._:+/=-"
-"""The signs in ids at whose end a word of a line may end."""
+_SIGNS_IN_IDS: Final = "._:+/=-"
 
 
 def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[str, frozenset[str]]) -> None:
@@ -56,16 +55,29 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for table in (DOUBTS, BROKEN):
         create_table(connection, table.name, table.types)
     connection.execute(f"CREATE MACRO stripped(cell) AS {stripped('cell')}")
-    word = f"[A-Za-z0-9][A-Za-z0-9{SIGNS_IN_IDS}]*"
-    # In a line that is no text, and in JSON, an invisible character is written with letters: \\xA0, \\t.
-    plain = r"regexp_replace(text, '\\\\(u[0-9a-fA-F]{4}|x[0-9A-F]{2}|[bfnrt])', ' ', 'g')"
+    _create_words(connection)
+
+
+def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create ``words_in(text)``, everything in a text that may be an id, and ``names(text, subject)``.
+
+    An id may end with signs, and what follows it begin with some. In JSON, and in a line that is no text, what cannot
+    be seen is written with letters after a backslash. Where lines were glued together, an id may follow a date.
+    """
+    invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9A-F]{2}|[bfnrt])', ' ', 'g')"
+    glued = r"regexp_replace(text, '([0-9]{4}-[0-9]{2}-[0-9]{2})', '\1 ', 'g')"
+    word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
-        "CREATE MACRO words_in(text) AS "
-        f"list_transform(regexp_extract_all({plain}, '{word}'), lambda word: rtrim(word, '{SIGNS_IN_IDS}'))"
+        "CREATE MACRO whole_words(texts) AS "
+        f"flatten(list_transform(texts, lambda text: regexp_extract_all(text, '{word}')))"
     )
     connection.execute(
-        f"CREATE MACRO names(text, subject) AS list_contains(words_in(text), rtrim(subject, '{SIGNS_IN_IDS}'))"
+        "CREATE MACRO without_signs(words) AS "
+        f"list_concat(words, list_transform(words, lambda word: rtrim(word, '{_SIGNS_IN_IDS}')))"
     )
+    every = f"whole_words([text, {invisible}, {glued}])"
+    connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
+    connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
 
 
 def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
@@ -114,7 +126,8 @@ def check_staged(
 def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> None:
     """Drop everything the checks worked on: in memory, rows are in their tables and the quarantine, nowhere else."""
     connection.execute(f"CREATE VIEW {PEOPLE.name} AS {people_sql()}")
-    connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS SELECT DISTINCT * FROM {DOUBTS.name}")
+    earliest = f"SELECT {quoted(DOUBTS.identity)}, min(since) AS since FROM {DOUBTS.name} GROUP BY ALL"
+    connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS {earliest}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
@@ -197,15 +210,15 @@ def _meant_by_unsound(table: Table) -> str:
     lines = f'{rows} AND line IS NOT NULL AND "{record}" IS NULL AND "{subject}" IS NULL'
     pieces = r"unnest(regexp_split_to_array(line, '[,;|\t\"]'))"
     return f"""
-        SELECT DISTINCT * FROM (
-            SELECT disputable, {RECORD_ID.name}(stripped("{record}")) AS record_id,
+        SELECT disputable, record_id, subject_id, min(since) FROM (
+            SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,
                    {SUBJECT_ID.name}(stripped("{subject}")) AS subject_id,
                    coalesce({DATE.name}(stripped("{day}")), DATE '{EARLIEST}') AS since
             FROM {rows}
             UNION ALL SELECT disputable, NULL, unnest(words_in(line)), DATE '{EARLIEST}' FROM {lines}
-            UNION ALL SELECT disputable, {RECORD_ID.name}(stripped(piece)), NULL, DATE '{EARLIEST}'
+            UNION ALL SELECT disputable, {RECORD_ID.name}(nullif(stripped(piece), '')), NULL, DATE '{EARLIEST}'
             FROM (SELECT disputable, {pieces} AS piece FROM {lines})
-        ) WHERE record_id IS NOT NULL OR subject_id IS NOT NULL
+        ) WHERE record_id IS NOT NULL OR subject_id IS NOT NULL GROUP BY ALL
     """
 
 
@@ -219,14 +232,12 @@ def records_meant(meant: str, table: str) -> str:
     table : str
     """
     record = f'rows."{TABLES[table].identity[0]}"'
-    # A word of a line ends before its last signs, which may be those of an id.
-    any_of_theirs = " = ".join(f"rtrim({of}.subject_id, '{SIGNS_IN_IDS}')" for of in ("rows", meant))
     found = (
         f'SELECT DISTINCT "table", {record} AS record_id, rows.subject_id, since '
         f'FROM "{table}" AS rows JOIN {meant} ON {same} WHERE "table" = \'{table}\''
         for same in (
             f"rows.subject_id = {meant}.subject_id AND {record} = {meant}.record_id",
-            f"{any_of_theirs} AND {meant}.record_id IS NULL",
+            f"rows.subject_id = {meant}.subject_id AND {meant}.record_id IS NULL",
             f"{record} = {meant}.record_id AND {meant}.subject_id IS NULL",
         )
     )
@@ -319,8 +330,8 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
     in_order = "line IS NULL AND subject_id IS NOT NULL AND letter_version IS NOT NULL"
     connection.execute(
         f"""
-        INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE rtrim(subject_id, '{SIGNS_IN_IDS}') IN (
-            SELECT unnest(words_in(CASE WHEN {in_order} THEN subject_id ELSE coalesce(line, {every_cell}) END))
+        INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE subject_id IN (
+            SELECT unnest(CASE WHEN {in_order} THEN [subject_id] ELSE words_in(coalesce(line, {every_cell})) END)
             FROM parsed JOIN unsound USING (id)
         )
         """,

@@ -19,7 +19,7 @@ from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_ma
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.parts import PARTS, macro_chosen
-from egretscore.records.schema import TABLES, Table
+from egretscore.records.schema import BROKEN, TABLES, Table
 from egretscore.records.sources import create_staging, stage_file, stage_frame
 from egretscore.records.store import Records, check_agrees
 
@@ -94,7 +94,7 @@ def read_addition(
     """Read and check some tables of records that may hold no consents; otherwise as :func:`read_parts`."""
     every = files_by_table(folder, consents_needed=False)
     files = {name: of_table if name in tables else () for name, of_table in every.items()}
-    return _read(files, policy, invented_mark(folder), resources, parts)
+    return _read(files, policy, invented_mark(folder), resources, parts, for_addition=True)
 
 
 def _read(
@@ -105,6 +105,7 @@ def _read(
     parts: Collection[int] | None = None,
     *,
     in_memory: bool = True,
+    for_addition: bool = False,
 ) -> Records:
     files = [item.absolute() for items in sources.values() for item in items if isinstance(item, Path)]
     state = state_of_files(files)
@@ -113,6 +114,8 @@ def _read(
     connection.execute(macro_chosen(parts if in_parts else None))
     try:
         _fill(connection, sources, policy, resources.threads, in_memory=in_memory, in_parts=in_parts)
+        if not for_addition:  # of which records a row could not be read is asked of kept ones alone
+            connection.execute(f"DELETE FROM {BROKEN.name}")
     except duckdb.OutOfMemoryException as error:
         raise do_not_fit() from error
     except duckdb.Error as error:

@@ -382,7 +382,7 @@ DOUBTS: Final = Table(
         Column("since", DATE, "from when it is in doubt"),
     ),
     rules=(),
-    identity=("table", "record_id", "subject_id", "since"),
+    identity=("table", "record_id", "subject_id"),
     on_file="since",
 )
 BROKEN: Final = replace(DOUBTS, name="broken")

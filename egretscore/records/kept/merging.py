@@ -187,11 +187,15 @@ def _judged(table: Table) -> str:
         same += [f'coalesce({one}."{name}" = {other}."{name}", {other}."{name}" IS NULL)' for name in later]
         return " AND ".join(same) or "true"
 
+    given, known, completes = "SELECT DISTINCT * FROM given", says("stood", "given"), says("given", "stood")
+    if table is DOUBTS:  # what is in doubt since a day is in doubt since every later one
+        given = f"SELECT {quoted(table.identity)}, min(since) AS since FROM given GROUP BY ALL"
+        known, completes = "stood.since <= given.since", "true"
     on = " AND ".join(f'given."{name}" = stood."{name}"' for name in table.identity)
     return (
-        f"SELECT given.*, CASE WHEN stood.subject_id IS NULL THEN 'new' WHEN {says('stood', 'given')} THEN 'known' "
-        f"WHEN {says('given', 'stood')} THEN 'completes' ELSE 'contradicts' END AS verdict, "
-        f'stood."{table.on_file}" AS stood_since FROM (SELECT DISTINCT * FROM given) AS given LEFT JOIN stood ON {on}'
+        f"SELECT given.*, CASE WHEN stood.subject_id IS NULL THEN 'new' WHEN {known} THEN 'known' "
+        f"WHEN {completes} THEN 'completes' ELSE 'contradicts' END AS verdict, "
+        f'stood."{table.on_file}" AS stood_since FROM ({given}) AS given LEFT JOIN stood ON {on}'
     )
 
 
