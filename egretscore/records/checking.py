@@ -64,7 +64,7 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
     An id may end with signs, and what follows it begin with some. In JSON, and in a line that is no text, what cannot
     be seen is written with letters after a backslash. Where lines were glued together, an id may follow a date.
     """
-    invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9A-F]{2}|[bfnrt])', ' ', 'g')"
+    invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[bfnrt])', ' ', 'g')"
     glued = r"regexp_replace(text, '([0-9]{4}-[0-9]{2}-[0-9]{2})', '\1 ', 'g')"
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(

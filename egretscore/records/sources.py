@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from egretscore.arrays import numbers
+from egretscore.arrays import flags, numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS, quoted
@@ -150,24 +150,30 @@ def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
 
 
 def _line_blocks(file: Path) -> Iterator[pa.Table]:
-    """Yield the lines of a file as bytes with their numbers: the first line alone, then blocks of lines."""
+    """Yield the lines of a file with their numbers: the first line alone, as bytes, then blocks of lines.
+
+    Of a line that is not UTF-8 the bytes that are no text are written as Python escapes them, and it is garbled.
+    """
     import pyarrow as pa
 
-    def numbered(block: bytes, first: int) -> pa.Table:
+    def numbered(block: bytes, first: int, *, as_text: bool = True) -> pa.Table:
+        garbled: list[int] = []
+        if as_text:
+            block, garbled = _legible(block)
         ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
         if not len(ends) or ends[-1] != len(block):
             ends = np.append(ends, len(block))
         starts = np.concatenate([[0], ends]).astype(np.int64)
-        lines = pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), len(ends), [None, pa.py_buffer(starts), pa.py_buffer(block)]
-        )
-        return pa.table({"row": _numbers(first, len(ends)), "line": lines})
+        of = pa.large_string() if as_text else pa.large_binary()
+        lines = pa.Array.from_buffers(of, len(ends), [None, pa.py_buffer(starts), pa.py_buffer(block)])
+        is_garbled = np.isin(np.arange(len(ends)), garbled)
+        return pa.table({"row": _numbers(first, len(ends)), "line": lines, "garbled": flags(is_garbled)})
 
     with file.open("rb") as stream:
         header = stream.readline()
         if not header:
             return
-        yield numbered(header, 0)
+        yield numbered(header, 0, as_text=False)
         rows, rest = 0, b""
         while block := stream.read(_BLOCK_BYTES):
             whole = block.rfind(b"\n") + 1
@@ -179,6 +185,21 @@ def _line_blocks(file: Path) -> Iterator[pa.Table]:
             yield lines
         if rest:
             yield numbered(rest, rows + 1)
+
+
+def _legible(block: bytes) -> tuple[bytes, list[int]]:
+    """Return lines as UTF-8, and which of them were not."""
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        lines, garbled = block.split(b"\n"), []
+        for number, line in enumerate(lines):
+            text = line.decode(errors="backslashreplace").encode()
+            if text != line:
+                lines[number] = text
+                garbled.append(number)
+        return b"\n".join(lines), garbled
+    return block, []
 
 
 def _numbers(first: int, count: int) -> pa.Int64Array:
@@ -228,18 +249,13 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
     )
     into = quoted(header)
     return f"""
-        WITH decoded AS (
-            -- Bytes that are not UTF-8 are shown as DuckDB shows them, line ends included: \\x0D\\x0A.
-            SELECT row, TRY(decode(line)) AS decoded, decoded IS NULL AS garbled,
-                   coalesce(decoded, CAST(line AS VARCHAR)) AS whole,
-                   NOT ends_with(whole, CASE WHEN garbled THEN '\\x0A' ELSE chr(10) END) AS unfinished,
-                   CASE WHEN garbled THEN regexp_replace(whole, '(\\\\x0D)*(\\\\x0A)?$', '')
-                        ELSE rtrim(whole, chr(13) || chr(10)) END AS text
+        WITH ended AS (
+            SELECT row, garbled, NOT ends_with(line, chr(10)) AS unfinished, rtrim(line, chr(13) || chr(10)) AS text
             FROM lines
         ), cut AS (
             SELECT *, CASE WHEN contains(text, '"') THEN regexp_extract_all(',' || text, ',({_CELL})', 1)
                            ELSE string_split(text, ',') END AS cells
-            FROM decoded WHERE text <> ''
+            FROM ended WHERE text <> ''
         ), judged AS (
             SELECT *, CASE
                 WHEN contains(text, '"') AND NOT regexp_full_match(text, '(?:{_CELL})(?:,(?:{_CELL}))*')

@@ -130,6 +130,7 @@ def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
         {"subject_id": "\ufeffp0\u200b\t"},
         {"subject_id": ""},
         {"record_id": ""},
+        {"record_id": "\u00a0"},
         {"record_id": "pn-p0-new\t", "subject_id": ""},
         {"record_id": "pn-p0\tnew"},
     ],
@@ -189,6 +190,7 @@ def objecting(person: Person, tables: Iterable[str], since: date = FIRST_DAY) ->
         b"pn-p0-new;x",
         "penalties,闽罚1,p0,2026-03-01,,".encode("gbk"),
         "penalties,pn-p0-new,某p0,2026-03-01,,".encode("gbk"),
+        b'penalties,"pn-p0-new",p\xff0,2026-03-01,,',
     ],
 )
 def test_an_objection_that_names_a_record_or_a_person_alone_disputes_what_may_be_meant(tmp_path, engine, line):
@@ -224,7 +226,9 @@ def test_a_line_of_records_that_cannot_be_cut_disputes_all_in_its_table_of_whom_
                 assert scores[person.subject_id] == expected.scores[person.subject_id]
 
 
-UNREADABLE = st.sampled_from(["a cell", "blanks around the subject", "no subject", "a tab in the id", "no id"])
+UNREADABLE = st.sampled_from(
+    ["a cell", "blanks around the subject", "no subject", "a tab in the id", "no id", "a blank for an id"]
+)
 
 
 @given(engines(), towns(most=3), st.data())
@@ -245,11 +249,12 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
                         "no subject": {"subject_id": None},
                         "a tab in the id": {record: f"{row[record]}\t"},
                         "no id": {record: None},
+                        "a blank for an id": {record: " "},
                     }[what]
                     texts_of_row = {name: None if value is None else str(value) for name, value in row.items()}
                     broken[table].append({**texts_of_row, **change})
                     person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
-                    if what == "no id":
+                    if what in {"no id", "a blank for an id"}:
                         person = objecting(person, [table], row["recorded_on"])  # noqa: PLW2901 - likewise
         disputed.append(person)
     for table, rows in broken.items():
@@ -266,6 +271,34 @@ def broken_again(person: Person, **cells: str) -> dict[str, pa.Table]:
     schema = texts["penalties"].schema
     texts["penalties"] = pa.concat_tables([texts["penalties"], pa.Table.from_pylist([again], schema=schema)])
     return texts
+
+
+def test_a_row_that_says_whose_it_is_is_about_nobody_of_a_like_id(tmp_path):
+    """Ids may end with signs; in a line that cannot be cut, so may words that end before them."""
+    like = {"record_id": "cp-9", "subject_id": "p1="}
+    folder = write(
+        tmp_path, civic_points=[like, {"record_id": ""}], consents=[{"subject_id": "p1="}, {"granted_on": ""}]
+    )
+    records = es.read_records(folder)
+    assert doubts_in(records) == {("civic_points", "cp-1", "p1")}
+    assert records.connect().execute("SELECT subject_id FROM consents").fetchall() == [("p1=",)]
+    with (folder / "civic_points.csv").open("a", encoding="utf-8") as stream:
+        stream.write("x,p1=,x,x,x,x,x,x,x\n")
+    records = es.read_records(folder)
+    assert doubts_in(records) == {("civic_points", "cp-1", "p1"), ("civic_points", "cp-9", "p1=")}
+    assert records.connect().execute("SELECT * FROM broken").fetchall() == []
+
+
+def doubts_in(records: es.Records) -> set[tuple[str, str, str]]:
+    return set(records.connect().execute('SELECT "table", record_id, subject_id FROM doubts').fetchall())
+
+
+def test_however_many_rows_cannot_be_read_a_record_is_in_doubt_once(tmp_path):
+    days = [f"2025-03-{day:02}" for day in range(1, 29)]
+    people = [{"subject_id": f"s{number}"} for number in range(20)]
+    folder = write(tmp_path, civic_points=[*people, *({"subject_id": "", "recorded_on": day} for day in days)])
+    since = es.read_records(folder).connect().execute("SELECT since FROM doubts").fetchall()
+    assert since == [(date(2025, 3, 1),)] * 21
 
 
 def test_a_row_that_does_not_say_since_when_leaves_its_record_in_doubt_on_every_day(engine):
@@ -286,7 +319,15 @@ def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
     assert score_of(engine, penalised(*decided), set_aside=2) == 550
 
 
-@pytest.mark.parametrize("line", ["p1 ,2023-B,true,2025-01-01,2025-06-01", "x,p1,2023-B,true,2025-01-01,2025-06-01"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "p1 ,2023-B,true,2025-01-01,2025-06-01",
+        "x,p1,2023-B,true,2025-01-01,2025-06-01",
+        "p3,2023-B,true,2025-01-01,2025-06-01p1,2023-B,true,2025-01-01,2025-06-01",
+        r"\tp1,2023-B,true,2025-01-01,2025-06-01,",
+    ],
+)
 def test_a_withdrawal_in_a_broken_row_leaves_nobody_it_names_with_a_consent(tmp_path, engine, line):
     folder = write(tmp_path)
     with (folder / "consents.csv").open("a", encoding="utf-8") as stream:
