@@ -183,7 +183,7 @@ def _check_place(out: Path, records: Path) -> None:
     check_not_among(out, records)
     check_no_mount(out)
     if out.exists() and not out.is_dir():
-        raise ArgumentError("this is no folder", file=out, remedy="Name a new one.")
+        raise ArgumentError("what is to be a folder is something else", file=out, remedy="Name a new one.")
     if out.is_dir():
         entries = kept.strangers(out) or ([] if kept.is_kept(out) else sorted(out.iterdir()))
         for entry in entries[:1]:
