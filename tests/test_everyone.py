@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -61,6 +62,13 @@ def undisturbed(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "scores"
     score_everyone(shipped_engine(), town, TOWN_DAY, out, **EVERY_COLUMN)
     return out
+
+
+def test_a_folder_of_scores_opens_as_one_table(undisturbed):
+    """``_scores.json`` is passed over for its first sign; DuckDB is given the parts."""
+    people = json.loads((undisturbed / ABOUT).read_text(encoding="utf-8"))["people"]
+    assert parquet.read_table(undisturbed).num_rows == len(pd.read_parquet(undisturbed)) == people
+    assert duckdb.read_parquet(f"{undisturbed}/*.parquet").count("*").fetchall() == [(people,)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

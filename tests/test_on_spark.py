@@ -76,6 +76,7 @@ def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp
         outcome = score(shipped_engine(), kept, "2026-10-31", tmp_path / out, **EVERY_COLUMN, **options)
         assert outcome.scored > 1000
     assert contents(tmp_path / "spark") == contents(tmp_path / "duckdb")
+    assert spark.read.parquet(str(tmp_path / "spark")).count() == outcome.people, "the folder opens as one table"
     assert {entry.name for entry in tmp_path.iterdir()} == {"spark", "duckdb"}
 
     unfinished = tmp_path / ".again.unfinished"

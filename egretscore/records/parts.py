@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from egretscore.records.schema import stripped
+from egretscore.records.schema import TABLES, stripped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +50,14 @@ def macro_chosen(parts: Collection[int] | None) -> str:
     beginnings = ", ".join(f"'{byte:02x}'" for byte in range(_ALL) if byte % PARTS in parts)
     cell = stripped("coalesce(subject, '')")
     return f"CREATE MACRO chosen(subject) AS left(md5({cell}), 2) IN ({beginnings})"
+
+
+def tables_told_with(parts: Collection[int]) -> frozenset[str]:
+    """Return of which tables it is told with these parts where the rows went.
+
+    Those that are read whole with any parts (``Table.reaches_others``) are told with the first.
+    """
+    return frozenset(table.name for table in TABLES.values() if 0 in parts or not table.reaches_others)
 
 
 def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Table:

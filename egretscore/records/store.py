@@ -19,7 +19,7 @@ from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
 from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
+from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,14 +205,14 @@ class Records:
             return 0
         connection = self.connect()
         removed = 0
-        about = dict.fromkeys((*CHECKED, BROKEN.name), "subject_id = $subject")
+        about = dict.fromkeys(CHECKED, "subject_id = $subject")
         about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
         with self._lock:
             for table, condition in about.items():
                 (count,) = connection.execute(
                     f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id}
                 ).fetchall()[0]
-                removed += int(count) * (table not in (DOUBTS.name, BROKEN.name))
+                removed += int(count) * (table != DOUBTS.name)
             self._rows = None
         return removed
 

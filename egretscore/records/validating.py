@@ -10,7 +10,7 @@ from egretscore.policy import Policy, as_policy
 from egretscore.records.database import Resources
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.parts import PARTS
+from egretscore.records.parts import PARTS, tables_told_with
 from egretscore.records.partwise import Progress, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
@@ -39,20 +39,15 @@ class Validated:
     set_aside_before: int = 0
 
     @classmethod
-    def of(cls, records: Records, *, every_table: bool) -> Validated:
-        """Return what was found in the records of some parts: in every table, or in those read for these parts alone.
-
-        Some tables are read whole with any parts (``Table.reaches_others``), and are to be counted once.
-        """
-        others_too = {table.name for table in TABLES.values() if table.reaches_others}
-        if every_table or isinstance(records, KeptRecords):
-            others_too = set()
+    def of(cls, records: Records, group: Sequence[int]) -> Validated:
+        """Return what was found in the records of a group of parts."""
+        told = frozenset(TABLES) if isinstance(records, KeptRecords) else tables_told_with(group)
         return cls(
             tuple(
-                count if count.table not in others_too else replace(count, rows=0, good=0, quarantined=0, repeated=0)
+                count if count.table in told else replace(count, rows=0, good=0, quarantined=0, repeated=0)
                 for count in records.counts
             ),
-            tuple(problem for problem in records.problems if problem.table not in others_too),
+            tuple(problem for problem in records.problems if problem.table in told),
             records.unmatched_objections,
             records.set_aside_before if isinstance(records, KeptRecords) else 0,
         )
@@ -127,7 +122,7 @@ def validate_records(
         found = read_parts(folder, group, words, resources)
         if policy is not None:
             check_agrees(found, words, "the policy given")
-        return Validated.of(found, every_table=group[0] == 0)
+        return Validated.of(found, group)
 
     done = Validated()
     for group, found in as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read):

@@ -33,7 +33,7 @@ from egretscore.records.kept.keeping import rows_in_order
 from egretscore.records.kept.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
 from egretscore.records.kept.touched import write_addition
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.parts import PARTS, by_part
+from egretscore.records.parts import PARTS, by_part, tables_told_with
 from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
@@ -79,12 +79,9 @@ class _NewRows:
         broken = found.connect().sql(f"SELECT * FROM {BROKEN.name}").to_arrow_table()
         return cls(tables, broken, found.counts, found.problems, found.unclear)
 
-    def checked(self, *, every_table: bool) -> Added:
-        """Return what came of the rows by themselves: of every table, or of those of which only these parts were read.
-
-        Some tables are read whole with any parts (``Table.reaches_others``), and are to be counted once.
-        """
-        counted = [table.name for table in TABLES.values() if every_table or not table.reaches_others]
+    def checked(self, group: Sequence[int]) -> Added:
+        """Return what came of the rows of a group of parts by themselves."""
+        counted = tables_told_with(group)
         return Added(
             known=sum(count.repeated for count in self.counts if count.table in counted),
             problems=tuple(problem for problem in self.problems if problem.table in counted),
@@ -237,7 +234,7 @@ def _add(
     """Add the new rows of each group of parts."""
     done = Added()
     for group, new in groups:
-        done += new.checked(every_table=group[-1] == PARTS - 1)
+        done += new.checked(group)
         for part, added in zip(group, pool.map(partial(_add_to_part, database, to, new), group), strict=True):
             done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
