@@ -447,6 +447,58 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert process.returncode == 0
 
 
+def test_what_came_of_a_command_can_be_told_to_machines(tmp_path, capsys):
+    """The same as the functions return, as the only thing on stdout, with every problem."""
+    records, kept, scores = shutil.copytree(SAMPLE, tmp_path / "records"), tmp_path / "kept", tmp_path / "scores"
+    with (records / "civic_points.csv").open("a", encoding="utf-8") as stream:
+        stream.writelines(f"x{row},r0,no_such_act,{row},2025-01-01,2025-01-01\n" for row in range(30))
+
+    def told(*arguments: object, status: int = 0) -> dict[str, object]:
+        assert main([*map(str, arguments), "--format", "json"]) == status
+        return json.loads(capsys.readouterr().out)
+
+    found = told("validate", "--records", records, status=1)
+    counts, problems = found["counts"], found["problems"]
+    assert [of["table"] for of in counts] == list(TABLES)
+    assert sum(of["rows"] for of in counts) == sum(of["good"] + of["quarantined"] + of["repeated"] for of in counts)
+    assert found["set_aside"] == len({problem["row"] for problem in problems}) == 30
+    assert {problem["file"] for problem in problems} == {str(records / "civic_points.csv")}
+
+    good = sum(of["good"] for of in counts)
+    assert told("keep", "--records", records, "--out", kept) == {
+        "out": str(kept), "rows": good, "set_aside": 30, "unclear": 0
+    }  # fmt: skip
+    scored = told("score", "--records", kept, "--model", MODEL, "--as-of", AS_OF, "--out", scores)
+    table = parquet.read_table(scores)
+    assert scored["people"] == len(table)
+    assert scored["scored"] == len(table) - table["score"].null_count
+    assert scored["last_day"] <= AS_OF
+
+    news = tmp_path / "news"
+    news.mkdir()
+    shutil.copy(records / INVENTED_MARK, news)
+    header, first, *_ = (records / "penalties.csv").read_text(encoding="utf-8").splitlines()
+    of_first = dict(zip(header.split(","), first.split(","), strict=True))
+    other = ",".join(str({**of_first, "fine_yuan": "77777"}[name]) for name in header.split(","))
+    (news / "penalties.csv").write_text(f"{header}\n{first}\n{other.replace(of_first['decision_no'], 'new')}\n")
+    tried = told("add", "--records", news, "--kept", kept, "--dry-run")
+    assert (tried["dry_run"], tried["new"], tried["known"], tried["set_aside"]) == (True, 1, 1, 0)
+    assert main(["add", "--records", str(news), "--kept", str(kept), "--dry-run"]) == 0
+    assert "1 row new, 0 completed, 1 known before; nothing was added" in capsys.readouterr().err
+    added = told("add", "--records", news, "--kept", kept)
+    assert added == {**tried, "dry_run": False}
+    (news / "penalties.csv").write_text(f"{header}\n{other}\n")
+    contradicting = told("add", "--records", news, "--kept", kept)
+    assert contradicting["set_aside"] == 1
+    cell = contradicting["contradictions"][0]["differences"][0]
+    assert (cell["column"], cell["given"]) == ("fine_yuan", "77777.00")
+
+    subject_id = of_first["subject_id"]
+    erased = told("erase", subject_id, "--kept", kept)
+    assert (erased["subject_id"], told("erase", subject_id, "--kept", kept)["rows"]) == (subject_id, 0)
+    assert erased["rows"] > 1
+
+
 @pytest.mark.parametrize(("day", "told"), [("2026-10-31", False), ("2026-11-03", False), ("2026-11-04", True)])
 def test_it_is_said_where_outcomes_may_not_be_on_file_yet(tmp_path, capsys, day, told):
     """Three days of grace after the last record of the sample town no commitment due since can be called broken."""

@@ -97,7 +97,7 @@ def _explain_options(commands: Any) -> None:
     explain.add_argument(
         "--lang", choices=("en", "zh"), default=_language(), help="English or Chinese (default: that of the locale)"
     )
-    explain.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
+    _format_option(explain)
 
 
 def _score_options(commands: Any) -> None:
@@ -150,6 +150,7 @@ def _score_options(commands: Any) -> None:
         help="what groups the records: on this machine (default), or Spark, which takes kept ones",
     )
     score.add_argument("--master", metavar="URL", help="the Spark cluster (default: this machine)")
+    _format_option(score)
 
 
 def _train_options(commands: Any) -> None:
@@ -192,12 +193,14 @@ def _validate_options(commands: Any) -> None:
         examples:
           egretscore validate --records records
           egretscore validate --records records --quarantine set-aside
+          egretscore validate --records records --format json > found.json
         """,
     )
     _records_option(validate)
     _policy_option(validate)
     validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
     _machine_options(validate)
+    _format_option(validate)
 
 
 def _keep_options(commands: Any) -> None:
@@ -218,6 +221,7 @@ def _keep_options(commands: Any) -> None:
     keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
     _policy_option(keep, takes_kept=False)
     _machine_options(keep)
+    _format_option(keep)
 
 
 def _add_options(commands: Any) -> None:
@@ -232,6 +236,7 @@ def _add_options(commands: Any) -> None:
         it counts against nobody. What was stopped is finished by adding again.
 
         examples:
+          egretscore add --records 2026-10-31 --kept kept --dry-run
           egretscore add --records 2026-10-31 --kept kept
           egretscore score --records kept --model model --as-of 2026-10-31 --out scores \\
             --since 2026-10-30 --previous scores
@@ -239,8 +244,10 @@ def _add_options(commands: Any) -> None:
     )
     add.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
     add.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    add.add_argument("--dry-run", action="store_true", help="say what would come of it, and add nothing")
     add.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
     _machine_options(add)
+    _format_option(add)
 
 
 def _erase_options(commands: Any) -> None:
@@ -259,6 +266,7 @@ def _erase_options(commands: Any) -> None:
     )
     erase.add_argument("subject", metavar="SUBJECT", help="whom")
     erase.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    _format_option(erase)
 
 
 def _simulate_options(commands: Any) -> None:
@@ -326,6 +334,10 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=_whole_number(1), metavar="N", help="how many to use (default: as many as there are cores)"
     )
+
+
+def _format_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
 
 
 def _policy_option(parser: argparse.ArgumentParser, *, takes_kept: bool = True) -> None:

@@ -11,6 +11,7 @@ import errno
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from egretscore.cli.arguments import parser
@@ -99,7 +100,7 @@ def _explain(options: argparse.Namespace) -> int:
     if not any(records.rows_of(subject_id, {"subject_id"}).values()):
         say("egretscore: nobody of this id is on file here; is the id right?")
     if options.format == "json":
-        print_result(json.dumps(explanation.to_dict(options.lang), ensure_ascii=False, indent=2))
+        _print_json(explanation.to_dict(options.lang))
     else:
         print_result(explanation.text(options.lang), end="")
     return DONE if explanation.score is not None else NOT_SCORED
@@ -144,7 +145,8 @@ def _score(options: argparse.Namespace) -> int:
         read_again = number_of(outcome.read_again, "person", "people")
         say(f"egretscore: the records of {read_again} were read again; all others have the score they had")
     people = number_of(outcome.people, "person", "people")
-    say(f"{outcome.scored:,} of {people} scored as of {options.as_of}: {options.out}")
+    said = f"{outcome.scored:,} of {people} scored as of {options.as_of}: {options.out}"
+    _tell(options, said, out=options.out, as_of=options.as_of, **asdict(outcome))
     return DONE
 
 
@@ -175,9 +177,12 @@ def _validate(options: argparse.Namespace) -> int:
         )
     unmatched = found.unmatched_objections
     _write_quarantine(found, options.quarantine)
-    _print_first(found.problems)
-    _print_first(unmatched)
-    print_result(_counts_table(found.counts))
+    if options.format == "json":
+        _print_json({**asdict(found), "set_aside": found.set_aside})
+    else:
+        _print_first(found.problems)
+        _print_first(unmatched)
+        print_result(_counts_table(found.counts))
     if unmatched:
         say(
             f"egretscore: {number_of(len(unmatched), 'objection')} of which no record is on file, and which dispute "
@@ -212,7 +217,7 @@ def _keep(options: argparse.Namespace) -> int:
             f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
             "record: nothing can be added until they are mended and all is kept again"
         )
-    say(f"{number_of(kept.rows, 'row')} kept: {options.out}")
+    _tell(options, f"{number_of(kept.rows, 'row')} kept: {options.out}", out=options.out, **asdict(kept))
     return DONE
 
 
@@ -223,17 +228,24 @@ def _add(options: argparse.Namespace) -> int:
     if options.quarantine is not None:  # before anything is added
         check_holds_no_records(options.quarantine)
         options.quarantine.mkdir(parents=True, exist_ok=True)
-    with parts_done("Adding", "row") as progress:
+    with parts_done("Checking" if options.dry_run else "Adding", "row") as progress:
         added = add_records(
-            options.records, options.kept, threads=options.threads, memory=options.memory, progress=progress
+            options.records,
+            options.kept,
+            dry_run=options.dry_run,
+            threads=options.threads,
+            memory=options.memory,
+            progress=progress,
         )
     _write_quarantine(added, options.quarantine)
-    _print_first([*added.problems, *added.contradictions])
+    if options.format == "text":
+        _print_first([*added.problems, *added.contradictions])
     if added.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
         say(f"egretscore: {number_of(added.set_aside, 'row')} set aside{hint}")
-    new = number_of(added.new, "row")
-    say(f"{new} new, {added.completed:,} completed, {added.known:,} known before: {options.kept}")
+    said = f"{number_of(added.new, 'row')} new, {added.completed:,} completed, {added.known:,} known before"
+    said += f"; nothing was added: {options.kept}" if options.dry_run else f": {options.kept}"
+    _tell(options, said, kept=options.kept, dry_run=options.dry_run, set_aside=added.set_aside, **asdict(added))
     return DONE
 
 
@@ -245,7 +257,8 @@ def _erase(options: argparse.Namespace) -> int:
         said = f"{number_of(rows, 'row')} erased: {options.kept}"
     else:
         said = f"no rows of {shown(options.subject)} in {options.kept}, if the id is right"
-    say(f"{said}; the records that were kept from or added, and scores written before, are as they were")
+    said += "; the records that were kept from or added, and scores written before, are as they were"
+    _tell(options, said, kept=options.kept, subject_id=options.subject, rows=rows)
     return DONE
 
 
@@ -287,6 +300,18 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 def _complain(what: object, status: int) -> int:
     say(f"egretscore: {what}")
     return status
+
+
+def _tell(options: argparse.Namespace, what: str, **outcome: object) -> None:
+    """Say what came of a command, or print it for machines."""
+    if options.format == "json":
+        _print_json(outcome)
+    else:
+        say(what)
+
+
+def _print_json(what: Mapping[str, object]) -> None:
+    print_result(json.dumps(what, ensure_ascii=False, indent=2, default=str))  # paths and dates
 
 
 def _write_quarantine(of: Validated | Added, folder: Path | None) -> None:

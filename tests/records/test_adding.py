@@ -43,6 +43,10 @@ def states(folder: Path) -> list[str]:
     return [kept.about_part(folder, part).state for part in range(PARTS)]
 
 
+def everything_in(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def news(before: list[Person], after: list[Person]) -> list[Person]:
     """Return the rows that people have after and did not have before."""
     return [
@@ -68,7 +72,11 @@ def test_what_is_kept_then_is_what_would_be_kept_of_all(town, days, data):
         folder = Path(scratch)
         es.keep_records(write(before, folder / "before"), folder / "kept", threads=1)
         es.keep_records(write(after, folder / "after"), folder / "all", threads=1)
-        added = es.add_records(write([*new, again], folder / "new"), folder / "kept", threads=2)
+        stood = everything_in(folder / "kept")
+        tried = es.add_records(write([*new, again], folder / "new"), folder / "kept", dry_run=True, threads=2)
+        assert everything_in(folder / "kept") == stood
+        added = es.add_records(folder / "new", folder / "kept", threads=2)
+        assert tried == added
         assert (added.problems, added.contradictions) == ((), ())
         assert states(folder / "kept") == states(folder / "all")
         repeated = es.add_records(folder / "new", folder / "kept", threads=1)
@@ -130,6 +138,7 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     day_before = shipped_engine().explain(es.read_records(folder / "kept"), "p0", AS_OF - timedelta(days=4))
     assert day_before.vector[shipped_engine().feature_names.index("penalties_serious")] == 3
     before = states(folder / "kept")
+    assert es.add_records(folder / "new", folder / "kept", dry_run=True) == added
     arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
     assert main([*arguments, "--quarantine", str(tmp_path / "aside")]) == 0
     said = capsys.readouterr()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -149,6 +149,7 @@ def add_records(
     records: str | Path,
     to: str | Path,
     *,
+    dry_run: bool = False,
     threads: int | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -164,6 +165,8 @@ def add_records(
         A folder of CSV or Parquet files: the rows that are new, and those of which more is known now.
     to : path
         A folder that ``egretscore keep`` wrote.
+    dry_run : bool
+        Say what would come of it, or raise what would be raised, and leave what is kept as it is.
     threads : int, optional
         How many threads to use; all cores when not given.
     memory : int, optional
@@ -214,8 +217,9 @@ def add_records(
             _check_new_are_clear(database, to, read(range(PARTS), reach_others))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             at_once = _parts_in_memory(to, threads, left)
-            with kept.adding_to(to), closing(groups), ThreadPoolExecutor(at_once) as pool:
-                return _add(database, to, groups, pool, progress)
+            known_to_be_added_to = nullcontext() if dry_run else kept.adding_to(to)
+            with known_to_be_added_to, closing(groups), ThreadPoolExecutor(at_once) as pool:
+                return _add(database, to, groups, pool, progress, dry_run=dry_run)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise ArgumentError(
                 "the memory does not suffice for a part of the kept records",
@@ -230,12 +234,15 @@ def _add(
     groups: Iterable[tuple[Sequence[int], _NewRows]],
     pool: ThreadPoolExecutor,
     progress: Callable[[Progress], None],
+    *,
+    dry_run: bool,
 ) -> Added:
     """Add the new rows of each group of parts."""
     done = Added()
     for group, new in groups:
         done += new.checked(group)
-        for part, added in zip(group, pool.map(partial(_add_to_part, database, to, new), group), strict=True):
+        add_to_part = partial(_add_to_part, database, to, new, dry_run=dry_run)
+        for part, added in zip(group, pool.map(add_to_part, group), strict=True):
             done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
         del new  # while the next are read, these are not held as well
@@ -314,8 +321,10 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
 # ------------------------------------------------------------------------------- a part
 
 
-def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, all_new: _NewRows, part: int) -> Added:
-    """Add rows to a part, and write it again if they say anything new."""
+def _add_to_part(
+    database: duckdb.DuckDBPyConnection, to: Path, all_new: _NewRows, part: int, *, dry_run: bool
+) -> Added:
+    """Add rows to a part, and write it again if they say anything new and this is no dry run."""
     import pyarrow as pa
 
     new = all_new.by_part.get(part, {})
@@ -324,6 +333,8 @@ def _add_to_part(database: duckdb.DuckDBPyConnection, to: Path, all_new: _NewRow
     about, before = kept.read_part(to, part)
     merged = [merge(database, table, before[table], rows) for table, rows in new.items() if table in TABLES]
     added = sum((Added(of.new, of.completed, of.known, (), of.contradictions) for of in merged), Added())
+    if dry_run:
+        return added
     doubted = [new[DOUBTS.name]] if DOUBTS.name in new else []
     doubted += [doubts_of(added.contradictions)] if added.contradictions else []
     doubted += [doubts_of_broken(database, all_new.broken, before)] if len(all_new.broken) else []
