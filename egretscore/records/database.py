@@ -136,8 +136,7 @@ def open_locked(
     connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors as well, whatever the machine's is
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
         connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
-    if threads is not None:
-        connection.execute(f"SET threads = {int(threads)}")
+    connection.execute(f"SET threads = {threads_to_use(threads)}")  # its own default is every core of the machine
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

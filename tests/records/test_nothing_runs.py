@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import duckdb
 import pytest
 from hypothesis import example, given
@@ -152,3 +154,15 @@ def test_what_does_not_fit_into_memory_goes_nowhere_that_was_not_named(tmp_path,
     ):
         connection.execute("CREATE TABLE many AS SELECT random() AS one, random() AS other FROM range(5_000_000)")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system ties no process to cores")
+def test_the_database_takes_the_cores_that_the_process_may_use():
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(every)})
+    try:
+        with open_locked() as one, open_locked((), Resources(threads=3)) as three:
+            threads = [of.execute("SELECT current_setting('threads')").fetchone() for of in (one, three)]
+    finally:
+        os.sched_setaffinity(0, every)
+    assert threads == [(1,), (3,)]
