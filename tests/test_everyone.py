@@ -419,6 +419,13 @@ def test_no_more_memory_is_used_than_a_container_has(tmp_path, monkeypatch):
     assert memory.memory_to_use(None) == 1_500_000_000
 
 
+def test_where_no_one_says_how_much_memory_there_is_one_is_asked(monkeypatch):
+    monkeypatch.delattr(os, "sysconf")
+    with pytest.raises(es.ArgumentError, match="Say it with --memory"):
+        memory.memory_to_use(None)
+    assert memory.memory_to_use(10**9) == 10**9
+
+
 def test_what_was_read_is_let_go_of_before_more_is_read():
     class Read:
         pass

@@ -41,7 +41,7 @@ def memory_to_use(memory: int | None) -> int:
     Raises
     ------
     ArgumentError
-        If they are too few for anything, or no number.
+        If they are too few for anything, or no number, or none are given and the system does not say what there is.
     """
     if memory is None:
         return max(_memory_of_this_machine() // 2, _SMALLEST_MEMORY)
@@ -65,6 +65,8 @@ def for_the_database(memory: int) -> int:
 
 def _memory_of_this_machine() -> int:
     """Return the bytes of memory there are, or those a container may use of them."""
+    if not hasattr(os, "sysconf"):
+        raise ArgumentError("this system does not say how much memory there is", remedy="Say it with --memory.")
     every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _LIMITS_OF_CONTAINERS:
         with suppress(OSError, ValueError):  # there is none, or it is "max"
