@@ -42,30 +42,48 @@ def documents() -> Mapping[Path, str]:
     }
 
 
+_HOW_RECORDS_ARE_GIVEN = """\
+## How they are given
+
+- In a folder, as `TABLE.csv` or `TABLE.parquet`; as several files, named on after a dot, a hyphen or an
+  underscore (`civic_points-2026.csv`); or as a folder of files that is named so (`penalties.parquet/`).
+- In Python also as a mapping of table names to pandas, polars or Arrow frames, or to lists of them.
+- `consents` must be there. Another table that is not there is empty.
+- Every column of a table must be there, and no other: an unknown column is an error. A cell may be empty where
+  the column is marked optional.
+- CSV is UTF-8, with a header and commas.
+- A timestamp is a day if it is midnight: in UTC, where it has a zone. Convert local ones to days first.
+
+## What becomes of a record later
+
+An outcome, a repair, a revocation, an exclusion, a withdrawal is written into the record's own row, which keeps
+its `recorded_on`. An objection may be given again when it is decided. [city.md](city.md#day-by-day) tells how new
+rows are added to kept records.
+
+## What is unclear counts against nobody
+
+- **Two rows of one record say different things.** The one recorded first is used until the day on which the other
+  was recorded; from then on the record counts against nobody. If both were recorded on one day, neither is used.
+- **A row cannot be read, and another of its record can.** The record counts against nobody from the `recorded_on`
+  of the row that cannot.
+- **A row that cannot be read does not say which record it is about.** It may be any of that person, or any of that
+  id; a line that cannot be cut into cells may be about any record of whom or what it names.
+- **A row of `consents` cannot be read.** It may be a withdrawal, so whom it names is not scored.
+- **A row of `objections` cannot be read.** It is read as an objection that is still open, to every record that it
+  may be about.
+
+`egretscore validate` names each such row, and what is wrong with it."""
+
+
 def _records() -> Iterator[str]:
     policy = es.shipped_policy()
     yield _GENERATED
     yield ""
     yield "# Records"
     yield ""
-    yield (
-        "Five tables in one folder: `TABLE.csv` or `TABLE.parquet`; or parts named on after a dot, hyphen or "
-        "underscore (`civic_points-2026.csv`); or a folder so named (`penalties.parquet/`) of parts. "
-        "CSV is UTF-8 with a header and commas. "
-        "In Python, a mapping of table name to a pandas, polars or Arrow frame (or a list of them). Consents must be "
-        "there; another table that is not is empty. "
-        "Every column must be there; a cell marked optional may be empty. Any other column is an error. "
-        "What becomes of a record is written into its own row, which keeps its `recorded_on`. If two rows of one id "
-        "say different things, the one recorded first is used until the day on which the other was recorded, and from "
-        "then on the record counts against nobody; if both were recorded on one day, neither is used. A record of "
-        "which one row can be read and another cannot counts against nobody from the `recorded_on` of that row on. "
-        "Where such a row does not say which record it is about, it may be any of that person, any of that id, or, of "
-        "a line that cannot be cut into cells, any of whom or what it names. "
-        "An objection may be given again when it is decided. A timestamp is a day if it is midnight, in UTC where it "
-        "has a zone: "
-        "convert local ones to days first. "
-        "How new rows are added to kept records is told in [city.md](city.md#day-by-day)."
-    )
+    yield f"There are five tables: {', '.join(f'[`{name}`](#{name})' for name in TABLES)}."
+    yield ""
+    yield _HOW_RECORDS_ARE_GIVEN
     for table in TABLES.values():
         yield ""
         yield f"## {table.name}"
