@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from egretscore.cli.arguments import parser
 from egretscore.cli.terminal import (
@@ -111,7 +111,7 @@ def _score(options: argparse.Namespace) -> int:
 
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
-    machine = {"threads": options.threads, "memory": options.memory}
+    machine = _machine(options)
     if options.engine == "spark":
         from egretscore.everyone.spark import score_on_spark
 
@@ -172,9 +172,7 @@ def _validate(options: argparse.Namespace) -> int:
     from egretscore.records.validating import validate_records
 
     with parts_done("Checking", "row") as progress:
-        found = validate_records(
-            options.records, policy=options.policy, threads=options.threads, memory=options.memory, progress=progress
-        )
+        found = validate_records(options.records, policy=options.policy, progress=progress, **_machine(options))
     unmatched = found.unmatched_objections
     _write_quarantine(found, options.quarantine)
     if options.format == "json":
@@ -203,14 +201,7 @@ def _keep(options: argparse.Namespace) -> int:
     from egretscore.records.kept.keeping import keep_records
 
     with parts_done("Keeping", "row") as progress:
-        kept = keep_records(
-            options.records,
-            options.out,
-            policy=options.policy,
-            threads=options.threads,
-            memory=options.memory,
-            progress=progress,
-        )
+        kept = keep_records(options.records, options.out, policy=options.policy, progress=progress, **_machine(options))
     _mention(kept.set_aside)
     if kept.unclear:
         say(
@@ -230,12 +221,7 @@ def _add(options: argparse.Namespace) -> int:
         options.quarantine.mkdir(parents=True, exist_ok=True)
     with parts_done("Checking" if options.dry_run else "Adding", "row") as progress:
         added = add_records(
-            options.records,
-            options.kept,
-            dry_run=options.dry_run,
-            threads=options.threads,
-            memory=options.memory,
-            progress=progress,
+            options.records, options.kept, dry_run=options.dry_run, progress=progress, **_machine(options)
         )
     _write_quarantine(added, options.quarantine)
     if options.format == "text":
@@ -292,6 +278,11 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "simulate": _simulate,
     "publish": _publish,
 }
+
+
+def _machine(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a command may use of the machine."""
+    return {"threads": options.threads, "memory": options.memory}
 
 
 # ------------------------------------------------------------------------------- what is printed
