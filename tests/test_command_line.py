@@ -114,6 +114,25 @@ def test_score_writes_one_parquet_file(tmp_path, capsys):
     assert "people scored" in capsys.readouterr().err
 
 
+def test_score_and_validate_without_records_take_the_sample_town_and_say_so(tmp_path, capsys):
+    assert main(["score", "--out", str(tmp_path / "by default.parquet")]) == 0
+    assert "the sample town, whose residents are invented" in capsys.readouterr().err
+    assert main([*SCORE, "--out", str(tmp_path / "named.parquet")]) == 0
+    assert (tmp_path / "by default.parquet").read_bytes() == (tmp_path / "named.parquet").read_bytes()
+    capsys.readouterr()
+    assert main(["validate"]) == 0
+    said = capsys.readouterr()
+    assert "the sample town, whose residents are invented" in said.err
+    assert main(["validate", "--records", SAMPLE]) == 0
+    assert capsys.readouterr().out == said.out
+
+
+def test_the_model_of_other_records_is_named(tmp_path, capsys):
+    for given in (["--model", MODEL], ["--as-of", AS_OF]):
+        assert main(["score", "--records", SAMPLE, *given, "--out", str(tmp_path / "s.parquet")]) == 2
+        assert "name the model, and the date" in capsys.readouterr().err
+
+
 def test_score_without_reasons_has_four_columns(tmp_path):
     out = tmp_path / "scores.parquet"
     assert main([*SCORE, "--out", str(out)]) == 0

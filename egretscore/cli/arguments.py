@@ -110,6 +110,7 @@ def _score_options(commands: Any) -> None:
         stopped goes on where it was when it is started again with the same options.
 
         examples:
+          egretscore score --out scores.parquet     everyone of the sample town, by the shipped model
           egretscore score --records records --model model --as-of 2026-10-31 --out scores.parquet --reasons
           egretscore score --records records --model model --as-of 2026-10-31 --out scores --benefits --memory 4GB
           egretscore score --records kept --model model --as-of 2026-10-31 --out scores --engine spark
@@ -117,9 +118,13 @@ def _score_options(commands: Any) -> None:
             --since 2026-10-31 --previous scores
         """,
     )
-    _records_option(score)
-    score.add_argument("--model", type=Path, metavar="DIR", required=True, help="a trained model")
-    score.add_argument("--as-of", type=_day, metavar="DATE", required=True, help="the date of the question")
+    _records_option(score, required=False)
+    score.add_argument(
+        "--model", type=Path, metavar="DIR", help="a trained model (default: of the sample town, the shipped one)"
+    )
+    score.add_argument(
+        "--as-of", type=_day, metavar="DATE", help="the date of the question (default: of the sample town, its own)"
+    )
     score.add_argument(
         "--out",
         type=Path,
@@ -191,12 +196,13 @@ def _validate_options(commands: Any) -> None:
         "check records and say what is wrong with them",
         """
         examples:
+          egretscore validate                       the sample town
           egretscore validate --records records
           egretscore validate --records records --quarantine set-aside
           egretscore validate --records records --format json > found.json
         """,
     )
-    _records_option(validate)
+    _records_option(validate, required=False)
     _policy_option(validate)
     validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
     _machine_options(validate)

@@ -77,10 +77,9 @@ def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.records import read_records
     from egretscore.records.kept.folder import is_kept
-    from egretscore.shipped import sample_records
 
     engine = load_engine(options.model)
-    folder = options.records or sample_records()
+    folder = _records_or_sample(options)
     kept = is_kept(folder)
     quick = kept or options.records is None  # the sample town is read before anybody wonders
     with nullcontext() if quick else working("Reading the records"):
@@ -93,8 +92,8 @@ def _explain(options: argparse.Namespace) -> int:
             "name the person to explain", value=subject_id, expected="egretscore explain SUBJECT --records DIR"
         )
     day = as_day(options.as_of or (today() if options.records else example["as_of"]))
-    if options.subject is not None and not options.records:
-        say("egretscore: this is about the sample town, whose residents are invented; --records DIR names another")
+    if options.subject is not None:
+        _mention_the_sample_town(options)
     _mention_the_end(records.last_day, day, engine.policy)
     explanation = engine.explain(records, subject_id, day)
     if not any(records.rows_of(subject_id, {"subject_id"}).values()):
@@ -108,7 +107,14 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
+    from egretscore.records.reading import invented_mark
 
+    records, as_of = _records_or_sample(options), options.as_of
+    if options.records is None:
+        _mention_the_sample_town(options)
+        as_of = as_of or (invented_mark(records) or {})["as_of"]
+    elif options.model is None or as_of is None:
+        raise ArgumentError("name the model, and the date of the question", expected="--model DIR and --as-of DATE")
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = _machine(options)
@@ -119,9 +125,7 @@ def _score(options: argparse.Namespace) -> int:
             raise ArgumentError("Spark scores everyone", remedy="Leave out --since and --previous, or --engine spark.")
 
         with working("Scoring on Spark"):
-            outcome = score_on_spark(
-                engine, options.records, options.as_of, options.out, master=options.master, **columns, **machine
-            )
+            outcome = score_on_spark(engine, records, as_of, options.out, master=options.master, **columns, **machine)
     elif options.master is not None:
         raise ArgumentError("--master names a Spark cluster", remedy="Add --engine spark.")
     else:
@@ -130,8 +134,8 @@ def _score(options: argparse.Namespace) -> int:
         with parts_done("Scoring", "person", "people") as progress:
             outcome = score_everyone(
                 engine,
-                options.records,
-                options.as_of,
+                records,
+                as_of,
                 options.out,
                 since=options.since,
                 previous=options.previous,
@@ -140,13 +144,13 @@ def _score(options: argparse.Namespace) -> int:
                 **machine,
             )
     _mention(outcome.set_aside)
-    _mention_the_end(outcome.last_day, as_day(options.as_of), engine.policy)
+    _mention_the_end(outcome.last_day, as_day(as_of), engine.policy)
     if outcome.read_again is not None:
         read_again = number_of(outcome.read_again, "person", "people")
         say(f"egretscore: the records of {read_again} were read again; all others have the score they had")
     people = number_of(outcome.people, "person", "people")
-    said = f"{outcome.scored:,} of {people} scored as of {options.as_of}: {options.out}"
-    _tell(options, said, out=options.out, as_of=options.as_of, **asdict(outcome))
+    said = f"{outcome.scored:,} of {people} scored as of {as_of}: {options.out}"
+    _tell(options, said, out=options.out, as_of=as_of, **asdict(outcome))
     return DONE
 
 
@@ -171,8 +175,11 @@ def _train(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from egretscore.records.validating import validate_records
 
+    _mention_the_sample_town(options)
     with parts_done("Checking", "row") as progress:
-        found = validate_records(options.records, policy=options.policy, progress=progress, **_machine(options))
+        found = validate_records(
+            _records_or_sample(options), policy=options.policy, progress=progress, **_machine(options)
+        )
     unmatched = found.unmatched_objections
     _write_quarantine(found, options.quarantine)
     if options.format == "json":
@@ -280,6 +287,13 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
+def _records_or_sample(options: argparse.Namespace) -> Path:
+    """Return the folder of records that was named, or that of the sample town."""
+    from egretscore.shipped import sample_records
+
+    return options.records or sample_records()
+
+
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
     """Return what a command may use of the machine."""
     return {"threads": options.threads, "memory": options.memory}
@@ -321,6 +335,11 @@ def _print_first(problems: Sequence[object]) -> None:
 def _mention(set_aside: int | None) -> None:
     if set_aside:
         say(f"egretscore: {number_of(set_aside, 'row')} set aside; `egretscore validate` says why")
+
+
+def _mention_the_sample_town(options: argparse.Namespace) -> None:
+    if options.records is None:
+        say("egretscore: this is about the sample town, whose residents are invented; --records DIR names another")
 
 
 def _mention_the_end(last_day: date | None, as_of: date, policy: Policy) -> None:
