@@ -278,10 +278,10 @@ def _as_text(column: str, of: str) -> str:
     if of.startswith("TIMESTAMP"):
         return f"CASE WHEN date_trunc('day', {column}) = {column} THEN strftime({column}, '%Y-%m-%d') ELSE {plain} END"
     if of in WHOLE_NUMBERS_BELOW:
-        # Not isnan, and no CAST that raises: DuckDB concludes from the least and the largest number of a Parquet
-        # file, which leave those that are none out, that there are none.
+        # Not isnan, no comparison, and no CAST that raises: DuckDB concludes from the least and the largest number of
+        # a Parquet file, which leave those that are none out, that there are none, or that all cells say the same.
         return (
-            f"CASE WHEN {plain} IN ('nan', '-nan') THEN NULL WHEN {column} <> trunc({column}) THEN {plain} "
+            f"CASE WHEN contains({plain}, 'nan') THEN NULL WHEN {column} <> trunc({column}) THEN {plain} "
             f"WHEN abs({column}) < {WHOLE_NUMBERS_BELOW[of]} THEN CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR) "
             f"ELSE {plain} || '{ROUNDED}' END"
         )

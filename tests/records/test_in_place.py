@@ -164,6 +164,24 @@ def test_what_is_no_number_is_an_empty_cell_whatever_the_file_says_of_its_number
     assert sum("Decimal" not in row for row in found) == 3
 
 
+@pytest.mark.parametrize("amount", [5.0, 12.5, 0.0])
+@pytest.mark.parametrize("of", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("fewest", [0, 10**9])
+def test_what_is_no_number_is_an_empty_cell_where_all_numbers_are_one(tmp_path, fewest, of, amount):
+    """Of a column whose least and largest number are one, DuckDB takes every cell to be that one."""
+    made = settled_commitment("p0", "bike_rental", AS_OF, None, None)
+    rows = tuple({**made, "commitment_id": f"c{number}", "amount_yuan": 1.0} for number in range(2))
+    town = frames([Person("p0", consents=(plain_consent("p0"),), commitments=rows)])
+    position = town["commitments"].column_names.index("amount_yuan")
+    amounts = pa.array([amount, float("nan")], of)
+    town["commitments"] = town["commitments"].set_column(position, "amount_yuan", amounts)
+    for name, table in town.items():
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    found = all_that_came_of(tmp_path, fewest)["commitments"]
+    assert found == all_that_came_of(town, fewest)["commitments"]
+    assert len(found) == 2
+
+
 def test_rows_set_aside_do_not_stop_a_question_about_the_others(tmp_path, monkeypatch):
     """A database may look at the cells of rows that it passes over: here points that no whole number holds."""
     monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", 1)
