@@ -325,7 +325,7 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
 
     try:
         if type(frame).__module__.partition(".")[0] == "pandas":
-            return _pandas_as_arrow(frame)
+            return _as_the_database_knows(_pandas_as_arrow(frame))
         return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise RecordsError(

@@ -457,6 +457,13 @@ def test_amounts_are_read_from_decimals_of_every_kind(of):
     assert of.scale < 0 or not wrong
 
 
+def test_a_decimal_too_long_for_the_database_is_one_wrong_cell_in_pandas_too():
+    rows = [{**ROWS["penalties"], "fine_yuan": Decimal(200)}, {**ROWS["penalties"], "decision_no": "2"}]
+    rows[1]["fine_yuan"] = Decimal("1E+50")
+    records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "penalties": pd.DataFrame(rows)})
+    assert [(problem.row, problem.column) for problem in records.problems] == [(2, "fine_yuan")]
+
+
 def test_the_quarantine_loses_nothing(tmp_path):
     import csv
     import json
