@@ -239,7 +239,8 @@ def _add_options(commands: Any) -> None:
         Give the rows that are new, and those of which more is known now, such as a commitment
         that was kept: a row that fills empty cells stands in place of the one that is kept. What
         contradicts a kept row, or cannot be read, is set aside, and the kept record is in doubt:
-        it counts against nobody. What was stopped is finished by adding again.
+        it counts against nobody. What was stopped is finished by adding the same again, before
+        anything else is added.
 
         examples:
           egretscore add --records 2026-10-31 --kept kept --dry-run

@@ -433,6 +433,33 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
+def test_what_was_stopped_is_finished_before_anything_else_is_added(days, tmp_path):
+    """Else half of its rows, withdrawals among them, would never come in, and nothing would tell."""
+    shutil.copytree(days / "kept", tmp_path / "kept")
+    write([Person("another", consents=(plain_consent("another"),))], tmp_path / "next")
+    shutil.copy(days / "new" / "invented.json", tmp_path / "next")
+    stopped = ["add", "--records", str(days / "new"), "--kept", str(tmp_path / "kept")]
+    assert run(stopped, "die_at(folder, 'write_about_part', 5, True)").returncode == -signal.SIGKILL
+    half = states(tmp_path / "kept")
+    with pytest.raises(es.RecordsError, match="not all of its files are among these"):
+        es.add_records(tmp_path / "next", tmp_path / "kept")
+    assert states(tmp_path / "kept") == half
+    shutil.copytree(days / "new", tmp_path / "moved")
+    shutil.copy(tmp_path / "next" / "consents.parquet", tmp_path / "moved" / "consents-next.parquet")
+    es.add_records(tmp_path / "moved", tmp_path / "kept")
+    es.add_records(days / "new", tmp_path / "kept")
+    erased = es.read_records(tmp_path / "kept").erase("another")
+    assert erased == 1
+    assert states(tmp_path / "kept") == states(days / "all")
+
+
+def test_an_addition_stopped_before_its_first_part_holds_nothing_up(days, tmp_path):
+    shutil.copytree(days / "kept", tmp_path / "kept")
+    (tmp_path / "kept" / kept.ADDING).touch()
+    es.add_records(days / "new", tmp_path / "kept")
+    assert states(tmp_path / "kept") == states(days / "all")
+
+
 def test_who_has_the_folder_open_sees_the_new_rows(days, tmp_path):
     shutil.copytree(days / "kept", tmp_path / "kept")
     records = es.read_records(tmp_path / "kept")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from egretscore.records.quarantine import Problem, number_of_rows, write_quarant
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
 from egretscore.records.store import Records, SourceCount
-from egretscore.writing import whole_file
+from egretscore.writing import sha256_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,7 +157,7 @@ def add_records(
     """Add new records to kept ones.
 
     What is kept afterwards is what :func:`egretscore.keep_records` would keep of all records, where
-    nothing contradicts another. An addition that was stopped is finished by adding again.
+    nothing contradicts another. An addition that was stopped is finished by adding the same again, before any other.
 
     Parameters
     ----------
@@ -181,7 +181,8 @@ def add_records(
     Raises
     ------
     RecordsError
-        If the records cannot be read, the kept ones are damaged, or the consents of either are unclear.
+        If the records cannot be read, the kept ones are damaged, the consents of either are unclear, or an
+        addition of others was stopped half-way.
     ArgumentError
         If ``to`` holds no kept records, or the memory does not suffice.
     """
@@ -189,7 +190,8 @@ def add_records(
     check_threads(threads)
     threads = threads_to_use(threads)
     _check_places(folder, to)
-    if not any(files_by_table(folder, consents_needed=False).values()):
+    files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]
+    if not files:
         raise RecordsError(
             "there is no file of records in this folder",
             file=folder,
@@ -201,6 +203,8 @@ def add_records(
         _check_invented(folder, kept_invented=about.invented is not None)
         _check_kept_are_clear(to)
         policy, spill = parse_policy(about.policy, origin=str(to / kept.POLICY)), kept.spill_of(to)
+        hashes = {sha256_of(file) for file in files}
+        kept.check_finishes_what_was_begun(to, hashes)
         spill.mkdir(mode=0o700)  # before the databases make it, open to others
 
         def read(group: Sequence[int], tables: Collection[str] = tuple(TABLES)) -> _NewRows:
@@ -217,9 +221,8 @@ def add_records(
             _check_new_are_clear(database, to, read(range(PARTS), reach_others))
             groups = as_memory_allows(groups_of(range(PARTS), parts_at_once(folder, memory)), read)
             at_once = _parts_in_memory(to, threads, left)
-            known_to_be_added_to = nullcontext() if dry_run else kept.adding_to(to)
-            with known_to_be_added_to, closing(groups), ThreadPoolExecutor(at_once) as pool:
-                return _add(database, to, groups, pool, progress, dry_run=dry_run)
+            with closing(groups), ThreadPoolExecutor(at_once) as pool:
+                return _add(database, to, hashes, groups, pool, progress, dry_run=dry_run)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise ArgumentError(
                 "the memory does not suffice for a part of the kept records",
@@ -231,6 +234,7 @@ def add_records(
 def _add(
     database: duckdb.DuckDBPyConnection,
     to: Path,
+    files: Collection[str],
     groups: Iterable[tuple[Sequence[int], _NewRows]],
     pool: ThreadPoolExecutor,
     progress: Callable[[Progress], None],
@@ -240,12 +244,16 @@ def _add(
     """Add the new rows of each group of parts."""
     done = Added()
     for group, new in groups:
+        if not dry_run:
+            kept.begin_adding(to, files)
         done += new.checked(group)
         add_to_part = partial(_add_to_part, database, to, new, dry_run=dry_run)
         for part, added in zip(group, pool.map(add_to_part, group), strict=True):
             done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
         del new  # while the next are read, these are not held as well
+    if not dry_run:
+        kept.finish_adding(to)
     return done
 
 

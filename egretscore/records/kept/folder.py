@@ -245,13 +245,28 @@ def _remove_all_others(folder: Path, about: AboutPart) -> None:
             entry.unlink()
 
 
-@contextmanager
-def adding_to(folder: Path) -> Iterator[None]:
-    """Let it be known, until it is done, that records are being added, also if it is stopped half-way."""
-    with errors_that_name(folder / ADDING):
-        (folder / ADDING).touch()
-    yield
+def begin_adding(folder: Path, files: Collection[str]) -> None:
+    """Note the hashes of the files that are being added, before any part is another than it was."""
+    with whole_file(folder / ADDING, within=spill_of(folder)) as scratch:
+        scratch.write_text("".join(f"{sha256}\n" for sha256 in sorted(files)), encoding="ascii")
+
+
+def finish_adding(folder: Path) -> None:
+    """Note that everything was added."""
     (folder / ADDING).unlink()
+
+
+def check_finishes_what_was_begun(folder: Path, files: Collection[str]) -> None:
+    """Raise if an addition was stopped half-way and not all that it added is added now: it would stay half."""
+    noted = folder / ADDING
+    begun = set(noted.read_text(encoding="ascii", errors="replace").split()) if noted.is_file() else set()
+    if not begun <= set(files):
+        raise RecordsError(
+            "an addition was stopped half-way, and not all of its files are among these",
+            file=noted,
+            expected="the records that it added, unchanged, whatever else is added with them",
+            remedy="Give that `egretscore add` again first; if its records are gone, keep all records again.",
+        )
 
 
 @contextmanager
