@@ -314,6 +314,13 @@ def test_of_a_row_that_cannot_be_read_nothing_stays_once_its_person_is_erased():
         assert "p0" not in str(records.connect().execute(f'SELECT * FROM "{table}"').fetchall())
 
 
+def test_a_row_with_several_things_wrong_is_erased_as_one():
+    records = es.read_records(broken_again(penalised(), category="?", decided_on="x"))
+    assert records.set_aside == 1
+    assert len(records.problems) == 2
+    assert records.erase("p0") == 3
+
+
 def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
     decided = [objection(resolved_on=AS_OF, outcome=outcome) for outcome in ("rejected", "withdrawn")]
     assert score_of(engine, penalised(*decided), set_aside=2) == 550
