@@ -36,7 +36,7 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import check_named_in_text, check_stands_for_itself, threads_to_use
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
-from egretscore.writing import alone_in, earlier_of, errors_that_name, sha256_of, unfinished_of, whole_file
+from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
