@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from egretscore.features.declaration import Aggregate, Feature
 from egretscore.policy import Policy
 
@@ -9,18 +11,17 @@ from egretscore.policy import Policy
 def civic_point_features(policy: Policy) -> tuple[Feature, ...]:
     """Declare the features made from the civic points that stand."""
     weights = policy.weights_by_age
+    civic = partial(Feature, source="civic_points", direction=+1)
     activities = tuple(activity.id for activity in policy.activities)
     by_activity = tuple(
-        Feature(
+        civic(
             name=f"civic_{activity.id}",
             code=f"CP-{activity.id.upper()}",
-            source="civic_points",
             aggregate=Aggregate.SUM,
             column="points",
             where={"activity": (activity.id,)},
             weights=weights.points,
             cap=activity.cap,
-            direction=+1,
             indicator="positive",
             zh=f"公益积分：{activity.zh}",
             en=f"civic points: {activity.en}",
@@ -31,48 +32,42 @@ def civic_point_features(policy: Policy) -> tuple[Feature, ...]:
     )
     return (
         *by_activity,
-        Feature(
+        civic(
             name="civic_recent",
             code="CP-RECENT",
-            source="civic_points",
             aggregate=Aggregate.SUM,
             column="points",
             where={},
             weights=weights.recent_points,
             cap=200,
-            direction=+1,
             indicator="positive",
             zh="近期公益积分",
             en="civic points earned lately",
             unit_zh="分",
             unit_en="points",
         ),
-        Feature(
+        civic(
             name="civic_months",
             code="CP-MONTHS",
-            source="civic_points",
             aggregate=Aggregate.MONTHS,
             where={},
             weights=weights.active_months,
             cap=24,
-            direction=+1,
             indicator="basic",
             zh="参与公益活动的月数",
             en="months with civic activity",
             unit_zh="个月",
             unit_en="months",
         ),
-        Feature(
+        civic(
             name="civic_variety",
             code="CP-VARIETY",
-            source="civic_points",
             aggregate=Aggregate.VARIETY,
             column="activity",
             words=activities,
             where={},
             weights=weights.active_months,
             cap=len(activities),
-            direction=+1,
             indicator="basic",
             zh="参与公益活动的种类",
             en="kinds of civic activity",

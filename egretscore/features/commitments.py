@@ -7,6 +7,8 @@ none: to fulfil an overdue commitment can only help.
 
 from __future__ import annotations
 
+from functools import partial
+
 from egretscore.features.declaration import Aggregate, Feature, Prior
 from egretscore.policy import Policy
 from egretscore.status import Settlement
@@ -25,17 +27,16 @@ def commitment_features(policy: Policy) -> tuple[Feature, ...]:
 
 def _kept(policy: Policy) -> tuple[Feature, ...]:
     weights = policy.weights_by_age
+    kept = partial(Feature, source="commitments", direction=+1)
     kinds = tuple(kind.id for kind in policy.kinds)
     by_group = tuple(
-        Feature(
+        kept(
             name=f"kept_{group.id}",
             code=f"CM-KEPT-{group.id.upper()}",
-            source="commitments",
             aggregate=Aggregate.COUNT,
             where={"settlement": KEPT, "kind": policy.kinds_of(group.id)},
             weights=weights.kept,
             cap=60,
-            direction=+1,
             indicator=group.indicator,
             zh=f"按时履行：{group.zh}",
             en=f"kept in time: {group.en}",
@@ -46,63 +47,55 @@ def _kept(policy: Policy) -> tuple[Feature, ...]:
     )
     return (
         *by_group,
-        Feature(
+        kept(
             name="kept_recent",
             code="CM-KEPT-RECENT",
-            source="commitments",
             aggregate=Aggregate.COUNT,
             where={"settlement": KEPT},
             weights=weights.recent_kept,
             cap=20,
-            direction=+1,
             indicator="positive",
             zh="近期按时履行的承诺",
             en="commitments kept in time lately",
             unit_zh="次",
             unit_en="",
         ),
-        Feature(
+        kept(
             name="kept_months",
             code="CM-KEPT-MONTHS",
-            source="commitments",
             aggregate=Aggregate.MONTHS,
             where={"settlement": KEPT},
             weights=weights.active_months,
             cap=24,
-            direction=+1,
             indicator="basic",
             zh="有按时履约记录的月数",
             en="months with a commitment kept in time",
             unit_zh="个月",
             unit_en="months",
         ),
-        Feature(
+        kept(
             name="kept_variety",
             code="CM-KEPT-VARIETY",
-            source="commitments",
             aggregate=Aggregate.VARIETY,
             column="kind",
             words=kinds,
             where={"settlement": KEPT},
             weights=weights.active_months,
             cap=len(kinds),
-            direction=+1,
             indicator="basic",
             zh="按时履行的承诺种类",
             en="kinds of commitment kept in time",
             unit_zh="种",
             unit_en="",
         ),
-        Feature(
+        kept(
             name="kept_days_ahead",
             code="CM-KEPT-AHEAD",
-            source="commitments",
             aggregate=Aggregate.SUM,
             column="days_ahead",
             where={"settlement": KEPT},
             weights=weights.kept,
             cap=600,
-            direction=+1,
             indicator="positive",
             zh="提前履行的天数",
             en="days by which commitments were kept ahead of time",
@@ -114,72 +107,66 @@ def _kept(policy: Policy) -> tuple[Feature, ...]:
 
 def _breached(policy: Policy) -> tuple[Feature, ...]:
     weights = policy.weights_by_age
+    breach = partial(
+        Feature,
+        source="commitments",
+        aggregate=Aggregate.COUNT,
+        direction=-1,
+        indicator="breach",
+        unit_zh="次",
+        unit_en="",
+    )
     by_group = tuple(
-        Feature(
+        breach(
             name=f"late_or_worse_{group.id}",
             code=f"CM-LATE-{group.id.upper()}",
-            source="commitments",
-            aggregate=Aggregate.COUNT,
             where={"settlement": LATE_OR_WORSE, "kind": policy.kinds_of(group.id)},
             weights=weights.unkept,
             cap=20,
-            direction=-1,
-            indicator="breach",
             zh=f"未按时履行：{group.zh}",
             en=f"late or worse: {group.en}",
-            unit_zh="次",
-            unit_en="",
         )
         for group in policy.groups
     )
-    steps = tuple(
-        Feature(
-            name=name,
-            code=f"CM-{code}",
-            source="commitments",
-            aggregate=Aggregate.COUNT,
-            where={"settlement": settlements},
-            weights=steps_by_age,
-            cap=cap,
-            direction=-1,
-            indicator="breach",
-            zh=zh,
-            en=en,
-            unit_zh="次",
-            unit_en="",
-        )
-        for name, code, settlements, steps_by_age, cap, zh, en in (
-            (
-                "partly_or_worse",
-                "PARTLY",
-                PARTLY_OR_WORSE,
-                weights.unkept,
-                20,
-                "仅部分履行或未履行的承诺",
-                "commitments kept in part or not at all",
-            ),
-            ("unkept", "UNKEPT", UNKEPT, weights.unkept, 20, "逾期未履行的承诺", "commitments not kept"),
-            (
-                "unkept_recent",
-                "UNKEPT-RECENT",
-                UNKEPT,
-                weights.recent_unkept,
-                10,
-                "近期逾期未履行的承诺",
-                "commitments not kept lately",
-            ),
-            (
-                "unfulfilled",
-                "UNFULFILLED",
-                UNFULFILLED,
-                weights.unkept,
-                12,
-                "已认定未履行的承诺",
-                "commitments found unfulfilled",
-            ),
-        )
+    return (
+        *by_group,
+        breach(
+            name="partly_or_worse",
+            code="CM-PARTLY",
+            where={"settlement": PARTLY_OR_WORSE},
+            weights=weights.unkept,
+            cap=20,
+            zh="仅部分履行或未履行的承诺",
+            en="commitments kept in part or not at all",
+        ),
+        breach(
+            name="unkept",
+            code="CM-UNKEPT",
+            where={"settlement": UNKEPT},
+            weights=weights.unkept,
+            cap=20,
+            zh="逾期未履行的承诺",
+            en="commitments not kept",
+        ),
+        breach(
+            name="unkept_recent",
+            code="CM-UNKEPT-RECENT",
+            where={"settlement": UNKEPT},
+            weights=weights.recent_unkept,
+            cap=10,
+            zh="近期逾期未履行的承诺",
+            en="commitments not kept lately",
+        ),
+        breach(
+            name="unfulfilled",
+            code="CM-UNFULFILLED",
+            where={"settlement": UNFULFILLED},
+            weights=weights.unkept,
+            cap=12,
+            zh="已认定未履行的承诺",
+            en="commitments found unfulfilled",
+        ),
     )
-    return (*by_group, *steps)
 
 
 def _keeping_rate(policy: Policy) -> Feature:
