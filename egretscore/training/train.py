@@ -92,39 +92,20 @@ def train(
     """
     check_are_records(records)
     policy = records.policy if policy is None else as_policy(policy)
-    dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
-    if not dates:
-        raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")
-    if horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
-        raise ArgumentError(
-            "horizon_days cannot be this",
-            value=horizon_days,
-            expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
-        )
-    if seed not in range(2**31):
-        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
+    dates = _dates(as_of)
+    _check_numbers(horizon_days, seed)
     check_agrees(records, policy, "the policy given")
     _check_dates(records, dates, horizon_days, policy)
     features = declare_features(policy)
     snapshots = take_snapshots(records, features, policy, dates, horizon_days)
     learn, hold_out, later = _split(snapshots, dates, seed)
     learnt, held_out = snapshots[learn], snapshots[hold_out]
-    for side, part in (("to learn from", learnt), ("to hold out", held_out)):
-        people = len(np.unique(part.subject_ids))
-        if people < _FEWEST_PEOPLE:
-            raise TrainingError(
-                f"only {people} {'person' if people == 1 else 'people'} {side} consented to training and had "
-                "commitments falling due",
-                expected=f"at least {_FEWEST_PEOPLE}",
-                remedy="Check the as-of dates and the horizon against the dates of the records.",
-            )
-        if not 0 < part.kept.mean() < 1:
-            raise TrainingError(f"all commitments of the people {side} ended alike: there is nothing to learn")
+    _check_enough(learnt, "to learn from")
+    _check_enough(held_out, "to hold out")
     classifier = _fitted(learnt, features, seed)
     scorecard = Scorecard(features, policy.scale, classifier.tables_)
-    problems = list(scorecard.problems())
-    if problems:
-        raise TrainingError(f"the trained tables break a promise: {problems[0]}")
+    for problem in scorecard.problems():
+        raise TrainingError(f"the trained tables break a promise: {problem}")
     overlap = dates[-2] + known_after(horizon_days, policy) - dates[-1] if later else None
     report = _report(learnt, held_out, overlap, scorecard, seed)
     return Model(
@@ -145,6 +126,25 @@ def train(
         report=report,
         libraries=library_versions(),
     )
+
+
+def _dates(as_of: date | str | Iterable[date | str]) -> list[date]:
+    """Return the days of the snapshots, each once, the earliest first."""
+    dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
+    if not dates:
+        raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")
+    return dates
+
+
+def _check_numbers(horizon_days: int, seed: int) -> None:
+    if horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
+        raise ArgumentError(
+            "horizon_days cannot be this",
+            value=horizon_days,
+            expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
+        )
+    if seed not in range(2**31):
+        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
 
 
 def _check_dates(records: Records, dates: list[date], horizon_days: int, policy: Policy) -> None:
@@ -175,6 +175,20 @@ def _split(snapshots: Snapshots, dates: list[date], seed: int) -> tuple[NDArray[
         return ~drawn, drawn, later
     on_both_sides = np.isin(person, person[on_last]) & np.isin(person, person[~on_last])
     return ~on_last & ~(on_both_sides & drawn), on_last & ~(on_both_sides & ~drawn), later
+
+
+def _check_enough(part: Snapshots, side: str) -> None:
+    """Raise if there are too few people on a side, or nothing to tell them apart by."""
+    people = len(np.unique(part.subject_ids))
+    if people < _FEWEST_PEOPLE:
+        raise TrainingError(
+            f"only {people} {'person' if people == 1 else 'people'} {side} consented to training and had "
+            "commitments falling due",
+            expected=f"at least {_FEWEST_PEOPLE}",
+            remedy="Check the as-of dates and the horizon against the dates of the records.",
+        )
+    if not 0 < part.kept.mean() < 1:
+        raise TrainingError(f"all commitments of the people {side} ended alike: there is nothing to learn")
 
 
 def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> ScoreTableClassifier:
