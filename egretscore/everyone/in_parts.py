@@ -129,25 +129,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         before = read_previous(earlier, day_before, engine, run.scorer.column_names)
         run.check_is_of_no_day_before(before.as_of)
         run = replace(run, before=before)
-
-    state = state_of_records(run.folder)
-    asked = run.question(state)
-    with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
-        done = read = taken_up = PARTS - len(unfinished)
-        written, resources = 0, Resources(threads, for_the_database(memory), parts / SPILL)
-        with _writers(threads) as writers, closing(run.groups(unfinished, resources)) as groups:
-            for group in groups:
-                check_unchanged(run.folder, state, "scored")
-                read += len(group.people)
-                for bundle in writers.map(partial(run.write, group, parts), group.bundles()):
-                    for people in bundle:
-                        done, written = done + 1, written + people
-                        progress(Progress(done, read, taken_up, written))
-                del group  # while the next is read, this is not held as well
-        outcome = Outcome.of(parts, went_on=run.before is not None)
-        # Whoever was erased meanwhile has no place in what is finished.
-        finish(parts, out, outcome, asked, resources, partial(check_unchanged, run.folder, state, "scored"))
-    return outcome
+    return _score_in_parts(run, out, threads, progress)
 
 
 @dataclass(frozen=True)
@@ -252,6 +234,28 @@ class _Run:
             write_scores(of_part, parts / part_file(part), group.read[part])
             written.append(len(of_part))
         return written
+
+
+def _score_in_parts(run: _Run, out: Path, threads: int | None, progress: Callable[[Progress], None]) -> Outcome:
+    """Score the parts that no earlier run of the same question finished, and put all of them in their place."""
+    state = state_of_records(run.folder)
+    asked, check = run.question(state), partial(check_unchanged, run.folder, state, "scored")
+    with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
+        done = read = taken_up = PARTS - len(unfinished)
+        written, resources = 0, Resources(threads, for_the_database(run.memory), parts / SPILL)
+        with _writers(threads) as writers, closing(run.groups(unfinished, resources)) as groups:
+            for group in groups:
+                check()
+                read += len(group.people)
+                for bundle in writers.map(partial(run.write, group, parts), group.bundles()):
+                    for people in bundle:
+                        done, written = done + 1, written + people
+                        progress(Progress(done, read, taken_up, written))
+                del group  # while the next is read, this is not held as well
+        outcome = Outcome.of(parts, went_on=run.before is not None)
+        # Whoever was erased meanwhile has no place in what is finished.
+        finish(parts, out, outcome, asked, resources, check)
+    return outcome
 
 
 @contextmanager
