@@ -145,24 +145,11 @@ def _fill(
         number += len(numbered)
         for source, item in numbered.items():
             connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
-        _take_in(connection, table, numbered, threads, in_memory=in_memory, in_parts=in_parts)
+        in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
+        if in_place:
+            stage_what_may_stand_twice(connection, table, in_place)
+        check_staged(connection, table, in_place, in_memory=in_memory)
     finish_checks(connection, in_memory=in_memory)
-
-
-def _take_in(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    numbered: Mapping[int, Any],
-    threads: int | None,
-    *,
-    in_memory: bool,
-    in_parts: bool,
-) -> None:
-    """Read the sources of a table, and check what they hold."""
-    in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
-    if in_place:
-        stage_what_may_stand_twice(connection, table, in_place)
-    check_staged(connection, table, in_place, in_memory=in_memory)
 
 
 def _stage(
