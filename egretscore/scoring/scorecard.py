@@ -113,8 +113,8 @@ def _unsound_cells(tables: ScoreTables, unit: str) -> Iterator[str]:
 def write_scorecard(scorecard: Scorecard) -> str:
     """Return the scorecard as CSV: neighbouring cells of the same log-odds are one line."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
     for number, (log_odds, points) in enumerate(
         zip(scorecard.log_odds.tables, scorecard.points.tables, strict=True), start=1
     ):
@@ -122,12 +122,10 @@ def write_scorecard(scorecard: Scorecard) -> str:
         axes = [steps(scorecard.log_odds, log_odds, axis, feature) for axis, feature in enumerate(features)]
         for chosen in product(*axes):
             cell = tuple(step.cell for step in chosen)
-            named = [[feature.name, step.first, step.last] for feature, step in zip(features, chosen, strict=True)] + [
-                ["", "", ""]
-            ] * (2 - len(features))
-            writer.writerow(
-                [number, *named[0], *named[1], repr(float(log_odds.values[cell])), int(points.values[cell])]
-            )
+            line = {"table": number, "log_odds": repr(float(log_odds.values[cell])), "points": int(points.values[cell])}
+            for side, feature, step in zip("ab", features, chosen, strict=False):
+                line |= {f"feature_{side}": feature.name, f"from_{side}": step.first, f"to_{side}": step.last}
+            writer.writerow(line)
     return out.getvalue()
 
 
