@@ -56,7 +56,7 @@ def load_engine(folder: str | Path | None = None) -> Engine:
     BundleError
         If a file is missing or altered, or the format is unknown.
     ArgumentError
-        If this is no path.
+        If ``folder`` is not a path.
     """
     if folder is not None and not isinstance(folder, str | os.PathLike):
         raise ArgumentError("a model comes from a folder", value=type(folder).__name__, expected="a path")
@@ -133,7 +133,7 @@ class Engine:
         reasons: bool = False,
         benefits: bool = False,
     ) -> pd.DataFrame:
-        """Score everyone who may be scored on a date; of everyone else on file, say why they are not.
+        """Score everyone who may be scored on a date, and say of everyone else on file why they are not.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class Engine:
         Returns
         -------
         iterator of Table
-            subject_id, status and the vector: what :class:`egretscore.scored.PartScorer` scores.
+            subject_id, status and the vector: what :func:`egretscore.scored.scored_columns` takes.
         """
         part = sql_part_of("subject_id")
         found = self._ask(

@@ -124,12 +124,14 @@ def simulate_town(
     Raises
     ------
     ArgumentError
-        If the number makes no sense or the folder is not empty.
+        If an argument is out of range or the folder is not empty.
     """
     if residents < 1:
         raise ArgumentError("residents must be 1 or more", value=residents)
     if seed not in range(2**31):
-        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
+        raise ArgumentError(
+            "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
+        )
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("the format must be csv or parquet", value=file_format)
     several = residents > RESIDENTS_PER_BLOCK

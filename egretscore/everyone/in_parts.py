@@ -91,11 +91,11 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     vectors, reasons, benefits : bool
         Which columns to add; see :meth:`Engine.score_columns`.
     since : date or str, optional
-        With ``previous``: the date that the previous scores must be of, to be sure which they are.
+        With ``previous``: the date that the previous scores must be of, as a safeguard.
     previous : path, optional
-        The records of those alone are read who changed since these scores; the bytes are those of scoring everyone.
         A folder of scores that this function wrote from the same kept records, which may have
-        been added to since (:func:`egretscore.add_records`). It may be ``out`` itself.
+        been added to since (:func:`egretscore.add_records`). Only the records of people who changed
+        since then are read; the bytes are those of scoring everyone. It may be ``out`` itself.
     threads : int, optional
         How many threads to use; as many as there are cores when not given.
     memory : int, optional
@@ -114,7 +114,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If the records cannot be read, or change during the run.
     ArgumentError
         If ``out`` holds something else, is being written by another run or lies among the
-        records, the memory does not suffice, or what is given is no engine, path or number.
+        records, there is too little memory, or an argument is not of the type it should be.
     """
     check_can_be_scored(engine, records, out)
     check_threads(threads)
@@ -276,9 +276,7 @@ def _where_to_go_on(
         raise ArgumentError("--since needs --previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "who changed since a date is known of kept records alone")
     if Path(previous).resolve() in out.parents:
-        raise ArgumentError(
-            "what is to be written would come to lie in the previous scores", file=out, remedy="Name a place elsewhere."
-        )
+        raise ArgumentError("the output would lie in the previous scores", file=out, remedy="Name a place elsewhere.")
     day_before = None if since is None else as_day(since)
     if day_before is not None:
         run.check_is_of_no_day_before(day_before)

@@ -2,7 +2,7 @@
 
 The query for everyone's vectors is the one that DuckDB is asked, rendered for Spark. What it
 gives is dealt out by part, and each executor scores its people with numpy and writes their
-parts whole (``egretscore.scored``). Records are read as they were kept
+parts whole (``egretscore.everyone.part_scores``). Records are read as they were kept
 (``egretscore.records.kept``): what has been checked once is not checked again on every machine.
 
 The folders of the records and of the scores must be seen under the same path by all machines.
@@ -240,7 +240,7 @@ def _session(
     if running is not None:
         if master is not None:
             raise ArgumentError(
-                "a Spark session is running, which has its cluster",
+                "the Spark session that is running has its cluster already",
                 value=master,
                 remedy="Name no cluster, or stop the session first.",
             )
@@ -251,11 +251,11 @@ def _session(
         return
     master = master or f"{_LOCAL}[{threads or '*'}]"
     if not _MASTER.fullmatch(master):
-        raise ArgumentError("this names no cluster", value=master, expected=_EXPECTED_MASTER)
+        raise ArgumentError("this is not a Spark master", value=master, expected=_EXPECTED_MASTER)
     of_the_driver = memory // 2**21  # MiB; the other half is for the rest of this process
     if of_the_driver < _LEAST_OF_A_DRIVER:
         raise ArgumentError(
-            "the memory is too little for Spark", value=memory, expected=f"at least {2 * _LEAST_OF_A_DRIVER}MiB"
+            "this is too little memory for Spark", value=memory, expected=f"at least {2 * _LEAST_OF_A_DRIVER}MiB"
         )
     os.environ.setdefault("SPARK_SUBMIT_OPTS", f"-Dlog4j2.configurationFile={Path(__file__).parent / _QUIET}")
     options = {

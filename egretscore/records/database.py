@@ -20,16 +20,16 @@ from egretscore.errors import ArgumentError, RecordsError
 
 MOST_THREADS: Final = 256
 
-_NO_TEXT: Final = "the name of this place is not UTF-8 text"
+_NO_TEXT: Final = "the path is not UTF-8 text"
 GLOB_SIGNS: Final = frozenset("*?[")
-"""The signs in a file's name that DuckDB takes to stand for others."""
+"""The wildcards in a file's name, which DuckDB matches against other names."""
 
 
 def check_threads(threads: int | None) -> None:
     """Raise if a number of threads makes no sense; None is as many as there are cores."""
     if threads is not None and threads not in range(1, MOST_THREADS + 1):
         raise ArgumentError(
-            "so many threads cannot be used", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
+            "this number of threads cannot be used", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
         )
 
 
@@ -41,10 +41,10 @@ def threads_to_use(threads: int | None) -> int:
 
 
 def check_stands_for_itself(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:
-    """Raise if a folder's name holds a sign that makes a database look for other names."""
+    """Raise if a folder's name holds a wildcard."""
     if signs.intersection(str(folder.absolute())):
         raise ArgumentError(
-            "databases take a sign in the name of this folder to stand for others",
+            "the name of this folder holds a wildcard, which databases would match against other names",
             file=folder,
             expected=f"a name without {' '.join(sorted(signs))}",
             remedy="Rename it, or name another.",

@@ -49,11 +49,11 @@ def memory_to_use(memory: int | None) -> int:
         memory = index(memory)
     except TypeError:
         raise ArgumentError(
-            "the memory is no number of bytes", value=memory, expected="a whole number such as 4_000_000_000"
+            "the memory must be a number of bytes", value=memory, expected="a whole number such as 4_000_000_000"
         ) from None
     if memory < _SMALLEST_MEMORY:
         raise ArgumentError(
-            "the memory is too little", value=memory, expected=f"at least {_SMALLEST_MEMORY // 1_000_000}MB"
+            "this is too little memory", value=memory, expected=f"at least {_SMALLEST_MEMORY // 1_000_000}MB"
         )
     return min(memory, _LARGEST_MEMORY)
 

@@ -58,11 +58,9 @@ class Progress:
 
 
 def check_not_among(out: Path, records: Path) -> None:
-    """Raise if what is to be written would come to lie among the records."""
+    """Raise if the output would lie among the records."""
     if records.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ArgumentError(
-            "what is to be written would come to lie among the records", file=out, remedy="Name a place elsewhere."
-        )
+        raise ArgumentError("the output would lie among the records", file=out, remedy="Name a place elsewhere.")
 
 
 def state_of_records(folder: Path) -> list[Any]:

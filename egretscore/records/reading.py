@@ -36,8 +36,8 @@ def read_records(
         ``egretscore keep`` wrote, or a mapping of table name to a pandas, polars or Arrow
         frame. Consents must be there; another table that is not is read as empty.
     policy : Policy or path, optional
-        Whose words the records use: the shipped policy when not given. For records that
-        a loaded engine shall score, pass ``engine.policy``. Kept records have their own.
+        The policy that defines the words the records use; the shipped policy when not given.
+        To score the records with a loaded engine, pass ``engine.policy``. Kept records carry their own.
     threads : int, optional
         How many threads the database uses; all cores when not given.
 

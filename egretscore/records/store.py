@@ -119,7 +119,7 @@ class Records:
     def last_day(self) -> date | None:
         """The last day, up to today, on which a record came on file; None of no records.
 
-        Consents do not tell it, nor does what becomes of a record, nor a day that is not here yet: that may be wrong.
+        Consents do not count, nor does what becomes of a record later, nor a day still to come, which may be mistyped.
         """
         days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
         last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
@@ -128,7 +128,7 @@ class Records:
         return found[0] if found else None
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection of one's own to the locked database; safe to use from one thread."""
+        """Return a new connection to the locked database, to be used from one thread."""
         return self._connection.cursor()
 
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
@@ -166,7 +166,7 @@ class Records:
 
     @property
     def unclear(self) -> tuple[Problem, ...]:
-        """What of it may hide someone's withdrawal, or an objection to who knows which record."""
+        """Those of rows that may hide someone's withdrawal, or an objection to a record they do not name."""
         return self._problems("unclear")
 
     def _problems(self, condition: str) -> tuple[Problem, ...]:
@@ -229,10 +229,10 @@ def check_are_records(records: object) -> None:
 
 
 def check_agrees(records: Records, policy: Policy, whose: str) -> None:
-    """Raise if another policy does not agree with the records'.
+    """Raise if records cannot be used under another policy than their own.
 
-    It must know their words, and they its, if rows with such words may have been set aside; and it must not take a
-    letter to be consent to more.
+    The other one must know all words of theirs; theirs must know all of its words, unless no row was set aside; and
+    no letter may be consent to more by the other one than by theirs.
     """
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]

@@ -112,7 +112,7 @@ def validate_records(
     RecordsError
         If they cannot be read, or change meanwhile.
     ArgumentError
-        If the memory does not suffice.
+        If there is too little memory.
     """
     folder, memory, words = Path(records), memory_to_use(memory), as_policy(policy)
     resources = Resources(threads, for_the_database(memory))

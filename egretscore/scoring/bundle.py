@@ -161,7 +161,7 @@ def read_bundle(folder: str | Path) -> Model:
     stated = {name: said for name, said in _stated(model.scorecard).items() if name in _STATED_IN[manifest["format"]]}
     if manifest["score"] != stated:
         raise BundleError(
-            "the manifest says other things of the tables than they do",
+            "the manifest states other things than the tables do",
             file=folder / MANIFEST,
             value=manifest["score"],
             expected=str(stated),

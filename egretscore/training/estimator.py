@@ -60,24 +60,24 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         categories, when not given.
     ridge : float, None, or sequence of these
         The weight of the squared coefficients of the logistic regression that a forest starts
-        from (see ``training/start.py``), or None for the mean alone, from which all start under
-        100 rows. Of several each forest takes the next, in turn, the first the first (and again, where
-        there are more forests than weights): no one weight suits all data. The last digits of a
-        regression may be others on another processor.
+        from (see ``training/start.py``), or None for the mean alone, from which all forests of
+        under 100 rows start. Given several, the forests take them in turn, and start over where there
+        are more forests than weights: no one weight suits all data. The last digits of a regression
+        may differ from one processor to another.
     bags : int, optional
-        How many forests the tables are the mean of; when None 32 of up to 1,750 rows, 9 of
-        6,000 and 6 of 8,000 or more, which vary less from one draw to the next. With 1,
-        that forest is grown again on all rows once the number of rounds is found.
+        How many forests the tables are the mean of. When None, 32 for up to 1,750 rows, 9 for
+        6,000 and 6 for more than 8,000: the more rows, the less forests differ from one draw to the next.
+        A single forest is grown again on all rows once the number of rounds is found.
     max_bins, learning_rate, max_leaves, l2, max_rounds, patience, rounds_per_stage
-        How a forest is grown; see LightGBM for the first four. All grow side by side until the mean
-        of their log losses on held-out rows has not got less for ``patience`` rounds, or for 10 %
-        of the rounds until then if that is more; all are then cut off where it was least. That is
-        looked at every ``rounds_per_stage`` rounds, and first when each pair has had its turn.
+        How a forest is grown; see LightGBM for the first four. All forests grow side by side until the
+        mean of their log losses on held-out rows has not fallen for ``patience`` rounds, or for 10 %
+        of the rounds up to its minimum if that is more; all are then cut back to that minimum. This is
+        checked every ``rounds_per_stage`` rounds, for the first time when each pair has had its turn.
     random_cuts : bool
         Whether the place of each split is drawn by lot, the best feature then being chosen
         (extremely randomized trees); the mean of such forests is smoother.
     min_people : int
-        The fewest rows a leaf rests on, by LightGBM's count (of under 100 rows at least 20);
+        The fewest rows a leaf rests on, by LightGBM's count (at least 20 when there are under 100 rows);
         when ``fit`` gets ``groups``, the fewest groups (people), counted on the grown forest.
     validation_fraction : float
         The share of rows, or of groups, held out from each forest.
@@ -93,7 +93,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     features_ : tuple of InputFeature
         What each feature is: its levels, codes and median.
     boosters_ : list of lightgbm.Booster
-        Read anew each time from what LightGBM wrote of them.
+        Parsed anew from LightGBM's text with each access.
     n_rounds_ : list of int
         How many trees each booster has.
     pairs_ : list of pairs of positions
@@ -214,7 +214,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     @property
     def boosters_(self) -> list[Booster]:
-        """The forests, read anew each time from what LightGBM wrote of them."""
+        """The forests, parsed anew from LightGBM's text with each access."""
         check_is_fitted(self, "_models")
         return [Booster(model_str=model) for model in self._models]
 

@@ -69,10 +69,10 @@ def train(
     ----------
     records : Records
     as_of : one date or several, or str such as "2025-10-01"
-        The dates of the snapshots. With several, the last is held out to validate on. The
-        report says by how many days what was learnt from became known later than that.
+        The dates of the snapshots. With several, the last is held out to validate on, and the
+        report says how many days after it the last outcome learnt from became known.
     policy : Policy or path, optional
-        That of the records when not given.
+        The policy of the records when not given.
     horizon_days : int
         Commitments falling due in so many days after a snapshot are its outcome.
     seed : int
@@ -88,7 +88,7 @@ def train(
     TrainingError
         If the records cannot train a model, or end before the outcomes are known.
     ArgumentError
-        If these are no records, there is no date, or the horizon makes no sense.
+        If ``records`` are not records, no date is given, or the horizon or the seed is out of range.
     """
     check_are_records(records)
     policy = records.policy if policy is None else as_policy(policy)
@@ -139,12 +139,14 @@ def _dates(as_of: date | str | Iterable[date | str]) -> list[date]:
 def _check_numbers(horizon_days: int, seed: int) -> None:
     if horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
         raise ArgumentError(
-            "horizon_days cannot be this",
+            "horizon_days cannot have this value",
             value=horizon_days,
             expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
         )
     if seed not in range(2**31):
-        raise ArgumentError("the seed cannot be this", value=seed, expected="a whole number, 0 or more, below 2^31")
+        raise ArgumentError(
+            "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
+        )
 
 
 def _check_dates(records: Records, dates: list[date], horizon_days: int, policy: Policy) -> None:

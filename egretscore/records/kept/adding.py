@@ -61,7 +61,7 @@ class _NewRows:
     counts : tuple of SourceCount
     problems : tuple of Problem
     unclear : tuple of Problem
-        Those of rows that may be a withdrawal, or an objection to who knows which record.
+        Those of rows that may be a withdrawal, or an objection to a record they do not name.
     """
 
     by_part: _ByPart
@@ -99,11 +99,11 @@ class Added:
     completed : int
         How many took the place of a row that they complete.
     known : int
-        How many say nothing that was not kept, or that another of them does not say.
+        How many say only what is kept already, or what another of them says.
     problems : tuple of Problem
         What is wrong with the rows set aside by themselves.
     contradictions : tuple of Contradiction
-        The rows set aside for what is kept.
+        The rows set aside because they contradict what is kept.
     """
 
     new: int = 0
@@ -124,7 +124,7 @@ class Added:
     def write_quarantine(self, folder: str | Path) -> list[Path]:
         """Write what was set aside, with the reasons, into CSV files: one for each table, and one of contradictions.
 
-        That one has a line for each cell of which a row says something else than what is kept.
+        The file of contradictions has a line for each cell in which a row differs from what is kept.
 
         Returns
         -------
@@ -156,13 +156,14 @@ def add_records(
 ) -> Added:
     """Add new records to kept ones.
 
-    What is kept afterwards is what :func:`egretscore.keep_records` would keep of all records, where
-    nothing contradicts another. An addition that was stopped is finished by adding the same again, before any other.
+    Unless rows contradict each other, the folder then holds what :func:`egretscore.keep_records` would
+    keep of all the records together. An addition that was interrupted is finished by adding the same again,
+    before any other.
 
     Parameters
     ----------
     records : path
-        A folder of CSV or Parquet files: the rows that are new, and those of which more is known now.
+        A folder of CSV or Parquet files with the rows that are new, and the rows of which more is known now.
     to : path
         A folder that ``egretscore keep`` wrote.
     dry_run : bool
@@ -184,7 +185,7 @@ def add_records(
         If the records cannot be read, the kept ones are damaged, the consents of either are unclear, or an
         addition of others was stopped half-way.
     ArgumentError
-        If ``to`` holds no kept records, or the memory does not suffice.
+        If ``to`` holds no kept records, or there is too little memory.
     """
     folder, to, memory = Path(records), Path(to).resolve(), memory_to_use(memory)
     check_threads(threads)

@@ -49,8 +49,8 @@ class Kept:
     set_aside : int
         How many rows were set aside, and so are not kept.
     unclear : int
-        How many of them may be someone's withdrawal, or an objection to who knows which record: nothing can be
-        added (:func:`egretscore.add_records`) until all are mended and kept again.
+        How many of them may be someone's withdrawal, or an objection to a record they do not name: nothing can
+        be added (:func:`egretscore.add_records`) until all are mended and the records kept again.
     """
 
     rows: int
@@ -69,8 +69,8 @@ def keep_records(
 ) -> Kept:
     """Check a folder's records and keep the good ones in a folder that need not be checked again.
 
-    :func:`egretscore.read_records` reads that folder as it reads any, and gives what it would
-    of the records themselves, less the rows that were set aside.
+    :func:`egretscore.read_records` reads that folder like any other and returns what it would
+    return for the records themselves, without the rows that were set aside.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def keep_records(
     out : path
         The folder to write. One of records kept earlier is replaced.
     policy : Policy or path, optional
-        Whose words the records use: the shipped policy when not given.
+        The policy that defines the words the records use; the shipped policy when not given.
     threads : int, optional
         How many threads the database uses; all cores when not given.
     memory : int, optional
@@ -97,7 +97,7 @@ def keep_records(
         If the records cannot be read, or change meanwhile.
     ArgumentError
         If ``out`` holds something else, is being written by another run or lies among the
-        records, or the memory does not suffice.
+        records, or there is too little memory.
     """
     folder, out, policy = Path(records), Path(out).resolve(), as_policy(policy)
     memory = memory_to_use(memory)
@@ -183,7 +183,7 @@ def _check_place(out: Path, records: Path) -> None:
     check_not_among(out, records)
     check_no_mount(out)
     if out.exists() and not out.is_dir():
-        raise ArgumentError("what is to be a folder is something else", file=out, remedy="Name a new one.")
+        raise ArgumentError("there is something else where the folder should go", file=out, remedy="Name a new one.")
     if out.is_dir():
         entries = kept.strangers(out) or ([] if kept.is_kept(out) else sorted(out.iterdir()))
         for entry in entries[:1]:
