@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from whole_records import AS_OF, POLICY, engines, read, towns
 
 import egretscore as es
-from egretscore.benefits import decide
+from egretscore.benefits import decide, opened_by
 from egretscore.policy import Benefit, parse_policy
 
 
@@ -19,6 +20,13 @@ def test_a_higher_score_never_closes_a_convenience(score, more):
     lower = decide(POLICY.benefits, score)
     higher = decide(POLICY.benefits, min(1000, score + more))
     assert all(not a.eligible or b.eligible for a, b in zip(lower, higher, strict=True))
+
+
+@pytest.mark.parametrize("benefit", POLICY.benefits, ids=lambda benefit: benefit.id)
+def test_a_convenience_opens_at_its_very_score(benefit):
+    scores = [benefit.min_score - 1, benefit.min_score]
+    assert [decision.eligible for score in scores for decision in decide([benefit], score)] == [False, True]
+    assert opened_by(benefit, np.array(scores)).tolist() == [False, True]
 
 
 @given(engines(), towns())

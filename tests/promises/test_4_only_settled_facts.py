@@ -121,6 +121,18 @@ def test_a_disputed_record_counts_against_nobody(engine, town):
         assert all(after.scores[subject] >= score for subject, score in before.scores.items()), table
 
 
+@pytest.mark.parametrize("table", ["penalties", "commitments"])
+def test_who_objects_disputes_their_own_record_and_nobody_elses(engine, table):
+    """One decision, or one id, may be about several people."""
+    number = RECORDS[table]
+    town = [with_settled_facts(Person(name, (plain_consent(name),))) for name in ("p0", "p1")]
+    town = [person.changed(table, 0, **{number: "shared"}) for person in town]
+    before = engine.vectors(read(town), AS_OF)
+    after = engine.vectors(read([town[0], objected(town[1], table)]), AS_OF)
+    assert after.loc["p0"].equals(before.loc["p0"])
+    assert not after.loc["p1"].equals(before.loc["p1"])
+
+
 @pytest.mark.parametrize("both", [True, False], ids=["two rows of a delivery", "a row of it and a kept one"])
 @pytest.mark.parametrize(("table", "amount"), [("penalties", "fine_yuan"), ("commitments", "amount_yuan")])
 @given(engines(), towns(most=3))

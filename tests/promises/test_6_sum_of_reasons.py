@@ -110,6 +110,19 @@ def test_reasons_are_the_shapley_values_against_the_blank_file(seed, draw):
     assert (card.points.totals(vectors) == POLICY.scale.blank + rounded.sum(axis=1)).all()
 
 
+@given(engines())
+def test_whole_points_of_two_features_are_shared_as_the_publication_says(engine):
+    """For the row half, rounded down, of what it adds alone and beside the column; for the column the rest."""
+    points = engine.model.scorecard.points
+    for table in points.tables:
+        if len(table.features) == 2:
+            row, column = (points.baseline_cells[feature] for feature in table.features)
+            g = table.values
+            of_row = np.floor((g[:, [column]] + g - g[[row], :]) / 2)
+            for found, expected in zip(points.shares(table), (of_row, g - of_row), strict=True):
+                assert found.tolist() == expected.tolist()
+
+
 @given(engines(), st.integers(0, 1000))
 def test_no_score_is_ever_clipped(engine, draw):
     scores = engine.model.scorecard.scores(vectors_of(engine, draw, 500))

@@ -23,6 +23,7 @@ from whole_records import (
     frames,
     objections,
     penalties,
+    plain_consent,
     read,
     scored,
     towns,
@@ -67,6 +68,21 @@ def test_rows_recorded_after_the_date_change_nothing(engine, town, data):
             person = person.with_row(table, row)  # noqa: PLW2901 - the same person, later
         later.append(person)
     assert scored(engine, later) == scored(engine, town)
+
+
+def test_who_comes_on_file_is_there_from_that_day_on(engine):
+    row = {
+        "record_id": "cp-1",
+        "subject_id": "p0",
+        "activity": "volunteering",
+        "points": 5,
+        "earned_on": AS_OF - timedelta(days=9),
+        "recorded_on": AS_OF,
+        "excluded_on": None,
+    }
+    records = read([Person("p0", civic_points=(row,)), Person("p1", consents=(plain_consent("p1"),))])
+    for day, on_file in ((AS_OF - timedelta(days=1), ["p1"]), (AS_OF, ["p0", "p1"])):
+        assert engine.score_columns(records, day)["subject_id"].tolist() == on_file
 
 
 @given(engines(), towns(most=4), st.integers(0, 200))
