@@ -125,6 +125,15 @@ def test_the_earlier_scores_may_be_replaced_in_place(town, here):
     assert {entry.name for entry in here.iterdir()} == {"kept", "scores"}
 
 
+def test_a_day_on_which_nothing_was_added_is_a_day_of_its_own(town, here):
+    """In place: the records are those that the scores say they were made of, and the scores are of another date."""
+    shutil.copytree(town / "all", here / "day")
+    for out in ("day", "fresh"):
+        gone_on = {"previous": here / "day"} if out == "day" else {}
+        es.score_everyone(shipped_engine(), here / "kept", "2026-01-02", here / out, **gone_on, **EVERY_COLUMN)
+    assert contents(here / "day") == contents(here / "fresh") != contents(town / "all")
+
+
 def test_scores_that_stand_already_are_those_of_the_records_as_they_are_now(town, here, capsys):
     """Replaced in place and asked for again, they stand; not once more was added, of whatever day."""
     in_place = [*arguments(here)]

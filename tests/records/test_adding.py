@@ -137,6 +137,8 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
     assert value(folder, "penalties_serious") == 0
     day_before = shipped_engine().explain(es.read_records(folder / "kept"), "p0", AS_OF - timedelta(days=4))
     assert day_before.vector[shipped_engine().feature_names.index("penalties_serious")] == 3
+    that_day = shipped_engine().explain(es.read_records(folder / "kept"), "p0", AS_OF - timedelta(days=3))
+    assert that_day.vector[shipped_engine().feature_names.index("penalties_serious")] == 0
     before = states(folder / "kept")
     assert es.add_records(folder / "new", folder / "kept", dry_run=True) == added
     arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
@@ -155,6 +157,26 @@ def test_what_contradicts_a_kept_row_counts_against_nobody(folder, tmp_path, cap
         "penalties,pn-p0-new,p0,2026-10-28,recorded_on,2026-04-14,2026-10-28",
     ]
     assert states(folder / "kept") == before
+
+
+def test_what_was_on_file_before_the_kept_row_leaves_it_in_doubt_from_its_own_first_day(folder):
+    """A row that comes late: nothing was known of the record before the kept one came on file."""
+    kept_row = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    earlier = {**kept_row, "decided_on": AS_OF - timedelta(days=260), "recorded_on": AS_OF - timedelta(days=250)}
+    (contradiction,) = add(folder, ("penalties", earlier)).contradictions
+    assert contradiction.since == kept_row["recorded_on"]
+    assert value(folder, "penalties_serious") == 0
+
+
+def test_a_contradiction_delivered_again_changes_nothing(folder):
+    """Nor does one of a later day: what is in doubt is in doubt from the first."""
+    later = {**standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 9_000)}
+    later["recorded_on"] = AS_OF - timedelta(days=9)
+    add(folder, ("penalties", later))
+    part = kept.about_part(folder / "kept", part_of("p0"))
+    for days in (9, 3):
+        add(folder, ("penalties", {**later, "recorded_on": AS_OF - timedelta(days=days)}))
+        assert kept.about_part(folder / "kept", part_of("p0")) == part
 
 
 def test_what_may_be_filled_later_is_not_said_to_contradict(folder):
