@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, Person, engines, frames, plain_consent, read, towns, write_with_broken_rows
 
 import egretscore as es
+from egretscore.explanation import reasons
 from egretscore.records import small_database
 
 
@@ -139,6 +140,23 @@ def test_an_explanation_in_a_language_without_texts_is_an_error(engine, sample):
         for lang in ("fr", "id"):
             with pytest.raises(es.ArgumentError, match="no texts in this language"):
                 ask(lang)
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_values_for_shap_are_the_points_of_each_feature(engine, sample, lang):
+    explained = engine.explain(sample, sample.invented["subject_id"], AS_OF)
+    shown = explained.to_shap(lang)
+    assert shown.base_values == explained.blank_score == 550
+    assert shown.base_values + shown.values.sum() == explained.score
+    points = {getattr(reason.feature, lang): reason.points for reason in explained.reasons}
+    assert {name: value for name, value in zip(shown.feature_names, shown.values, strict=True) if value} == points
+    assert tuple(shown.data) == explained.vector
+
+
+def test_reasons_of_equal_weight_stand_in_the_order_of_their_codes(engine):
+    features = sorted(engine.model.scorecard.features, key=lambda feature: feature.code, reverse=True)
+    found = reasons(features, [1] * len(features), [feature.direction * 5 for feature in features])
+    assert [reason.feature for reason in found] == features[::-1]
 
 
 def test_chinese_is_written_with_chinese_signs(engine, sample):
