@@ -142,6 +142,12 @@ def test_an_explanation_in_a_language_without_texts_is_an_error(engine, sample):
                 ask(lang)
 
 
+def test_who_is_scored_reads_how_to_object(engine, sample):
+    explained = engine.explain(sample, sample.invented["subject_id"], AS_OF)
+    assert explained.text("en").endswith(" while an objection is open the record does not count against you.\n")
+    assert "异议" in explained.text("zh").splitlines()[-1]
+
+
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_values_for_shap_are_the_points_of_each_feature(engine, sample, lang):
     explained = engine.explain(sample, sample.invented["subject_id"], AS_OF)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from whole_records import shipped_engine
+from whole_records import POLICY, shipped_engine
 
+from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
+from egretscore.scoring.tables import ScoreTable, ScoreTables
 
 
 def vectors_of(seed: int, count: int) -> np.ndarray:
@@ -60,6 +62,21 @@ def test_a_scorecard_with_a_changed_or_missing_line_is_refused(engine):
     ):
         with pytest.raises(ValueError, match="table"):
             read_scorecard("\n".join(damaged), card.features, card.scale, card.log_odds.base)
+
+
+@given(st.integers(1, 400), st.floats(0.01, 20.0), st.sampled_from([-1, +1]))
+def test_the_steepness_is_the_policys_or_what_the_scale_has_room_for(n_tables, reach, sign):
+    """However many tables are rounded the same way; and it can be written down in six digits."""
+    alike = ScoreTable((0,), np.array([0.0, sign * reach]))
+    log_odds = ScoreTables(("a",), (np.array([0.5]),), (False,), np.zeros(1), 1.0, (alike,) * n_tables)
+    scale = POLICY.scale
+    factor = points_per_log_odds(log_odds, scale)
+    steepest = scale.points_to_double_odds / np.log(2)
+    room = (scale.maximum - scale.blank if sign > 0 else scale.blank - scale.minimum) - n_tables / 2
+    assert factor == float(f"{factor:.6g}")
+    assert factor <= min(steepest, room / (n_tables * reach)) < factor * (1 + 1e-5)
+    least, greatest = in_whole_points(log_odds, factor, scale).bounds()
+    assert scale.minimum <= least <= greatest <= scale.maximum
 
 
 def test_the_scorecard_is_small_enough_to_print(engine):
