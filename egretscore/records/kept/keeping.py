@@ -110,22 +110,13 @@ def keep_records(
 
         def read(group: Sequence[int]) -> Mapping[int, kept.AboutPart]:
             found = read_parts(folder, group, policy, Resources(threads, for_the_database(memory), parts / SPILL))
-            halves = {part: parts / f".{kept.part_folder(part)}" for part in group}
-            with asking():
-                written = {name: _write_table(found, table, halves) for name, table in READY.items()}
-            set_aside = found.set_aside_by_part()
-            made = {}
-            for part in group:
-                blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), number_of_rows(found.unclear))
-                made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
-                kept.write_about_part(halves[part], made[part])
-            return made
+            return _write_parts(found, {part: _begun(parts, part) for part in group})
 
         for group, made in as_memory_allows(groups_of(missing, parts_at_once(folder, memory)), read):
             check_unchanged(folder, state, "kept")
             known = taken_up + missing.index(group[-1]) + 1
             for part, about in made.items():
-                (parts / f".{kept.part_folder(part)}").rename(parts / kept.part_folder(part))
+                _begun(parts, part).rename(parts / kept.part_folder(part))
                 rows += sum(about.rows[table] for table in TABLES)
                 progress(Progress(taken_up + missing.index(part) + 1, known, taken_up, rows))
         every = [kept.about_part(parts, part) for part in range(PARTS)]
@@ -144,6 +135,24 @@ def _is_whole(folder: Path, part: int) -> bool:
     except RecordsError:
         return False
     return True
+
+
+def _begun(parts: Path, part: int) -> Path:
+    """Return the folder of a part until all of its group are written."""
+    return parts / f".{kept.part_folder(part)}"
+
+
+def _write_parts(records: Records, folders: Mapping[int, Path]) -> Mapping[int, kept.AboutPart]:
+    """Write the records of the people of some parts into a folder each, and return what each says of itself."""
+    with asking():
+        written = {name: _write_table(records, table, folders) for name, table in READY.items()}
+    set_aside, unclear = records.set_aside_by_part(), number_of_rows(records.unclear)
+    made = {}
+    for part, folder in folders.items():
+        blank = kept.AboutPart({}, {}, {}, set_aside.get(part, 0), unclear)
+        made[part] = blank.with_tables({table: of[part] for table, of in written.items()})
+        kept.write_about_part(folder, made[part])
+    return made
 
 
 def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) -> dict[int, kept.Written]:
