@@ -180,11 +180,8 @@ def naming_files(folder: Path) -> list[Path]:
 
 def files_of_part(folder: Path, part: int) -> dict[str, Path]:
     """Return the file of each table of a part."""
-    return _files(folder / part_folder(part), about_part(folder, part))
-
-
-def _files(folder: Path, about: AboutPart) -> dict[str, Path]:
-    return {table: folder / name_of_file(table, sha256) for table, sha256 in about.sha256.items()}
+    own, about = folder / part_folder(part), about_part(folder, part)
+    return {table: own / name_of_file(table, sha256) for table, sha256 in about.sha256.items()}
 
 
 def _hashed(folder: Path, about: AboutPart) -> dict[Path, str]:
