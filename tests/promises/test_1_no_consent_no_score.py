@@ -170,16 +170,12 @@ def test_a_consent_that_cannot_be_read_leaves_its_person_without_one(engine):
 
 
 def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
-    for path in (
-        es.Engine.vectors,
-        es.Engine.score,
-        es.Engine.score_columns,
-        es.Engine.explain,
-        es.train,
-        es.Engine.people_by_part,
-        es.score_everyone,
-        score_on_spark,
-    ):
+    public = [getattr(es, name) for name in es.__all__]
+    methods = [path for of in public if inspect.isclass(of) for name, path in vars(of).items() if name[0] != "_"]
+    functions = [path for path in (*public, *methods, score_on_spark) if inspect.isfunction(path)]
+    scoring = [path for path in functions if "as_of" in inspect.signature(path).parameters]
+    assert {es.Engine.vectors, es.Engine.score, es.Engine.explain, es.train, es.score_everyone} < set(scoring)
+    for path in scoring:
         names = set(inspect.signature(path).parameters)
         assert "records" in names
         assert not any("consent" in name or "force" in name or "skip" in name for name in names)
