@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, towns, write
+from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, shipped_engine, towns, write
 
 import egretscore as es
 from egretscore.everyone.spark import score_on_spark
@@ -34,7 +34,7 @@ def expected_status(person: Person) -> str:
 
 @given(towns(consented=False))
 def test_only_who_consents_is_scored(town):
-    engine = es.load_engine()
+    engine = shipped_engine()
     records = read(town)
     columns = engine.score_columns(records, AS_OF, reasons=True)
     statuses = dict(zip(columns["subject_id"], columns["status"], strict=True))
@@ -65,7 +65,7 @@ def test_where_letters_of_one_day_disagree_nobody_is_an_adult(engine, adult_by, 
 
 @given(towns(consented=False))
 def test_who_is_not_scored_gets_a_status_and_the_ordinary_routes(town):
-    engine = es.load_engine()
+    engine = shipped_engine()
     records = read(town)
     for person in town:
         explanation = engine.explain(records, person.subject_id, AS_OF)
@@ -80,7 +80,7 @@ def test_who_is_not_scored_gets_a_status_and_the_ordinary_routes(town):
 
 @given(towns(most=3), st.integers(0, 500))
 def test_withdrawal_stops_use_from_that_day(town, days):
-    engine = es.load_engine()
+    engine = shipped_engine()
     day = AS_OF - timedelta(days=days)
     before = read(town)
     withdrawn = read([person.changed("consents", 0, withdrawn_on=day) for person in town])
@@ -118,7 +118,7 @@ def policy_of_letters(purposes: dict[str, set[str]]) -> es.Policy:
 
 @given(towns(consented=False, most=3), PURPOSES, PURPOSES)
 def test_nobody_is_scored_but_by_a_letter_that_covers_it_in_both_policies(town, theirs, ours):
-    model = es.load_engine().model
+    model = shipped_engine().model
     engine = es.Engine(replace(model, policy=policy_of_letters(ours)))
     records = es.read_records(frames(town), policy=policy_of_letters(theirs), threads=1)
     if any(not ours[letter] <= theirs[letter] for letter in ours):
@@ -196,7 +196,7 @@ def test_erasing_someone_leaves_nothing_of_theirs(town):
 @given(towns(most=4))
 @settings(max_examples=8)
 def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town):
-    engine = es.load_engine()
+    engine = shipped_engine()
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "records").mkdir()
         for name, table in frames(town).items():
@@ -217,7 +217,7 @@ def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town
 @settings(max_examples=6)
 def test_an_addition_scores_nobody_whose_consent_is_not_in_force(town, days, data):
     """A withdrawal ends the use when it comes in, and no older delivery that comes in after it undoes it."""
-    engine = es.load_engine()
+    engine = shipped_engine()
     withdrawn_on = AS_OF - timedelta(days=data.draw(st.integers(0, days - 1)))
     town = [*town, Person("p-withdrawn", ({**plain_consent("p-withdrawn"), "withdrawn_on": withdrawn_on},))]
     earlier, now = as_known(town, AS_OF - timedelta(days=days)), as_known(town, AS_OF)
@@ -263,5 +263,5 @@ def test_only_who_consented_to_training_is_learnt_from():
         if training is not None:
             person = person.with_row("consents", {**plain_consent(subject), "granted_on": training})
         people.append(person)
-    snapshots = take_snapshots(read(people), es.load_engine().model.scorecard.features, POLICY, [AS_OF], 365)
+    snapshots = take_snapshots(read(people), shipped_engine().model.scorecard.features, POLICY, [AS_OF], 365)
     assert list(snapshots.subject_ids) == ["p0"]

@@ -18,12 +18,12 @@ from whole_records import (
     engines,
     random_engine,
     settled_commitment,
+    shipped_engine,
     standing_penalty,
     towns,
     turned_around,
 )
 
-import egretscore as es
 from egretscore.features import Feature, Prior
 from egretscore.scoring.tables import violations
 
@@ -126,7 +126,7 @@ def test_the_shipped_tables_are_proved(engine):
 @given(st.sampled_from(["shipped", *range(13)]), st.data())
 def test_the_proof_catches_a_tampered_cell(unit, which, data):
     """Push any one cell of any table beyond its neighbour: the proof must see it."""
-    engine = es.load_engine() if which == "shipped" else random_engine(which)
+    engine = shipped_engine() if which == "shipped" else random_engine(which)
     card = engine.model.scorecard
     tables = getattr(card, unit)
     directions = [feature.direction for feature in card.features]

@@ -26,6 +26,7 @@ from whole_records import (
     plain_consent,
     read,
     scored,
+    shipped_engine,
     towns,
 )
 
@@ -135,7 +136,7 @@ FILES = ("csv", "parquet", "split csv", "split parquet")
 
 @given(towns(consented=False, most=4))
 def test_csv_parquet_and_frames_give_the_same(tmp_path_factory, town):
-    engine = es.load_engine()
+    engine = shipped_engine()
     tables = frames(town)
     expected = engine.score_columns(read(town), AS_OF, reasons=True)
     scratch = tmp_path_factory.mktemp("records")
