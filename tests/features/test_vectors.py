@@ -19,6 +19,7 @@ from whole_records import (
     read,
     settled_commitment,
     shipped_engine,
+    standing_penalty,
     towns,
 )
 
@@ -134,6 +135,40 @@ def test_a_commitment_counts_to_the_last_day_of_its_weight():
         subject = f"p{len(town)}"
         kept = settled_commitment(subject, POLICY.kinds[0].id, due, "fulfilled", due + timedelta(days=late))
         town.append(Person(subject, consents=(plain_consent(subject),), commitments=(kept,)))
+    check_vectors(town, AS_OF)
+
+
+def test_every_day_of_a_record_counts_from_that_day_on():
+    """Each rule about a day from both sides: on the as-of date, and on the day after it."""
+    point = {"activity": POLICY.activities[0].id, "points": 7, "excluded_on": None}
+    fined = {"category": "fine", "fine_yuan": 99.99}
+    town: list[Person] = []
+
+    def someone(**tables: Any) -> None:
+        name = f"p{len(town)}"
+        made = {table: tuple({**row, "subject_id": name} for row in rows) for table, rows in tables.items()}
+        town.append(Person(name, consents=(plain_consent(name),), **made))
+
+    for day in (AS_OF, AS_OF + timedelta(days=1)):
+        long_ago = AS_OF - timedelta(days=60)
+        for days in ({"recorded_on": day}, {"excluded_on": day}):
+            someone(civic_points=[{**point, "record_id": "r", "earned_on": long_ago, "recorded_on": long_ago, **days}])
+        penalty = standing_penalty("", "fine", long_ago, 0) | fined
+        for name in ("recorded_on", "effective_on", "revoked_on", "repaired_on"):
+            someone(penalties=[{**penalty, name: day}])
+        objection = {"table": "penalties", "record_id": penalty["decision_no"], "filed_on": long_ago}
+        for decision in (
+            {"filed_on": day, "resolved_on": None, "outcome": None},
+            *({"resolved_on": day, "outcome": outcome} for outcome in ("upheld", "rejected", "withdrawn")),
+        ):
+            someone(penalties=[penalty], objections=[{**objection, **decision}])
+        for outcome in ("fulfilled", "partly", "unfulfilled"):
+            someone(commitments=[settled_commitment("", POLICY.kinds[0].id, long_ago, outcome, day)])
+    ages = {RULES.grace_days + 1, RULES.late_retention_days, RULES.partly_retention_days, RULES.unkept_retention_days}
+    for age, before, outcome in product(sorted(ages), (0, 1), (None, "fulfilled", "partly", "unfulfilled")):
+        due = AS_OF - timedelta(days=age - before)
+        known_on = outcome and min(AS_OF, due + timedelta(days=RULES.grace_days + 1))
+        someone(commitments=[settled_commitment("", POLICY.kinds[0].id, due, outcome, known_on)])
     check_vectors(town, AS_OF)
 
 

@@ -50,6 +50,22 @@ def test_only_who_consents_is_scored(town):
     assert set(engine.vectors(records, AS_OF).index) == set(columns["subject_id"][~unscored])
 
 
+@pytest.mark.parametrize(
+    ("consents", "status"),
+    [
+        ([{"granted_on": AS_OF}], "scored"),
+        ([{"granted_on": AS_OF + timedelta(days=1)}], "not_consented"),
+        ([{"withdrawn_on": AS_OF}], "withdrawn"),
+        ([{"withdrawn_on": AS_OF + timedelta(days=1)}], "scored"),
+        ([{"withdrawn_on": AS_OF - timedelta(days=9)}, {"granted_on": AS_OF - timedelta(days=9)}], "withdrawn"),
+        ([{"withdrawn_on": AS_OF - timedelta(days=9)}, {"granted_on": AS_OF - timedelta(days=8)}], "scored"),
+    ],
+)
+def test_a_consent_is_in_force_from_its_first_day_to_the_last_before_its_withdrawal(engine, consents, status):
+    given_then = tuple(plain_consent("p0") | days for days in consents)
+    assert engine.explain(read([Person("p0", given_then)]), "p0", AS_OF).status.value == status
+
+
 @pytest.mark.parametrize("adult_by", ["2023-A", "2023-B"])
 @pytest.mark.parametrize("days", [0, 1])
 def test_where_letters_of_one_day_disagree_nobody_is_an_adult(engine, adult_by, days):
