@@ -172,6 +172,18 @@ def test_every_day_of_a_record_counts_from_that_day_on():
     check_vectors(town, AS_OF)
 
 
+@pytest.mark.parametrize(("age", "months", "kinds"), [(99, 1, 1), (100, 0, 0)])
+def test_months_and_kinds_are_those_of_records_young_enough_whatever_else_older_ones_count_in(age, months, kinds):
+    policy = parse_policy(POLICY.text.replace("active_months = [[730, 1]]", "active_months = [[100, 1]]"))
+    day = AS_OF - timedelta(days=age)
+    kept = settled_commitment("p0", POLICY.kinds[0].id, day, "fulfilled", day)
+    records = read([Person("p0", consents=(plain_consent("p0"),), commitments=(kept,))], policy=policy)
+    query = vectors_query(declare_features(policy), policy).sql("duckdb")
+    found = records.connect().execute(query, {"as_of": AS_OF}).fetchdf().iloc[0]
+    assert (found["kept_months"], found["kept_variety"]) == (months, kinds)
+    assert found["keeping_rate"] > 0, "where it still counts"
+
+
 def check_vectors(town: list[Person], day: date) -> None:
     engine = shipped_engine()
     vectors = engine.vectors(read(town), day)

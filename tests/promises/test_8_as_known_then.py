@@ -82,8 +82,10 @@ def test_who_comes_on_file_is_there_from_that_day_on(engine):
         "excluded_on": None,
     }
     records = read([Person("p0", civic_points=(row,)), Person("p1", consents=(plain_consent("p1"),))])
-    for day, on_file in ((AS_OF - timedelta(days=1), ["p1"]), (AS_OF, ["p0", "p1"])):
-        assert engine.score_columns(records, day)["subject_id"].tolist() == on_file
+    the_day_before, that_day = {"p1": "scored"}, {"p0": "not_consented", "p1": "scored"}
+    for day, on_file in ((AS_OF - timedelta(days=1), the_day_before), (AS_OF, that_day)):
+        columns = engine.score_columns(records, day)
+        assert dict(zip(columns["subject_id"], columns["status"], strict=True)) == on_file
 
 
 @given(engines(), towns(most=4), st.integers(0, 200))

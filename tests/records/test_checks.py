@@ -166,6 +166,12 @@ def test_a_record_is_named_by_printable_text_without_spaces_around_it(texts):
         assert value == (text if fits else None)
 
 
+def test_of_a_long_cell_that_is_wrong_the_beginning_is_shown_and_the_row_is_kept_whole(tmp_path):
+    (problem,) = es.read_records(write(tmp_path, civic_points=[{"points": "9" * 300}])).problems
+    assert problem.value == "9" * 200
+    assert "9" * 300 in problem.original
+
+
 def test_every_wrong_cell_of_a_row_is_named(tmp_path):
     records = es.read_records(
         write(tmp_path, civic_points=[{"activity": "x", "points": "y", "recorded_on": "2025-01-01"}])
