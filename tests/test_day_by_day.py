@@ -134,6 +134,16 @@ def test_a_day_on_which_nothing_was_added_is_a_day_of_its_own(town, here):
     assert contents(here / "day") == contents(here / "fresh") != contents(town / "all")
 
 
+def test_what_is_added_on_a_day_that_was_scored_is_scored_on_that_day(town, here):
+    newcomer = Person("newcomer", consents=(plain_consent("newcomer"),))
+    shutil.copy(town / "records" / "invented.json", write([newcomer], here / "more"))
+    es.add_records(here / "more", here / "kept")
+    again = go_on(here, since=DAY, previous=town / "all")
+    assert again.read_again == 1
+    es.score_everyone(shipped_engine(), here / "kept", DAY, here / "fresh", **EVERY_COLUMN)
+    assert contents(here / "day") == contents(here / "fresh")
+
+
 def test_scores_that_stand_already_are_those_of_the_records_as_they_are_now(town, here, capsys):
     """Replaced in place and asked for again, they stand; not once more was added, of whatever day."""
     in_place = [*arguments(here)]

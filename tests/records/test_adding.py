@@ -504,8 +504,8 @@ def test_who_was_touched_is_remembered_for_some_additions_and_not_once_someone_i
     touched = [touched_since(folder / "kept", part, state).to_pylist() for state in seen[3:]]
     assert touched == [["p0"]] * 31 + [[]]
     other = next(f"q{n}" for n in range(10_000) if part_of(f"q{n}") == part)
-    add(folder, ("consents", plain_consent(other)))
-    assert touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other]
+    add(folder, ("consents", plain_consent(other)), ("consents", plain_consent("p0")))
+    assert touched_since(folder / "kept", part, seen[-1]).to_pylist() == [other], "of p0 it says nothing new"
     assert touched_since(folder / "kept", part, seen[-2]).to_pylist() == ["p0", other]
     erase(folder / "kept", other)
     assert not any(knows_since(folder / "kept", part, state) for state in seen[:-1])
@@ -554,6 +554,19 @@ def test_a_row_of_a_kept_record_that_cannot_be_read_leaves_it_in_doubt(folder, c
     added = add_line(folder, "penalties", line)
     assert (added.new, added.completed, added.set_aside) == (0, 0, 1)
     assert value(folder, "penalties_serious") == 0
+
+
+def test_a_record_is_in_doubt_from_the_first_of_the_rows_that_put_it_in_doubt(folder):
+    """One contradicts the kept row, and one, of an earlier day, cannot be read."""
+    row = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 9_000)
+    days = AS_OF - timedelta(days=3), AS_OF - timedelta(days=9)
+    rows = ({**row, "recorded_on": days[0]}, {**row, "recorded_on": days[1], "repaired_on": "2026-13-01"})
+    added = add_line(folder, "penalties", "\n".join(",".join(str(c or "") for c in r.values()) for r in rows))
+    assert [contradiction.since for contradiction in added.contradictions] == [days[0]]
+    engine, records = shipped_engine(), es.read_records(folder / "kept")
+    counted = engine.feature_names.index("penalties_serious")
+    for day, counts in ((days[1] - timedelta(days=1), 3), (days[1], 0), (AS_OF, 0)):
+        assert engine.explain(records, "p0", day).vector[counted] == counts
 
 
 def test_a_row_of_no_kept_record_that_cannot_be_read_leaves_nothing(folder):

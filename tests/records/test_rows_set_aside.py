@@ -116,8 +116,9 @@ def test_a_penalty_delivered_again_with_another_content_is_in_doubt_from_that_da
 def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
     upheld = objection(resolved_on=AS_OF - timedelta(days=5), outcome="upheld")
     rejected = objection(resolved_on=AS_OF - timedelta(days=5), outcome="rejected")
-    assert score_of(engine, penalised(objection(), upheld), set_aside=0) == 550
-    assert score_of(engine, penalised(rejected, objection()), set_aside=0) < 550
+    for decided, counts in ((upheld, False), (rejected, True)):
+        for delivered in ((objection(), decided), (decided, objection())):
+            assert (score_of(engine, penalised(*delivered), set_aside=0) < 550) == counts
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,23 @@ def test_an_objection_that_names_a_record_or_a_person_alone_disputes_what_may_be
     header = ",".join(TABLES["objections"].column_names)
     (folder / "objections.csv").write_bytes(header.encode() + b"\n" + line + b"\n")
     assert engine.explain(es.read_records(folder), "p0", AS_OF).score == 550
+
+
+def test_a_line_that_says_whose_it_is_and_of_which_record_is_about_nobody_else_it_names(tmp_path, engine):
+    """The cell that is no text names someone: it may be part of the authority's name."""
+    town = [penalised(), penalised().renamed("-1")]
+    folder = write_frames(town, tmp_path / "town")
+    before = engine.score(es.read_records(folder), AS_OF).set_index("subject_id")["score"]
+    (folder / "penalties.parquet").unlink()
+    csv.write_csv(frames(town)["penalties"], folder / "penalties.csv")
+    again = {**town[0].penalties[0], "authority": "某局p0-1"}
+    with (folder / "penalties.csv").open("ab") as stream:
+        stream.write(",".join("" if cell is None else str(cell) for cell in again.values()).encode("gbk") + b"\n")
+    records = es.read_records(folder)
+    assert records.set_aside == 1
+    after = engine.score(records, AS_OF).set_index("subject_id")["score"]
+    assert (after["p0"], after["p0-1"]) == (550, before["p0-1"])
+    assert before["p0-1"] < 550
 
 
 @given(engines(), towns(most=3), st.data())
