@@ -63,6 +63,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return records.parent / "kept"
 
 
+def test_a_folder_that_java_cannot_name_is_a_clear_error(kept, tmp_path, monkeypatch):
+    """In a locale of ASCII alone, where Python reads any name and Java says that the path does not exist."""
+    named = shutil.copytree(kept, tmp_path / "白鹭")
+    monkeypatch.setattr("locale.getencoding", lambda: "ANSI_X3.4-1968")
+    with pytest.raises(es.ArgumentError, match=r"Java cannot name.*LC_ALL"):
+        score_on_spark(shipped_engine(), named, "2026-10-31", tmp_path / "scores")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 

@@ -74,6 +74,8 @@ def test_what_no_source_states_is_marked_as_an_assumption():
         ('id = "waste_sorting"', 'id = "Waste\'; DROP"', "lower-case"),
         ("valid_from = 2026-04-01", 'valid_from = "soon"', "a date"),
         ("[scale]", "[scale", "not valid TOML"),
+        pytest.param("blank = 550", f"blank = {'9' * 5000}", "not valid TOML", id="a number too long for Python"),
+        pytest.param("[[365, 2], [730, 1]]", "[" * 5000 + "]" * 5000, "not valid TOML", id="lists too deep for it"),
     ],
 )
 def test_a_policy_that_breaks_a_rule_is_refused_by_name(old, new, says):

@@ -10,6 +10,7 @@ The folders of the records and of the scores must be seen under the same path by
 
 from __future__ import annotations
 
+import locale
 import logging
 import os
 import re
@@ -118,6 +119,8 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     check_threads(threads)
     out = place_of_scores(Path(out), folder)
     found = _kept_records(folder, engine)
+    if spark is None:
+        _check_java_can_name(folder)
     columns = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
     state = state_of_records(folder)
     asked = question(engine, folder, state, day, columns)
@@ -193,6 +196,18 @@ def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
     records = KeptRecords(folder)
     check_agrees(records, engine.policy, "the model")
     return records
+
+
+def _check_java_can_name(folder: Path) -> None:
+    """Raise if the locale, by which Java writes the names of files and Python need not, has no signs for this one."""
+    try:
+        str(folder).encode(locale.getencoding())
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            "in the locale of this process Java cannot name this folder",
+            file=folder,
+            remedy="Set LC_ALL to C.UTF-8, or name the folder in ASCII.",
+        ) from error
 
 
 @contextmanager
@@ -275,7 +290,10 @@ def _session(
     try:
         session = builder.getOrCreate()
     except PySparkRuntimeError as error:
-        raise ArgumentError("Spark does not start", expected="Java 17 or newer, found by JAVA_HOME or PATH") from error
+        raise ArgumentError(
+            "Spark does not start",
+            expected="Java 17 or newer, found by JAVA_HOME or PATH, and for yarn HADOOP_CONF_DIR or YARN_CONF_DIR",
+        ) from error
     except Exception as error:  # whatever Java raises where the cluster cannot be reached
         raise ArgumentError(
             "Spark cannot begin on this cluster",

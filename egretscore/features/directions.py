@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from egretscore.features.commitments import KEPT, LATE_OR_WORSE, PARTLY_OR_WORSE, UNFULFILLED, UNKEPT
-from egretscore.features.declaration import Feature
+from egretscore.features.declaration import Aggregate, Feature
+from egretscore.policy import WeightSteps
 
 _OF_SOURCE: Final[Mapping[str, int]] = {"civic_points": +1, "penalties": -1}
 # A breach counts together with all worse ones, or settling it would count against its holder.
@@ -22,13 +23,21 @@ _TOLD_APART_BY: Final[Mapping[str, set[str]]] = {
     "penalties": {"severity"},
     "commitments": {"settlement", "kind"},
 }
+# What adds up or is told apart can grow with a record, never with its age, and not by settling a breach.
+_COLUMNS_OF: Final[Mapping[Aggregate, Mapping[str, set[str]]]] = {
+    Aggregate.SUM: {"civic_points": {"points"}, "penalties": {"fine_yuan"}, "commitments": {"days_ahead"}},
+    Aggregate.VARIETY: {"civic_points": {"activity"}, "penalties": {"severity"}, "commitments": {"kind"}},
+}
 
 
 def promised_direction(feature: Feature) -> int | None:
     """Return the one way a feature may move a score, +1 or -1, or None if what it counts cannot go one way."""
     if not set(feature.where) <= _TOLD_APART_BY.get(feature.source, set()):
         return None
-    if any(weight < 0 for _, weight in feature.every_step):
+    if not all(map(_goes_down, (feature.weights, feature.prior.against) if feature.prior else (feature.weights,))):
+        return None
+    of_column = _COLUMNS_OF.get(feature.aggregate)
+    if of_column is not None and feature.column not in of_column.get(feature.source, set()):
         return None
     if feature.prior is not None:
         # What a rate does not count lowers it: that may be nothing but breaches.
@@ -38,3 +47,9 @@ def promised_direction(feature: Feature) -> int | None:
     if feature.source == "commitments":
         return _OF_SETTLEMENTS.get(frozenset(feature.where.get("settlement", ())))
     return _OF_SOURCE.get(feature.source)
+
+
+def _goes_down(steps: WeightSteps) -> bool:
+    """Return whether records weigh 0 or more, and never more for being older."""
+    ages, counts = [days for days, _ in steps], [weight for _, weight in steps]
+    return bool(steps) and ages == sorted(set(ages)) and counts == sorted(counts, reverse=True) and counts[-1] >= 0

@@ -109,7 +109,7 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     """Build a policy from the text of a policy file; ``origin`` names it in errors."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of numbers too long and lists too deep, Python's own
         raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
     reader = _Reader(origin)
     reader.keys("the file", document, ("policy", "sources", *_SINGLES, *_LISTS))

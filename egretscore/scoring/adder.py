@@ -233,7 +233,7 @@ def _smallest(tables: ScoreTables) -> np.dtype[Any]:
     largest = sum(
         max(int(np.abs(part).max()) for part in (table.values, *tables.shares(table))) for table in tables.tables
     )
-    return np.result_type(np.int16, np.min_scalar_type(-largest))
+    return np.result_type(np.int16, np.min_scalar_type(-largest - 1))
 
 
 def _pair(table: ScoreTable, shares: tuple[Array, ...], dtype: np.dtype[Any]) -> _Pair:

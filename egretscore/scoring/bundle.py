@@ -19,6 +19,7 @@ import csv
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,6 +31,7 @@ from egretscore.audit import Report, as_stated
 from egretscore.errors import BundleError, PolicyError
 from egretscore.features import Feature
 from egretscore.policy import Policy, parse_policy
+from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
 from egretscore.writing import whole_folder
 
@@ -38,6 +40,13 @@ MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
 _PARTS: Final = ("model.txt", "policy.toml", "scorecard.csv")
 _LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_NAMES_TAKEN: Final = frozenset({"subject_id", "status", "score", "grade", "part"})
+_LARGEST_CAP: Final = 2**31 - 1
+_NOT_A_MODEL: Final = (
+    *(AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError),
+    *(csv.Error, PolicyError),
+)
 _NOTICE: Final = "Trained on invented records: it says nothing about real people."
 
 
@@ -154,7 +163,8 @@ def read_bundle(folder: str | Path) -> Model:
         parts = _hashed_parts(manifest, folder)
         model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
         problem = next(model.scorecard.problems(), None)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, csv.Error, PolicyError) as error:
+        _check_said(manifest, model)
+    except _NOT_A_MODEL as error:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
     if problem:
         raise BundleError(f"the model breaks a promise: {problem}", file=folder)
@@ -196,6 +206,28 @@ def _hashed_parts(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str
         if _sha256(text) != listed[name]:
             raise _altered(folder / name)
     return parts
+
+
+def _check_said(manifest: Mapping[str, Any], model: Model) -> None:
+    """Raise if the manifest calls the model by another name, or as of other people, than it will be called."""
+    if type(manifest["invented"]) is not bool or bool(manifest["notice"]) != manifest["invented"]:
+        raise ValueError("the notice and the mark of invented records disagree")
+    if manifest["name"] != model.name:
+        raise ValueError(f"the name is {manifest['name']!r}, not {model.name!r}")
+    features, indicators = model.scorecard.features, {indicator.id for indicator in model.policy.indicators}
+    for feature in features:
+        if not _NAME.fullmatch(feature.name) or feature.name in _NAMES_TAKEN:
+            raise ValueError(f"a feature cannot be called {feature.name!r}")
+        matter = forbidden_matter(feature.name)
+        if matter is not None:
+            raise ValueError(f"the feature {feature.name!r} names {matter}, which is never taken in (promise 5)")
+        if feature.indicator not in indicators:
+            raise ValueError(f"the feature {feature.name!r} stands under no indicator of the policy")
+        if type(feature.cap) is not int or not 0 <= feature.cap <= _LARGEST_CAP:
+            raise ValueError(f"the feature {feature.name!r} cannot be {feature.cap!r} at most")
+    for what in ("name", "code"):
+        if len({getattr(feature, what) for feature in features}) < len(features):
+            raise ValueError(f"two features have the same {what}")
 
 
 def _read(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:

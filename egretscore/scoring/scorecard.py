@@ -197,6 +197,11 @@ def read_scorecard(text: str, features: Sequence[Feature], scale: Scale, blank_l
     for lines, made in zip(by_table.values(), card.points.tables, strict=True):
         if not np.array_equal(_table(lines, position, cuts, "points", np.int64).values, made.values):
             raise ValueError(f"the points of table {lines[0]['table']} are not its log-odds in whole points")
+    # Whoever reads the lines by themselves, with a pencil, must come to the same: each cell in one line, each
+    # feature or pair in one table, and nothing else.
+    of = [table.features for table in card.points.tables]
+    if len(set(of)) < len(of) or write_scorecard(card) != text:
+        raise ValueError("the lines of the scorecard are not those that its tables are written as")
     return card
 
 

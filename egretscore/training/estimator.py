@@ -366,7 +366,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         values, classes = self._read(X, y)
         self._check_parameters()
         check_consistent_length(classes, groups)
-        weight: NDArray[np.float64] = _check_sample_weight(sample_weight, classes, dtype=np.float64)
+        weight: NDArray[np.float64] = _check_sample_weight(
+            sample_weight, classes, dtype=np.float64, ensure_non_negative=True
+        )
         counts = weight != 0
         people = None if groups is None else np.unique(np.asarray(groups)[counts], return_inverse=True)[1]
         return [of_feature[counts] for of_feature in values], classes[counts], weight[counts], people

@@ -104,8 +104,14 @@ def train(
     _check_enough(held_out, "to hold out")
     classifier = _fitted(learnt, features, seed)
     scorecard = Scorecard(features, policy.scale, classifier.tables_)
-    for problem in scorecard.problems():
-        raise TrainingError(f"the trained tables break a promise: {problem}")
+    try:
+        problems = list(scorecard.problems())
+    except ValueError as error:  # of a scale without room for so many tables
+        raise TrainingError(
+            str(error), remedy="Leave more room in the policy between the blank score and the ends of the scale."
+        ) from error
+    if problems:
+        raise TrainingError(f"the trained tables break a promise: {problems[0]}")
     overlap = dates[-2] + known_after(horizon_days, policy) - dates[-1] if later else None
     report = _report(learnt, held_out, overlap, scorecard, seed)
     return Model(

@@ -24,7 +24,8 @@ from whole_records import (
     turned_around,
 )
 
-from egretscore.features import Feature, Prior
+import egretscore as es
+from egretscore.features import Aggregate, Feature, Prior
 from egretscore.scoring.tables import violations
 
 CATEGORIES = st.sampled_from([category.id for category in POLICY.categories])
@@ -167,6 +168,22 @@ def test_no_feature_goes_the_other_way_under_another_name(engine, data):
         ("keeping_rate", {"prior": Prior(1001, 12, ((365, 2),))}, "one kept more would lower it"),
         ("penalties_general", {"source": "rumours"}, "of no source"),
         ("civic_recent", {"where": {"points": ("5",)}}, "more points on a record would count less"),
+        ("civic_recent", {"weights": ()}, "nothing would be counted"),
+        ("penalties_general", {"weights": ((30, 1), (365, 50))}, "it would count more for being older"),
+        ("penalties_general", {"weights": ((365, 1), (30, 1))}, "of which ages?"),
+        ("keeping_rate", {"prior": Prior(850, 12, ((365, 1), (730, 2)))}, "a breach would count more for being older"),
+        ("penalties_fines", {"column": "age_days"}, "likewise"),
+        ("kept_days_ahead", {"column": "subject_id"}, "of no quantity"),
+        (
+            "unkept",
+            {
+                "aggregate": Aggregate.VARIETY,
+                "column": "settlement",
+                "words": ("late", "overdue"),
+                "where": {"settlement": ("late", "partly", "overdue", "unfulfilled")},
+            },
+            "to fulfil one of two that are overdue would make two kinds of one",
+        ),
     ],
 )
 def test_no_feature_counts_what_cannot_go_one_way(engine, name: str, otherwise: Mapping[str, object], why: str):

@@ -94,6 +94,14 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m["score"]["chances"].update({"550": 0.99}), "other things"),
         (lambda m: m["score"].update(points_per_log_odds=100), "other things"),
         (lambda m: m["files"].update({"../../etc/passwd": "0"}), "parts of a model"),
+        (lambda m: m.update(name="xiamen-official"), "the name is"),
+        (lambda m: m.update(invented="false"), "invented"),
+        (lambda m: m.update(notice=""), "invented"),
+        (lambda m: m.update(training={}), "does not fit together"),
+        (lambda m: m["features"][0].update(indicator="elsewhere"), "no indicator"),
+        (lambda m: m["features"][0].update(cap="5"), "at most"),
+        (lambda m: m["features"][0].update(code=m["features"][1]["code"]), "the same code"),
+        (lambda m: m["features"][0].update(name=m["features"][1]["name"]), "does not fit together"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused_even_when_resealed(tmp_path, change, says):
@@ -114,6 +122,42 @@ def test_a_tampered_table_is_refused_even_when_resealed(tmp_path):
     scorecard.write_text("\n".join(lines) + "\n", encoding="utf-8")
     reseal(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     with pytest.raises(es.BundleError, match=r"goes the wrong way|whole points"):
+        es.load_engine(folder)
+
+
+def a_table_twice(lines: list[str]) -> list[str]:
+    first = next(line.split(",")[0] for line in lines[1:] if not line.split(",")[4])
+    return [*lines, *(f"99,{rest}" for number, rest in (line.split(",", 1) for line in lines) if number == first)]
+
+
+def a_gap(lines: list[str]) -> list[str]:
+    return [line.replace(",civic_recent,93,", ",civic_recent,99,") for line in lines]
+
+
+def a_column_more(lines: list[str]) -> list[str]:
+    return [f"{line},0" for line in lines]
+
+
+@pytest.mark.parametrize("change", [a_table_twice, a_gap, a_column_more])
+def test_lines_that_a_pencil_adds_up_to_something_else_are_refused_even_when_resealed(tmp_path, change):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    scorecard = folder / "scorecard.csv"
+    lines = scorecard.read_text(encoding="utf-8").splitlines()
+    assert change(lines) != lines
+    scorecard.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
+    reseal(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    with pytest.raises(es.BundleError, match="lines of the scorecard"):
+        es.load_engine(folder)
+
+
+@pytest.mark.parametrize("name", ["religion_score", "subject_id", 'a"b', "Unkept"])
+def test_a_feature_with_a_name_it_cannot_have_is_refused_even_when_resealed(tmp_path, name):
+    folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    unused = next(f for f in manifest["features"] if f["name"] not in (folder / "scorecard.csv").read_text())
+    unused["name"] = name
+    reseal(folder, manifest)
+    with pytest.raises(es.BundleError, match=r"cannot be called|promise 5"):
         es.load_engine(folder)
 
 

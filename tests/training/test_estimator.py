@@ -236,6 +236,12 @@ def test_weights_count():
     assert towards > even + 0.1
 
 
+def test_weights_below_0_are_refused():
+    X, y = applicants(5, 200)
+    with pytest.raises(ValueError, match="Negative values"):
+        es.ScoreTableClassifier(**QUICK).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))
+
+
 def test_frames_of_polars_and_pandas_are_one():
     X, y = applicants(6, 600)
     model = es.ScoreTableClassifier(**QUICK).fit(X, y)
@@ -323,6 +329,14 @@ def test_reasons_too_large_for_a_small_type_are_whole():
     rows = np.ones((20, 2), dtype=np.int32)
     assert tables.reasons(rows).tolist() == [[37_500 - 40_000, -12_500]] * 20
     assert np.array_equal(tables.reasons(rows[:1]), tables.reasons(rows)[:1])
+
+
+def test_sums_at_the_edge_of_a_type_of_numbers_are_as_great_for_many_rows_as_for_one():
+    for most in (2**15 - 1, 2**15, 2**15 + 1):
+        single = ScoreTable((0,), np.array([0, most]))
+        tables = ScoreTables(("a",), (np.array([0.5]),), (False,), np.zeros(1), 0, (single,))
+        assert tables.totals(np.ones((40, 1), dtype=np.int32)).tolist() == [most] * 40
+        assert tables.reasons(np.ones((1, 1), dtype=np.int32)).tolist() == [[most]]
 
 
 def test_tables_that_cannot_be_rounded_on_a_scale_say_so():

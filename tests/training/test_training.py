@@ -18,6 +18,7 @@ from hypothesis.extra.numpy import arrays
 import egretscore as es
 from egretscore.audit import measure, two_weighted_rows
 from egretscore.dates import as_day
+from egretscore.policy import parse_policy
 from egretscore.scoring.bundle import bundle_files
 from egretscore.training.snapshots import take_snapshots
 from egretscore.training.train import FEWEST_PEOPLE_IN_A_LEAF, _split
@@ -184,6 +185,12 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
 def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
     with pytest.raises(error, match=says):
         es.train(town, **arguments)
+
+
+def test_a_scale_without_room_for_the_tables_is_a_clear_error(town):
+    policy = parse_policy(town.policy.text.replace("blank = 550", "blank = 2"))
+    with pytest.raises(es.TrainingError, match="each may take half a point"):
+        es.train(town, DATES, policy=policy)
 
 
 @given(arrays(np.float64, st.integers(1, 20), elements=st.floats(0, 1)))
