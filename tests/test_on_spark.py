@@ -212,8 +212,11 @@ def test_a_session_that_was_stopped_is_said_in_a_line(kept, tmp_path):
 
 
 def test_an_interrupt_is_not_told_by_others_as_well(caplog):
+    from py4j.protocol import Py4JNetworkError
+
     with _quietly():
         logging.getLogger().error("KeyboardInterrupt while sending command.", exc_info=KeyboardInterrupt())
+        logging.getLogger().error("Exception while sending command.", exc_info=Py4JNetworkError())
         logging.getLogger().error("what else is wrong")
     assert caplog.messages == ["what else is wrong"]
 

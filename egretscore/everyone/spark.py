@@ -215,7 +215,9 @@ def _quietly() -> Iterator[None]:
     """Leave out what Spark's own libraries say of themselves, and of an interrupt, which is said in a line."""
 
     def is_no_interrupt(record: logging.LogRecord) -> bool:
-        return record.exc_info is None or record.exc_info[0] is not KeyboardInterrupt
+        raised = None if record.exc_info is None else record.exc_info[0]
+        # pyspark answers an interrupt by another command to Java, in the midst of one: py4j tells of that at length.
+        return raised is not KeyboardInterrupt and (raised is None or not raised.__module__.startswith("py4j."))
 
     root = logging.getLogger()
     root.addFilter(is_no_interrupt)
