@@ -80,6 +80,10 @@ class Settings:
             "verbosity": -1,
         }
 
+    def quiet_this_thread(self) -> None:
+        """Keep LightGBM from printing: how loud it is, each thread learns with the first parameters it is given."""
+        lgb.Dataset(np.zeros((1, 1)), params={"verbosity": -1}).construct()
+
     def _columns_of(self, features: Sequence[int]) -> list[int]:
         return [number for number, column in enumerate(self.columns) if column.feature in features]
 

@@ -266,7 +266,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.pairs_ = pairs = (
             choose_pairs(data_of_first, settings[0], _ROUNDS_TO_CHOOSE_PAIRS, start_of_first) if self.max_pairs else []
         )
-        with ThreadPoolExecutor(min(len(splits), int(effective_n_jobs(self.n_jobs)))) as pool:
+        threads = min(len(splits), int(effective_n_jobs(self.n_jobs)))
+        with ThreadPoolExecutor(threads, initializer=settings[0].quiet_this_thread) as pool:
             begun = [(data_of_first, start_of_first), *pool.map(begin, range(1, len(splits)))]
             if any(len(hold_out) for _, hold_out in splits):
                 growths = [
@@ -366,9 +367,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         values, classes = self._read(X, y)
         self._check_parameters()
         check_consistent_length(classes, groups)
-        weight: NDArray[np.float64] = _check_sample_weight(
-            sample_weight, classes, dtype=np.float64, ensure_non_negative=True
-        )
+        weight: NDArray[np.float64] = _check_sample_weight(sample_weight, classes, dtype=np.float64)
+        if (weight < 0).any():
+            raise ValueError(f"sample_weight must be 0 or more. Got {weight.min()} instead.")
         counts = weight != 0
         people = None if groups is None else np.unique(np.asarray(groups)[counts], return_inverse=True)[1]
         return [of_feature[counts] for of_feature in values], classes[counts], weight[counts], people

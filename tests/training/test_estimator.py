@@ -236,10 +236,19 @@ def test_weights_count():
     assert towards > even + 0.1
 
 
-def test_weights_below_0_are_refused():
+def test_a_weight_below_0_is_refused():
     X, y = applicants(5, 200)
-    with pytest.raises(ValueError, match="Negative values"):
+    with pytest.raises(ValueError, match="sample_weight must be 0 or more"):
         es.ScoreTableClassifier(**QUICK).fit(X, y, sample_weight=np.where(y == 1, -1.0, 1.0))
+
+
+def test_nothing_is_printed_while_forests_grow(capfd):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2)).round(1)  # one pair: nothing more to split long before growing stops
+    y = (X[:, 0] > 0) ^ (rng.random(400) < 0.1)
+    for _ in range(4):
+        es.ScoreTableClassifier(bags=4, n_jobs=4, max_leaves=64, patience=100).fit(X, y)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_frames_of_polars_and_pandas_are_one():
