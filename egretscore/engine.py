@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cached_property
@@ -18,9 +17,9 @@ from sqlglot.expressions import Select
 from egretscore.arrays import numbers_of
 from egretscore.benefits import decide
 from egretscore.dates import as_day
-from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
+from egretscore.paths import as_path
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.database import asking, check_subject_id
@@ -58,9 +57,7 @@ def load_engine(folder: str | Path | None = None) -> Engine:
     ArgumentError
         If ``folder`` is not a path.
     """
-    if folder is not None and not isinstance(folder, str | os.PathLike):
-        raise ArgumentError("a model comes from a folder", value=type(folder).__name__, expected="a path")
-    return Engine(read_bundle(shipped_model() if folder is None else folder))
+    return Engine(read_bundle(shipped_model() if folder is None else as_path(folder, "a model comes from a folder")))
 
 
 class Engine:

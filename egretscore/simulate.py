@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from egretscore.errors import ArgumentError
+from egretscore.paths import as_path
 from egretscore.records.folder import INVENTED_MARK
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_folder
@@ -136,7 +137,7 @@ def simulate_town(
         raise ArgumentError("the format must be csv or parquet", value=file_format)
     several = residents > RESIDENTS_PER_BLOCK
     example = ""
-    with whole_folder(Path(out)) as town:
+    with whole_folder(as_path(out, "a town goes into a folder")) as town:
         for block, first in enumerate(range(0, residents, RESIDENTS_PER_BLOCK)):
             count = min(RESIDENTS_PER_BLOCK, residents - first)
             tables = _block(np.random.default_rng([seed, block]), first, count, seed)

@@ -79,7 +79,7 @@ def test_a_long_value_is_cut():
 
 
 ROOMS = (
-    *("errors", "dates", "status", "shipped", "arrays", "writing"),
+    *("errors", "dates", "paths", "status", "shipped", "arrays", "writing"),
     *("policy", "records", "standing", "features", "audit", "scoring", "training", "benefits", "explanation"),
     *("scored", "engine", "everyone"),
     *("simulate", "cli", "__main__"),
@@ -196,6 +196,25 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         es.load_engine(5)
     with pytest.raises(es.ArgumentError, match=r"'Records': .* ask engine\.score"):
         es.score_everyone(engine, sample, "2026-10-31", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda _, out: es.keep_records({"consents": None}, out), "'dict': the records to keep come from a folder"),
+        (lambda records, _: es.keep_records(records, None), "'NoneType': kept records go into a folder"),
+        (lambda records, out: es.add_records(es.read_records(records), out), "'Records': the records to add come"),
+        (lambda records, _: es.add_records(records, None), "'NoneType': kept records are in a folder"),
+        (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),
+        (lambda *_: es.read_policy(None), "'NoneType': a policy comes from a file"),
+        (lambda *_: es.simulate_town(3, None), "'NoneType': a town goes into a folder"),
+        (lambda *_: es.load_engine().model.save(None), "'NoneType': a model goes into a folder"),
+    ],
+)
+def test_what_is_given_in_place_of_a_path_is_an_argument_error(tmp_path, call, says):
+    with pytest.raises(es.ArgumentError, match=says):
+        call(es.sample_records(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):

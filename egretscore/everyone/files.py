@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from egretscore import __version__
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.everyone.part_scores import AS_WRITTEN, METADATA, PartScorer, are_whole, noted_read, part_file
+from egretscore.paths import as_path
 from egretscore.records.database import Resources, check_named_in_text, create_view, open_locked
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
@@ -121,15 +121,12 @@ def check_can_be_scored(engine: object, records: object, out: object) -> None:
         raise ArgumentError(
             "this is no engine", value=type(engine).__name__, expected="what load_engine(folder) returns"
         )
-    if not isinstance(records, str | os.PathLike):
-        raise ArgumentError(
-            "the records of everyone come from a folder",
-            value=type(records).__name__,
-            expected="a path",
-            remedy="Of records that were read, ask engine.score(records, as_of).",
-        )
-    if not isinstance(out, str | os.PathLike):
-        raise ArgumentError("the scores go into a file or a folder", value=type(out).__name__, expected="a path")
+    as_path(
+        records,
+        "the records of everyone come from a folder",
+        remedy="Of records that were read, ask engine.score(records, as_of).",
+    )
+    as_path(out, "the scores go into a file or a folder")
 
 
 def question(

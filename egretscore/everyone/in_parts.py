@@ -31,6 +31,7 @@ from egretscore.everyone.files import (
     question,
 )
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
+from egretscore.paths import as_path
 from egretscore.records.database import Resources, check_threads, threads_to_use
 from egretscore.records.kept.folder import check_is_kept, is_kept
 from egretscore.records.kept.opened import KeptRecords
@@ -275,9 +276,10 @@ def _where_to_go_on(
     if previous is None:
         raise ArgumentError("--since needs --previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "who changed since a date is known of kept records alone")
-    if Path(previous).resolve() in out.parents:
+    earlier = as_path(previous, "previous scores are in a folder")
+    if earlier.resolve() in out.parents:
         raise ArgumentError("the output would lie in the previous scores", file=out, remedy="Name a place elsewhere.")
     day_before = None if since is None else as_day(since)
     if day_before is not None:
         run.check_is_of_no_day_before(day_before)
-    return Path(previous), day_before
+    return earlier, day_before

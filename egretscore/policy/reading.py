@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from egretscore.errors import PolicyError, did_you_mean
+from egretscore.paths import as_path
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.policy.model import (
     Activity,
@@ -82,8 +83,9 @@ def read_policy(path: str | Path) -> Policy:
     PolicyError
         If the file cannot be read or does not say what a policy must say.
     """
+    file = as_path(path, "a policy comes from a file")
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = file.read_bytes().decode("utf-8")
     except OSError as error:
         raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
     except UnicodeDecodeError as error:

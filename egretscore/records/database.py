@@ -69,7 +69,7 @@ def check_named_in_text(place: Path) -> None:
 def check_subject_id(subject_id: object) -> None:
     """Raise if this is no text that names somebody."""
     if not isinstance(subject_id, str) or not subject_id:
-        raise ArgumentError("subject_id must be a text", value=subject_id)
+        raise ArgumentError("subject_id must be a text that is not empty", value=subject_id)
 
 
 @dataclass(frozen=True)

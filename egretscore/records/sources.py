@@ -112,11 +112,12 @@ def check_columns(table: Table, columns: Sequence[str], file: object) -> None:
                 expected=f"only {', '.join(table.column_names)}",
                 remedy="Remove the column before the file reaches this library.",
             )
+        separated = ", separated by commas" if str(file).lower().endswith(".csv") else ""
         raise RecordsError(
             f"the table {table.name} has no such column",
             file=file,
             column=column,
-            expected=f"only {', '.join(table.column_names)}, separated by commas",
+            expected=f"only {', '.join(table.column_names)}{separated}",
             remedy=did_you_mean(column, table.column_names),
         )
     for declared in table.columns:
@@ -327,7 +328,7 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
         if type(frame).__module__.partition(".")[0] == "pandas":
             return _as_the_database_knows(_pandas_as_arrow(frame))
         return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
-    except (TypeError, ValueError, pa.ArrowException) as error:
+    except (AttributeError, TypeError, ValueError, pa.ArrowException) as error:
         raise RecordsError(
             f"this is not a table of records ({error})", file=label, expected="a pandas, polars or Arrow frame"
         ) from error

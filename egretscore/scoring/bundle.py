@@ -30,6 +30,7 @@ from typing import Any, Final
 from egretscore.audit import Report, as_stated
 from egretscore.errors import BundleError, PolicyError
 from egretscore.features import Feature
+from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
@@ -105,7 +106,7 @@ class Model:
         ArgumentError
             If the folder holds something else.
         """
-        with whole_folder(Path(folder), replaces=(MANIFEST, SEAL, *_PARTS)) as scratch:
+        with whole_folder(as_path(folder, "a model goes into a folder"), replaces=(MANIFEST, SEAL, *_PARTS)) as scratch:
             for name, text in bundle_files(self).items():
                 (scratch / name).write_bytes(text.encode())
 

@@ -497,6 +497,10 @@ def test_frames_of_other_kinds_and_tables_are_refused():
         es.read_records({"penalties": {name: [] for name in ROWS["penalties"]}})
     with pytest.raises(es.RecordsError, match="pandas, polars or Arrow"):
         es.read_records({"consents": 7})
+    with pytest.raises(es.RecordsError, match="pandas, polars or Arrow"):
+        es.read_records({"consents": pd.Series(["p1"], name="subject_id")})
+    with pytest.raises(es.RecordsError, match=r"withdrawn_on\.$"):  # and no word of commas
+        es.read_records({"consents": pd.DataFrame({"foo": [1]})})
 
 
 @pytest.mark.parametrize("source", [None, 5, b"folder", ["folder"], {"consents": []}])

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, shown
+from egretscore.paths import as_path
 from egretscore.policy import parse_policy
 from egretscore.records.database import Resources, check_threads, open_locked, threads_to_use
 from egretscore.records.folder import FILES, files_by_table
@@ -187,7 +188,12 @@ def add_records(
     ArgumentError
         If ``to`` holds no kept records, or there is too little memory.
     """
-    folder, to, memory = Path(records), Path(to).resolve(), memory_to_use(memory)
+    folder = as_path(
+        records,
+        "the records to add come from a folder",
+        remedy="Write frames to Parquet files named after their tables, such as consents.parquet.",
+    )
+    to, memory = as_path(to, "kept records are in a folder").resolve(), memory_to_use(memory)
     check_threads(threads)
     threads = threads_to_use(threads)
     _check_places(folder, to)

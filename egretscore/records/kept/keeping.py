@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
 from egretscore.records.database import Resources, asking, check_named_in_text, check_stands_for_itself
 from egretscore.records.kept import folder as kept
@@ -99,7 +100,12 @@ def keep_records(
         If ``out`` holds something else, is being written by another run or lies among the
         records, or there is too little memory.
     """
-    folder, out, policy = Path(records), Path(out).resolve(), as_policy(policy)
+    folder = as_path(
+        records,
+        "the records to keep come from a folder",
+        remedy="Write frames to Parquet files named after their tables, such as consents.parquet.",
+    )
+    out, policy = as_path(out, "kept records go into a folder").resolve(), as_policy(policy)
     memory = memory_to_use(memory)
     _check_place(out, folder)
 
