@@ -65,6 +65,7 @@ def test_what_no_source_states_is_marked_as_an_assumption():
         ("blank = 550", "blanc = 550", "Did you mean 'blank'"),
         ("min_score = 0\n", "min_score = 10\n", "every score has one grade"),
         ("min_score = 530", "min_score = 1001", "outside the scale"),
+        ("min_score = 800", "min_score = 1001", "outside the scale"),
         ('source = "port-xm-2023"', 'source = "hearsay"', "hearsay"),
         ('severity = "general"', 'severity = "grave"', "grave"),
         ('group = "repair"', 'group = "mending"', "mending"),

@@ -77,6 +77,14 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
     "bloodtype": "blood type",
 }
 
+_SAY_NO_SUCH_THING: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
+"""Turns of phrase in which such a word says nothing of what it may say."""
+
+
+def forbidden_matter_of_text(text: str) -> str | None:
+    """Return what a text in words, such as the label of an activity, says it is about, if forbidden, else None."""
+    return forbidden_matter(_SAY_NO_SUCH_THING.sub(" ", text))
+
 
 def forbidden_matter(name: str) -> str | None:
     """Return what the name of a column, or a word of a policy, says it is about, if that is forbidden, else None."""

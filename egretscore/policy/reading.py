@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from egretscore.errors import PolicyError, did_you_mean
 from egretscore.paths import as_path
-from egretscore.policy.forbidden import forbidden_matter
+from egretscore.policy.forbidden import forbidden_matter, forbidden_matter_of_text
 from egretscore.policy.model import (
     Activity,
     Benefit,
@@ -227,9 +227,20 @@ def _problems_of_names(policy: Policy) -> Iterable[str]:
                 yield f"[{section}] names {name!r} more than once"
             if section != "letters" and not _ID.fullmatch(name):
                 yield f"[{section}] the id {name!r} must be lower-case letters, digits and _ (at most 40)"
-            matter = forbidden_matter(name) if section in _TAKEN_IN else None
+        if section in _TAKEN_IN:
+            yield from _forbidden_words(section, entries)
+
+
+def _forbidden_words(section: str, entries: Iterable[Any]) -> Iterable[str]:
+    """Yield what an entry's id, or its texts in either language, say it is about and may not be."""
+    for entry in entries:
+        for said, matter in (
+            (entry.id, forbidden_matter(entry.id)),
+            (entry.zh, forbidden_matter_of_text(entry.zh)),
+            (entry.en, forbidden_matter_of_text(entry.en)),
+        ):
             if matter is not None:
-                yield f"[{section}] {name!r} names {matter}, which this library never takes in (promise 5)"
+                yield f"[{section}] {said!r} names {matter}, which this library never takes in (promise 5)"
 
 
 def _problems_of_references(policy: Policy) -> Iterable[str]:
@@ -255,7 +266,7 @@ def _unknown(section: str, what: str, named: Iterable[str], known: Iterable[str]
     known = list(known)
     for name in named:
         if name not in known:
-            yield f"[{section}] there is no {what} {name!r} (known: {', '.join(known)})"
+            yield f"[{section}] there is no {what} {name!r} (known: {', '.join(dict.fromkeys(known))})"
 
 
 def _problems_of_score(policy: Policy) -> Iterable[str]:
@@ -267,6 +278,9 @@ def _problems_of_score(policy: Policy) -> Iterable[str]:
     minima = [grade.min_score for grade in policy.grades]
     if min(minima) != scale.minimum or len(set(minima)) != len(minima):
         yield "[grades] must have different minima, the lowest that of the scale, so that every score has one grade"
+    for grade in policy.grades:
+        if grade.min_score > scale.maximum:
+            yield f"[grades] {grade.id!r} begins at {grade.min_score}, outside the scale"
     for benefit in policy.benefits:
         if not scale.minimum <= benefit.min_score <= scale.maximum:
             yield f"[benefits] {benefit.id!r} opens at {benefit.min_score}, outside the scale"

@@ -12,7 +12,7 @@ from whole_records import Person, frames, plain_consent
 
 import egretscore as es
 from egretscore.policy import parse_policy
-from egretscore.policy.forbidden import _COMPOUNDS, FORBIDDEN, forbidden_matter
+from egretscore.policy.forbidden import _COMPOUNDS, FORBIDDEN, forbidden_matter, forbidden_matter_of_text
 from egretscore.records.schema import TABLES
 
 DECLARED = {name for table in TABLES.values() for name in table.column_names}
@@ -140,6 +140,30 @@ def test_a_policy_cannot_name_these_either(word):
     """Written down apart from the list of words in the code."""
     with pytest.raises(es.PolicyError, match="promise 5"):
         parse_policy(with_word("groups", "public", word))
+
+
+WORDS = sorted(sign for signs in FORBIDDEN.values() for sign in signs)
+
+
+@given(st.sampled_from(TAKEN_IN), st.sampled_from(WORDS), st.data())
+def test_a_policy_cannot_tell_of_what_is_forbidden_under_another_id(section, sign, data):
+    """A reason is read by its text, in either language, and not by the id of an activity."""
+    entry = data.draw(st.sampled_from(getattr(es.shipped_policy(), section)))
+    language = data.draw(st.sampled_from(["zh", "en"]))
+    said = data.draw(st.sampled_from([sign, sign.capitalize(), f"a day of {sign}", f"{sign}活动"]))
+    told, times = re.subn(
+        rf'(id = "{entry.id}"\n(?:[a-z_]+ = .*\n)*?{language} = )"[^"]*"', rf'\1"{said}"', es.shipped_policy().text
+    )
+    assert times >= 1
+    with pytest.raises(es.PolicyError, match=r"names .*promise 5"):
+        parse_policy(told)
+
+
+def test_a_text_may_say_without_deposit_and_in_place_of():
+    assert forbidden_matter_of_text("library loan without deposit") is None
+    assert forbidden_matter_of_text("commitment in place of an approval") is None
+    assert forbidden_matter_of_text("deposit at a bank, in place of birth") == "income, assets and tax"
+    assert forbidden_matter_of_text("place of birth") == "movements and places"
 
 
 @pytest.mark.parametrize(
