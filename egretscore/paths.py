@@ -21,8 +21,9 @@ def as_path(given: object, says: str, remedy: str | None = None) -> Path:
     Raises
     ------
     ArgumentError
-        If it is neither.
+        If it is neither, or an empty text, of which ``Path`` would make the current folder.
     """
-    if not isinstance(given, str | os.PathLike):
-        raise ArgumentError(says, value=type(given).__name__, expected="a path", remedy=remedy)
+    if not isinstance(given, str | os.PathLike) or given == "":
+        value = given if isinstance(given, str) else type(given).__name__
+        raise ArgumentError(says, value=value, expected="a path", remedy=remedy)
     return Path(given)

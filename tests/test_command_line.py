@@ -268,6 +268,31 @@ def test_a_mark_of_brackets_is_a_message(tmp_path, capsys):
     assert "this mark of invented records cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "--residents", "1", "--out", ""],
+        [*SCORE, "--out", ""],
+        ["train", "--records", SAMPLE, "--as-of", AS_OF, "--out", ""],
+        ["validate", "--records", ""],
+        ["explain", "--model", ""],
+    ],
+)
+def test_a_place_without_a_name_is_not_the_current_folder(arguments, tmp_path, monkeypatch, capsys):
+    """As of a shell variable that is not set."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "'' names no place" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_set_aside_is_said_before_records_are_read(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["validate", "--records", str(tmp_path / "nowhere"), "--quarantine", str(tmp_path / "file")]) == 2
+    assert "there is a file where the folder should go" in capsys.readouterr().err
+
+
 def test_what_is_set_aside_is_written_before_it_is_printed(tmp_path):
     records = Path(shutil.copytree(SAMPLE, tmp_path / "records"))
     with (records / "penalties.csv").open("a", encoding="utf-8") as file:

@@ -206,6 +206,8 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         (lambda records, out: es.add_records(es.read_records(records), out), "'Records': the records to add come"),
         (lambda records, _: es.add_records(records, None), "'NoneType': kept records are in a folder"),
         (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),
+        (lambda *_: es.read_records(""), "'': records come from a folder"),
+        (lambda *_: es.load_engine(""), "'': a model comes from a folder"),
         (lambda *_: es.read_policy(None), "'NoneType': a policy comes from a file"),
         (lambda *_: es.simulate_town(3, None), "'NoneType': a town goes into a folder"),
         (lambda *_: es.load_engine().model.save(None), "'NoneType': a model goes into a folder"),

@@ -87,7 +87,7 @@ def _explain_options(commands: Any) -> None:
         "subject", nargs="?", metavar="SUBJECT", help="whose score (default: someone of the sample town)"
     )
     _records_option(explain, required=False)
-    explain.add_argument("--model", type=Path, metavar="DIR", help="a trained model (default: the shipped one)")
+    explain.add_argument("--model", type=_place, metavar="DIR", help="a trained model (default: the shipped one)")
     explain.add_argument(
         "--as-of",
         type=_day,
@@ -120,14 +120,14 @@ def _score_options(commands: Any) -> None:
     )
     _records_option(score, required=False)
     score.add_argument(
-        "--model", type=Path, metavar="DIR", help="a trained model (default: of the sample town, the shipped one)"
+        "--model", type=_place, metavar="DIR", help="a trained model (default: of the sample town, the shipped one)"
     )
     score.add_argument(
         "--as-of", type=_day, metavar="DATE", help="the date of the question (default: of the sample town, its own)"
     )
     score.add_argument(
         "--out",
-        type=Path,
+        type=_place,
         metavar="PLACE",
         required=True,
         help="a file to write, if its name ends in .parquet, else a folder of 64 parts",
@@ -140,7 +140,7 @@ def _score_options(commands: Any) -> None:
     )
     score.add_argument(
         "--previous",
-        type=Path,
+        type=_place,
         metavar="DIR",
         help="a folder of scores of the same kept records on an earlier day: only who changed since is scored again",
     )
@@ -175,7 +175,7 @@ def _train_options(commands: Any) -> None:
     train.add_argument(
         "--as-of", type=_day, metavar="DATE", required=True, action="append", help="the date of a snapshot; repeatable"
     )
-    train.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write the model into")
+    train.add_argument("--out", type=_place, metavar="DIR", required=True, help="the folder to write the model into")
     _policy_option(train)
     train.add_argument(
         "--horizon-days",
@@ -204,7 +204,7 @@ def _validate_options(commands: Any) -> None:
     )
     _records_option(validate, required=False)
     _policy_option(validate)
-    validate.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+    _quarantine_option(validate)
     _machine_options(validate)
     _format_option(validate)
 
@@ -223,8 +223,8 @@ def _keep_options(commands: Any) -> None:
           egretscore keep --records records --out kept
         """,
     )
-    keep.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
-    keep.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    keep.add_argument("--records", type=_place, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
+    keep.add_argument("--out", type=_place, metavar="DIR", required=True, help="the folder to write")
     _policy_option(keep, takes_kept=False)
     _machine_options(keep)
     _format_option(keep)
@@ -249,10 +249,10 @@ def _add_options(commands: Any) -> None:
             --since 2026-10-30 --previous scores
         """,
     )
-    add.add_argument("--records", type=Path, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
-    add.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    add.add_argument("--records", type=_place, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
+    add.add_argument("--kept", type=_place, metavar="DIR", required=True, help="a folder that keep wrote")
     add.add_argument("--dry-run", action="store_true", help="say what would come of it, and add nothing")
-    add.add_argument("--quarantine", type=Path, metavar="DIR", help="write the rows set aside, with their reasons")
+    _quarantine_option(add)
     _machine_options(add)
     _format_option(add)
 
@@ -272,7 +272,7 @@ def _erase_options(commands: Any) -> None:
         """,
     )
     erase.add_argument("subject", metavar="SUBJECT", help="whom")
-    erase.add_argument("--kept", type=Path, metavar="DIR", required=True, help="a folder that keep wrote")
+    erase.add_argument("--kept", type=_place, metavar="DIR", required=True, help="a folder that keep wrote")
     _format_option(erase)
 
 
@@ -289,7 +289,7 @@ def _simulate_options(commands: Any) -> None:
         """,
     )
     simulate.add_argument("--residents", type=_whole_number(1), metavar="N", required=True, help="how many")
-    simulate.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder to write")
+    simulate.add_argument("--out", type=_place, metavar="DIR", required=True, help="a new folder to write")
     simulate.add_argument(
         "--seed", type=_whole_number(0), default=0, help="the same seed gives the same bytes (default: 0)"
     )
@@ -306,7 +306,7 @@ def _publish_options(commands: Any) -> None:
           egretscore publish --model model > scorecard.md
         """,
     )
-    publish.add_argument("--model", type=Path, metavar="DIR", help="a trained model (default: the shipped one)")
+    publish.add_argument("--model", type=_place, metavar="DIR", help="a trained model (default: the shipped one)")
 
 
 def _command(commands: Any, name: str, summary: str, more: str) -> argparse.ArgumentParser:
@@ -324,7 +324,7 @@ def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -
     default = "" if required else " (default: the sample town)"
     parser.add_argument(
         "--records",
-        type=Path,
+        type=_place,
         metavar="DIR",
         required=required,
         help=f"a folder of CSV or Parquet records, or of kept ones{default}",
@@ -347,11 +347,22 @@ def _format_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json"), default="text", help="for people or for machines")
 
 
+def _quarantine_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quarantine", type=_place, metavar="DIR", help="write the rows set aside, with their reasons")
+
+
 def _policy_option(parser: argparse.ArgumentParser, *, takes_kept: bool = True) -> None:
     of_kept = "; of kept records, theirs" if takes_kept else ""
     parser.add_argument(
-        "--policy", type=Path, metavar="FILE", help=f"a policy in TOML (default: the shipped one{of_kept})"
+        "--policy", type=_place, metavar="FILE", help=f"a policy in TOML (default: the shipped one{of_kept})"
     )
+
+
+def _place(text: str) -> Path:
+    """Return the path of a place; of no name, such as that of an unset variable, pathlib makes the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' names no place; '.' is the current folder")
+    return Path(text)
 
 
 def _day(text: str) -> str:

@@ -176,6 +176,7 @@ def _validate(options: argparse.Namespace) -> int:
     from egretscore.records.validating import validate_records
 
     _mention_the_sample_town(options)
+    _check_quarantine(options.quarantine)
     with parts_done("Checking", "row") as progress:
         found = validate_records(
             _records_or_sample(options), policy=options.policy, progress=progress, **_machine(options)
@@ -221,11 +222,8 @@ def _keep(options: argparse.Namespace) -> int:
 
 def _add(options: argparse.Namespace) -> int:
     from egretscore.records.kept.adding import add_records
-    from egretscore.records.quarantine import check_holds_no_records
 
-    if options.quarantine is not None:  # before anything is added
-        check_holds_no_records(options.quarantine)
-        options.quarantine.mkdir(parents=True, exist_ok=True)
+    _check_quarantine(options.quarantine)
     with parts_done("Checking" if options.dry_run else "Adding", "row") as progress:
         added = add_records(
             options.records, options.kept, dry_run=options.dry_run, progress=progress, **_machine(options)
@@ -317,6 +315,19 @@ def _tell(options: argparse.Namespace, what: str, **outcome: object) -> None:
 
 def _print_json(what: Mapping[str, object]) -> None:
     print_result(json.dumps(what, ensure_ascii=False, indent=2, default=str))  # paths and dates
+
+
+def _check_quarantine(folder: Path | None) -> None:
+    """Make the folder for the rows set aside, before anything is added, or all records of a city are read."""
+    from egretscore.records.quarantine import check_holds_no_records
+
+    if folder is not None:
+        check_holds_no_records(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ArgumentError(
+                "there is a file where the folder should go", file=folder, remedy="Name another folder."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write_quarantine(of: Validated | Added, folder: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
+from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
 from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked, threads_to_use
@@ -53,19 +54,14 @@ def read_records(
     """
     if isinstance(source, Mapping):
         return _read(_frames_by_table(source), as_policy(policy), None, Resources(threads))
-    if not isinstance(source, str | Path):
-        raise ArgumentError(
-            "records come from a folder or a mapping",
-            value=type(source).__name__,
-            expected="a path or a mapping of table name to frame",
-        )
-    if kept.is_kept(Path(source)):
-        records = KeptRecords(Path(source), resources=Resources(threads))
+    folder = as_path(source, "records come from a folder or a mapping of table name to frame")
+    if kept.is_kept(folder):
+        records = KeptRecords(folder, resources=Resources(threads))
         if policy is not None:
             check_agrees(records, as_policy(policy), "the policy given")
         return records
     policy = as_policy(policy)
-    return _read(files_by_table(source), policy, invented_mark(Path(source)), Resources(threads))
+    return _read(files_by_table(folder), policy, invented_mark(folder), Resources(threads))
 
 
 def read_parts(folder: Path, parts: Collection[int], policy: Policy, resources: Resources = NO_LIMIT) -> Records:
