@@ -24,7 +24,6 @@ from whole_records import (
     turned_around,
 )
 
-import egretscore as es
 from egretscore.features import Aggregate, Feature, Prior
 from egretscore.scoring.tables import violations
 
