@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +23,7 @@ from pyarrow import parquet
 import egretscore as es
 from egretscore.cli import commands, main
 from egretscore.cli.arguments import memory_size, parser
+from egretscore.explanation import texts
 from egretscore.records.folder import INVENTED_MARK
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
@@ -339,6 +343,31 @@ def test_it_is_said_that_nobody_of_an_id_is_on_file(tmp_path, capsys):
         for subject, told in (("nosuch", True), ("r-penalty-alone", False), (someone("not_consented"), False)):
             assert main(["explain", subject, "--records", str(records), "--as-of", AS_OF]) == 3
             assert ("nobody of this id is on file" in capsys.readouterr().err) is told, (records, subject)
+
+
+def test_what_is_said_beside_an_explanation_is_in_its_language(tmp_path, capsys):
+    town = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    with (town / "penalties.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense\n")
+    for lang, said in (
+        ("en", ("1 row set aside", "the last record came on file on", "nobody of this id")),
+        ("zh", ("搁置了1行", "最近一条记录于", "没有此人的在档记录")),
+    ):
+        main(["explain", "nosuch", "--records", str(town), "--as-of", "2027-10-31", "--lang", lang])
+        for line, expected in zip(capsys.readouterr().err.splitlines(), said, strict=True):
+            assert expected in line
+    main(["explain", someone("scored"), "--lang", "zh"])
+    assert "示例镇" in capsys.readouterr().err
+
+
+def test_the_texts_of_all_languages_have_the_same_keys_and_places():
+    def shape(words: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: shape(text) if isinstance(text, dict) else sorted(set(re.findall(r"{[^}]*}", text)))
+            for key, text in words.items()
+        }
+
+    assert shape(texts("zh")) == shape(texts("en"))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def _what_failed(error: OSError) -> str:
 
 def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
+    from egretscore.explanation import texts
     from egretscore.records import read_records
     from egretscore.records.kept.folder import is_kept
 
@@ -82,9 +83,9 @@ def _explain(options: argparse.Namespace) -> int:
     folder = _records_or_sample(options)
     kept = is_kept(folder)
     quick = kept or options.records is None  # the sample town is read before anybody wonders
-    with nullcontext() if quick else working("Reading the records"):
+    with nullcontext() if quick else working(texts(options.lang)["notes"]["reading"]):
         records = read_records(folder, policy=None if kept else engine.policy)
-    _mention(records.set_aside)
+    _mention(records.set_aside, options.lang)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
     if not subject_id or not subject_id.isprintable():
@@ -93,11 +94,11 @@ def _explain(options: argparse.Namespace) -> int:
         )
     day = as_day(options.as_of or (today() if options.records else example["as_of"]))
     if options.subject is not None:
-        _mention_the_sample_town(options)
-    _mention_the_end(records.last_day, day, engine.policy)
+        _mention_the_sample_town(options, options.lang)
+    _mention_the_end(records.last_day, day, engine.policy, options.lang)
     explanation = engine.explain(records, subject_id, day)
     if not any(records.rows_of(subject_id, {"subject_id"}).values()):
-        say("egretscore: nobody of this id is on file here; is the id right?")
+        _note("nobody", options.lang)
     if options.format == "json":
         _print_json(explanation.to_dict(options.lang))
     else:
@@ -343,23 +344,27 @@ def _print_first(problems: Sequence[object]) -> None:
         print_result(f"… and {len(problems) - _MOST_PROBLEMS_SHOWN:,} more\n")
 
 
-def _mention(set_aside: int | None) -> None:
+def _note(name: str, lang: str, **facts: object) -> None:
+    """Say something beside the result, in a language there are texts in."""
+    from egretscore.explanation import texts
+
+    say(f"egretscore: {texts(lang)['notes'][name].format(**facts)}")
+
+
+def _mention(set_aside: int | None, lang: str = "en") -> None:
     if set_aside:
-        say(f"egretscore: {number_of(set_aside, 'row')} set aside; `egretscore validate` says why")
+        _note("one_row_set_aside" if set_aside == 1 else "rows_set_aside", lang, rows=set_aside)
 
 
-def _mention_the_sample_town(options: argparse.Namespace) -> None:
+def _mention_the_sample_town(options: argparse.Namespace, lang: str = "en") -> None:
     if options.records is None:
-        say("egretscore: this is about the sample town, whose residents are invented; --records DIR names another")
+        _note("sample_town", lang)
 
 
-def _mention_the_end(last_day: date | None, as_of: date, policy: Policy) -> None:
+def _mention_the_end(last_day: date | None, as_of: date, policy: Policy, lang: str = "en") -> None:
     """Say so where commitments count as not kept of which it cannot be known yet."""
     if last_day is not None and (as_of - last_day).days > policy.commitments.grace_days:
-        say(
-            f"egretscore: the last record came on file on {last_day}, and commitments that fell due since count as "
-            f"not kept by {as_of}; what came of them may not be on file yet"
-        )
+        _note("records_end", lang, last_day=last_day, as_of=as_of)
 
 
 def _counts_table(counts: Sequence[SourceCount]) -> str:
