@@ -28,12 +28,16 @@ if TYPE_CHECKING:
         RecordsError,
         TrainingError,
     )
+    from egretscore.everyone.files import Outcome
     from egretscore.everyone.in_parts import score_everyone
+    from egretscore.everyone.spark import score_on_spark
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
-    from egretscore.records.kept.adding import add_records
-    from egretscore.records.kept.keeping import keep_records
+    from egretscore.records.kept.adding import Added, add_records
+    from egretscore.records.kept.keeping import Kept, keep_records
+    from egretscore.records.partwise import Progress
+    from egretscore.records.validating import Validated, validate_records
     from egretscore.scoring.bundle import Model
     from egretscore.shipped import sample_records
     from egretscore.simulate import simulate_town
@@ -45,15 +49,19 @@ __version__ = "0.1.0"
 
 # Where each public name lives: loaded when it is first used.
 _HOMES = {
+    "Added": "records.kept.adding",
     "ArgumentError": "errors",
     "BundleError": "errors",
     "EgretError": "errors",
     "Engine": "engine",
     "Explanation": "explanation",
     "ForbiddenColumnError": "errors",
+    "Kept": "records.kept.keeping",
     "Model": "scoring.bundle",
+    "Outcome": "everyone.files",
     "Policy": "policy",
     "PolicyError": "errors",
+    "Progress": "records.partwise",
     "Reason": "explanation",
     "Records": "records",
     "RecordsError": "errors",
@@ -61,6 +69,7 @@ _HOMES = {
     "ScoreTableClassifier": "training.estimator",
     "Status": "status",
     "TrainingError": "errors",
+    "Validated": "records.validating",
     "add_records": "records.kept.adding",
     "keep_records": "records.kept.keeping",
     "load_engine": "engine",
@@ -68,21 +77,27 @@ _HOMES = {
     "read_records": "records",
     "sample_records": "shipped",
     "score_everyone": "everyone.in_parts",
+    "score_on_spark": "everyone.spark",
     "shipped_policy": "policy",
     "simulate_town": "simulate",
     "train": "training.train",
+    "validate_records": "records.validating",
 }
 
 __all__ = [
+    "Added",
     "ArgumentError",
     "BundleError",
     "EgretError",
     "Engine",
     "Explanation",
     "ForbiddenColumnError",
+    "Kept",
     "Model",
+    "Outcome",
     "Policy",
     "PolicyError",
+    "Progress",
     "Reason",
     "Records",
     "RecordsError",
@@ -90,6 +105,7 @@ __all__ = [
     "ScoreTableClassifier",
     "Status",
     "TrainingError",
+    "Validated",
     "__version__",
     "add_records",
     "keep_records",
@@ -98,9 +114,11 @@ __all__ = [
     "read_records",
     "sample_records",
     "score_everyone",
+    "score_on_spark",
     "shipped_policy",
     "simulate_town",
     "train",
+    "validate_records",
 ]
 
 

@@ -15,7 +15,6 @@ import pytest
 
 import egretscore as es
 from egretscore import errors
-from egretscore.everyone.spark import score_on_spark
 
 
 def test_all_is_what_can_be_had():
@@ -26,6 +25,20 @@ def test_all_is_what_can_be_had():
     assert dir(es) == sorted(es.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = es.nonsense
+
+
+@pytest.mark.parametrize(
+    "name", ["add_records", "keep_records", "score_everyone", "score_on_spark", "train", "validate_records"]
+)
+def test_what_a_public_function_returns_is_public(name):
+    assert inspect.signature(getattr(es, name)).return_annotation in es.__all__
+
+
+def test_whom_progress_is_told_gets_what_is_public():
+    told: list[object] = []
+    found = es.validate_records(es.sample_records(), progress=told.append)
+    assert isinstance(found, es.Validated)
+    assert {type(one) for one in told} == {es.Progress}
 
 
 def modules() -> list[str]:
@@ -179,7 +192,7 @@ def test_a_report_reads_as_what_training_prints(engine):
         ({"threads": "4"}, "'4': .* threads"),
     ],
 )
-@pytest.mark.parametrize("score", [es.score_everyone, score_on_spark])
+@pytest.mark.parametrize("score", [es.score_everyone, es.score_on_spark])
 def test_everyone_is_scored_by_an_engine_from_a_folder_to_a_place(engine, tmp_path, score, given, says):
     usable = {"engine": engine, "records": es.sample_records(), "as_of": "2026-10-31", "out": tmp_path / "out"}
     with pytest.raises(es.ArgumentError, match=says):
@@ -205,6 +218,7 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         (lambda records, _: es.keep_records(records, None), "'NoneType': kept records go into a folder"),
         (lambda records, out: es.add_records(es.read_records(records), out), "'Records': the records to add come"),
         (lambda records, _: es.add_records(records, None), "'NoneType': kept records are in a folder"),
+        (lambda *_: es.validate_records({"consents": None}), "'dict': the records to validate come from a folder"),
         (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),
         (lambda *_: es.read_records(""), "'': records come from a folder"),
         (lambda *_: es.load_engine(""), "'': a model comes from a folder"),

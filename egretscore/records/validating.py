@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
+from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
 from egretscore.records.database import Resources
 from egretscore.records.kept.opened import KeptRecords
@@ -107,14 +108,23 @@ def validate_records(
     progress : function of Progress, optional
         Called after every group of parts.
 
+    Returns
+    -------
+    Validated
+
     Raises
     ------
     RecordsError
         If they cannot be read, or change meanwhile.
     ArgumentError
-        If there is too little memory.
+        If there is too little memory, or ``records`` is not a path.
     """
-    folder, memory, words = Path(records), memory_to_use(memory), as_policy(policy)
+    folder = as_path(
+        records,
+        "the records to validate come from a folder",
+        remedy="Of frames, read_records tells what is wrong: records.problems.",
+    )
+    memory, words = memory_to_use(memory), as_policy(policy)
     resources = Resources(threads, for_the_database(memory))
     state = state_of_records(folder)
 
