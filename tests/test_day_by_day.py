@@ -155,7 +155,7 @@ def test_scores_that_stand_already_are_those_of_the_records_as_they_are_now(town
     assert es.add_records(here / "more", here / "kept").new == 1
     capsys.readouterr()
     assert main(in_place) == 2
-    assert "another date than that of the previous scores" in capsys.readouterr().err
+    assert f"since says {SINCE}, and the previous scores are of {DAY}." in capsys.readouterr().err
     assert contents(here / "scores") == before
 
 
@@ -234,13 +234,13 @@ def test_one_file_can_be_written_from_parts(here):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"--since": "2025-12-27"}, "another date than that of the previous scores"),
+        ({"--since": "2025-12-27"}, f"since says 2025-12-27, and the previous scores are of {SINCE}."),
         ({"--as-of": "2025-12-27"}, "an earlier date than the previous ones"),
         ({"--previous": "kept"}, "no scores to go on from"),
         ({"--previous": "nowhere"}, "no scores to go on from"),
         ({"--records": "records"}, "known of kept records alone"),
         ({"--reasons": None}, "have other columns"),
-        ({"--previous": None}, "--since needs --previous"),
+        ({"--previous": None}, "since needs previous"),
         ({"--engine": "spark"}, "Spark scores everyone"),
     ],
 )

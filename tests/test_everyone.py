@@ -421,7 +421,7 @@ def test_no_more_memory_is_used_than_a_container_has(tmp_path, monkeypatch):
 
 def test_where_no_one_says_how_much_memory_there_is_one_is_asked(monkeypatch):
     monkeypatch.delattr(os, "sysconf")
-    with pytest.raises(es.ArgumentError, match="Say it with --memory"):
+    with pytest.raises(es.ArgumentError, match="Give the memory to use"):
         memory.memory_to_use(None)
     assert memory.memory_to_use(10**9) == 10**9
 

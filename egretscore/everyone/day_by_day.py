@@ -172,12 +172,9 @@ def _read_previous(folder: Path, since: date | None, engine: Engine, columns: Se
     as_of = as_day(about.get("as_of", ""))
     if since not in (None, as_of):
         raise ArgumentError(
-            "--since names another date than that of the previous scores",
+            f"since says {since}, and the previous scores are of {as_of}",
             file=folder / ABOUT,
-            column="as_of",
-            value=as_of.isoformat(),
-            expected=str(since),
-            remedy="Give --since the date of these scores, or --previous those of that date.",
+            remedy=f"Give since as {as_of}, or name as previous the scores of {since}.",
         )
     for column, was, expected, problem in (
         ("model_sha256", about.get("model_sha256"), engine.sha256, "the previous scores are of another model"),
@@ -194,6 +191,6 @@ def _read_previous(folder: Path, since: date | None, engine: Engine, columns: Se
         raise ArgumentError(
             "the previous scores have other columns",
             file=folder,
-            expected=f"--vectors, --reasons and --benefits as then ({len(were)} columns, not {len(columns)})",
+            expected=f"vectors, reasons and benefits as then ({len(were)} columns, not {len(columns)})",
         )
     return previous

@@ -33,7 +33,7 @@ ABOUT: Final = "_scores.json"
 ORIGIN: Final = "kept"
 """Where it says of which kept records."""
 
-SCORE_EVERYONE: Final = "Score everyone, without --since and --previous."
+SCORE_EVERYONE: Final = "Score everyone, without since and previous."
 """What to do where earlier scores cannot be gone on from."""
 
 _NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, *map(part_file, range(PARTS))})

@@ -274,7 +274,7 @@ def _where_to_go_on(
 ) -> tuple[Path, date | None]:
     """Return the folder of the previous scores, and the date that they must be of."""
     if previous is None:
-        raise ArgumentError("--since needs --previous", expected="a folder of scores of that date")
+        raise ArgumentError("since needs previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "who changed since a date is known of kept records alone")
     earlier = as_path(previous, "previous scores are in a folder")
     if earlier.resolve() in out.parents:

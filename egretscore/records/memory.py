@@ -66,7 +66,7 @@ def for_the_database(memory: int) -> int:
 def _memory_of_this_machine() -> int:
     """Return the bytes of memory there are, or those a container may use of them."""
     if not hasattr(os, "sysconf"):
-        raise ArgumentError("this system does not say how much memory there is", remedy="Say it with --memory.")
+        raise ArgumentError("this system does not say how much memory there is", remedy="Give the memory to use.")
     every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _LIMITS_OF_CONTAINERS:
         with suppress(OSError, ValueError):  # there is none, or it is "max"
@@ -131,7 +131,7 @@ def as_memory_allows(
             if len(group) == 1:
                 raise ArgumentError(
                     "the memory does not suffice for one part of the records",
-                    remedy="Give more with --memory, or fewer --threads.",
+                    remedy="Give more memory, or fewer threads.",
                 ) from error
         else:
             yield group, found

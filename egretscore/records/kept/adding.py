@@ -234,7 +234,7 @@ def add_records(
             raise ArgumentError(
                 "the memory does not suffice for a part of the kept records",
                 file=to,
-                remedy="Give more with --memory, or fewer --threads; then add again to finish.",
+                remedy="Give more memory, or fewer threads; then add again to finish.",
             ) from error
 
 
