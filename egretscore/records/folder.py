@@ -61,7 +61,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
         elif _is_record_file(entry):
             found[table or _no_table(entry)].append(entry)
         elif table:
-            raise _no_record_file("this is named like a record table but is no file of records", entry)
+            raise _no_record_file("this is named like a record table but is", entry)
     if consents_needed and not found["consents"]:
         raise RecordsError(
             "there is no file of consents",
@@ -109,12 +109,21 @@ def _is_record_file(entry: Path) -> bool:
     return entry.suffix.lower() in SUFFIXES and entry.is_file()
 
 
-def _no_record_file(problem: str, entry: Path) -> RecordsError:
+def _no_record_file(lies_here_but_is: str, entry: Path) -> RecordsError:
+    never = "a table is never passed over in silence."
+    if not entry.exists():
+        return RecordsError(
+            f"{lies_here_but_is} a broken link", file=entry, remedy=f"Mend the link, or remove it; {never}"
+        )
+    if not entry.is_file():
+        return RecordsError(
+            f"{lies_here_but_is} no regular file", file=entry, remedy=f"Put a file in its place, or remove it; {never}"
+        )
     return RecordsError(
-        problem,
+        f"{lies_here_but_is} no file of records",
         file=entry,
         expected=f"a file whose name ends in {' or '.join(SUFFIXES)}",
-        remedy="Rename it, or move it elsewhere; a table is never passed over in silence.",
+        remedy=f"Rename it, or move it elsewhere; {never}",
     )
 
 
@@ -135,7 +144,7 @@ def _parts(folder: Path) -> list[Path]:
             if _is_record_file(entry):
                 parts.append(entry)
             elif entry.suffix.lower() in SUFFIXES or not entry.name.startswith((".", "_")):
-                raise _no_record_file("this lies among the parts of a record table but is no file of records", entry)
+                raise _no_record_file("this lies among the parts of a record table but is", entry)
     parts.sort()
     if not parts:
         raise RecordsError(

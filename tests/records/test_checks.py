@@ -256,14 +256,30 @@ def test_parts_that_lie_elsewhere_are_read_where_a_link_leads(parted, tmp_path_f
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
-    [("part-2.csv", "is no file of records"), ("part-2.csv.gz", "is no file of records"), ("year=2026", "is no file")],
+    "name", ["{parts}/part-2.csv", "{parts}/part-2.csv.gz", "{parts}/year=2026", "penalties.csv", "penalties"]
 )
-def test_a_part_that_cannot_be_read_is_never_passed_over(parted, name, says):
-    (parted / name).symlink_to(parted / "nowhere")
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda place: place.symlink_to(place.parent / "nowhere"), "a broken link"),
+        (lambda place: place.symlink_to(place), "a broken link"),
+        (os.mkfifo, "no regular file"),
+    ],
+)
+def test_what_is_no_file_is_never_passed_over(parted, name, make, says):
+    place = parted.parent / name.format(parts=parted.name)
+    place.unlink(missing_ok=True)
+    make(place)
     with pytest.raises(es.RecordsError, match=says) as wrong:
         es.read_records(parted.parent)
-    assert wrong.value.file == str(parted / name)
+    assert wrong.value.file == str(place)
+    assert ".csv or" not in str(wrong.value)
+
+
+def test_a_part_of_another_kind_is_never_passed_over(parted):
+    (parted / "part-2.csv.gz").touch()
+    with pytest.raises(es.RecordsError, match=r"no file of records\. Expected a file whose name ends in \.csv or"):
+        es.read_records(parted.parent)
 
 
 def test_a_folder_of_parts_that_cannot_be_read_is_never_passed_over(parted, monkeypatch):
