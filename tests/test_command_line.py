@@ -190,6 +190,17 @@ def test_validate_tells_of_objections_to_what_is_not_on_file(tmp_path, capsys):
     assert "1 objection of which no record is on file" in said.err
 
 
+def test_validate_names_the_tables_of_which_there_is_no_file(tmp_path, capsys):
+    for name in ("consents", "penalties", "commitments"):
+        shutil.copy(es.sample_records() / f"{name}.csv", tmp_path)
+    assert main(["validate", "--records", str(tmp_path)]) == 0
+    assert "there is no file of civic_points, objections: taken to be empty" in capsys.readouterr().err
+    assert main(["validate", "--records", str(tmp_path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["absent"] == ["civic_points", "objections"]
+    assert main(["validate"]) == 0
+    assert "there is no file of" not in capsys.readouterr().err
+
+
 BAD_INPUT = [
     ["explain", "p1", "--records", "nowhere"],
     ["explain", "p1", "--records", SAMPLE, "--model", "nowhere"],

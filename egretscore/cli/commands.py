@@ -185,11 +185,13 @@ def _validate(options: argparse.Namespace) -> int:
     unmatched = found.unmatched_objections
     _write_quarantine(found, options.quarantine)
     if options.format == "json":
-        _print_json({**asdict(found), "set_aside": found.set_aside})
+        _print_json({**asdict(found), "set_aside": found.set_aside, "absent": found.absent})
     else:
         _print_first(found.problems)
         _print_first(unmatched)
         print_result(_counts_table(found.counts))
+    if found.absent:
+        say(f"egretscore: there is no file of {', '.join(found.absent)}: taken to be empty")
     if unmatched:
         say(
             f"egretscore: {number_of(len(unmatched), 'objection')} of which no record is on file, and which dispute "

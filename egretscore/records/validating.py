@@ -69,6 +69,12 @@ class Validated:
         """How many rows were set aside."""
         return number_of_rows(self.problems)
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The tables of which there is no file, taken to be empty."""
+        there = {count.table for count in self.counts}
+        return tuple(table for table in TABLES if table not in there)
+
     def in_order(self) -> Validated:
         """Return the same, in the order of files and rows."""
         place = {(count.table, count.file): position for position, count in enumerate(self.counts)}
