@@ -51,7 +51,9 @@ _HOW_RECORDS_ARE_GIVEN = """\
 - `consents` must be there. Another table that is not there is empty.
 - Every column of a table must be there, and no other: an unknown column is an error. A cell may be empty where
   the column is marked optional.
-- CSV is UTF-8, with a header and commas.
+- CSV is UTF-8, with a header and commas. Every record is one line: a cell cannot go on in the next, quoted or not.
+- Rows are counted from 1, the first below the header: in a CSV file row 1 is line 2. Blank lines are passed over,
+  and counted all the same.
 - A timestamp is a day if it is midnight: in UTC, where it has a zone. Convert local ones to days first.
 
 ## What becomes of a record later

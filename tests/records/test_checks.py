@@ -223,6 +223,18 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(tmp_path, make: Callable[
     assert "consent" in str(wrong.value)
 
 
+def test_a_row_is_a_line_less_the_header_whatever_its_quotes_say(tmp_path):
+    """As docs/records.md has it: blank lines are counted, and a cell does not go on in the next line."""
+    (tmp_path / "consents.csv").write_text(
+        "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"
+        '\np1,2023-B,true,2025-02-30,\n\n"p\n2",2023-B,true,2025-01-01,\np3,2023-B,true,2025-02-30,\n',
+        encoding="utf-8",
+    )
+    records = es.read_records(tmp_path)
+    assert [(p.row, p.column) for p in records.problems] == [(2, "granted_on"), (4, None), (5, None), (6, "granted_on")]
+    assert [count.rows for count in records.counts] == [4]
+
+
 @pytest.fixture
 def parted(tmp_path: Path) -> Path:
     """A folder of consents in parts, one of which lies a folder deeper."""
