@@ -442,6 +442,12 @@ def test_only_who_takes_kept_records_speaks_of_their_policy(capsys):
         assert ("of kept records, theirs" in " ".join(capsys.readouterr().out.split())) is takes_kept
 
 
+def test_training_tells_what_a_single_date_is_validated_on(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert "validated on others on the same date" in " ".join(capsys.readouterr().out.split())
+
+
 def test_one_is_counted_as_one(tmp_path, capsys):
     row = "p1,2023-B,true,2025-02-28,\n"
     (tmp_path / "town").mkdir()

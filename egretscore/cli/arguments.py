@@ -165,7 +165,8 @@ def _train_options(commands: Any) -> None:
         "train a model on the records of people whose consent covers it",
         """
         Give --as-of several times: the model learns from the snapshots of all dates but the last,
-        and is validated on the last.
+        and is validated on the last. Given once, it learns from some people on that date, and is
+        validated on others on the same date, which says nothing about how it does later.
 
         example:
           egretscore train --records records --as-of 2024-09-01 --as-of 2025-10-01 --out model
