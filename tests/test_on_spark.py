@@ -190,10 +190,29 @@ def test_records_that_were_not_kept_are_refused(tmp_path, capsys):
     assert "--engine spark" in capsys.readouterr().err
 
 
-def test_a_master_that_is_none_is_refused(kept, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "master",
+    ["nonsense", "", "local[x]", "local[0]", "local[]", "local[2,0]", "local[２]", "local[2]\n", "spark://", "yarn:"],
+)
+def test_a_master_that_is_none_is_refused_before_anything_is_read(tmp_path, master):
+    with pytest.raises(es.ArgumentError, match=r"not a Spark master\. Expected .*spark://host:7077"):
+        score_on_spark(shipped_engine(), tmp_path / "no records", "2026-10-31", tmp_path / "out", master=master)
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        *("local", "local[4]", "local[*]", "local[2,3]", "local[*, 3]", "yarn"),
+        *("spark://one:7077,two:7077", "k8s://https://host:443", "mesos://zk://host:2181/mesos"),
+    ],
+)
+def test_a_master_that_spark_knows_is_taken(tmp_path, master):
+    with pytest.raises(es.ArgumentError, match="records that were kept"):
+        score_on_spark(shipped_engine(), tmp_path / "no records", "2026-10-31", tmp_path / "out", master=master)
+
+
+def test_too_little_memory_and_no_threads_are_refused(kept, tmp_path, monkeypatch):
     monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
-    with pytest.raises(es.ArgumentError, match=r"spark://host:7077"):
-        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", master="nonsense")
     for options, says in (({"memory": 800_000_000}, "900MiB"), ({"threads": 0}, "threads")):
         with pytest.raises(es.ArgumentError, match=says):
             score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", **options)

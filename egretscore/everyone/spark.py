@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 _GLOB_SIGNS: Final = GLOB_SIGNS | {"{", "\\"}
 _PART: Final = f"CAST(CONV(SUBSTRING(MD5(subject_id), 1, 2), 16, 10) AS INT) % {PARTS}"
 _LOCAL: Final = "local"
-_MASTER: Final = re.compile(r"local(\[.+\])?|yarn|(spark|k8s)://.+")
+_MASTER: Final = re.compile(r"local(\[([1-9][0-9]*|\*)(\s*,\s*[1-9][0-9]*)?\])?|yarn|(spark|k8s|mesos)://\S+", re.ASCII)
 _EXPECTED_MASTER: Final = "a Spark master such as spark://host:7077, k8s://https://host:443, yarn or local[4]"
 _QUIET: Final = "spark-log4j2.properties"
 _RAISED: Final = re.compile(r"([A-Za-z.]*Error|[A-Za-z.]*Exception): ")
@@ -114,6 +114,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
         If the records are not kept ones, or are damaged.
     """
     check_can_be_scored(engine, records, out)
+    _check_is_master(master)
     folder, day = Path(records).absolute(), as_day(as_of)
     memory = memory_to_use(memory)
     check_threads(threads)
@@ -187,6 +188,12 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
         types = {name: exp.DataType.build(of, dialect="duckdb").sql("spark") for name, of in declared_as.types.items()}
         declared = ", ".join(f"`{name}` {of}" for name, of in types.items())
         session.read.schema(declared).parquet(*named).createOrReplaceTempView(table)
+
+
+def _check_is_master(master: str | None) -> None:
+    """Raise if this is no master that Spark knows, of which Java would tell at length and late."""
+    if master is not None and not _MASTER.fullmatch(str(master)):
+        raise ArgumentError("this is not a Spark master", value=master, expected=_EXPECTED_MASTER)
 
 
 def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
@@ -267,8 +274,6 @@ def _session(
         yield session
         return
     master = master or f"{_LOCAL}[{threads or '*'}]"
-    if not _MASTER.fullmatch(master):
-        raise ArgumentError("this is not a Spark master", value=master, expected=_EXPECTED_MASTER)
     of_the_driver = memory // 2**21  # MiB; the other half is for the rest of this process
     if of_the_driver < _LEAST_OF_A_DRIVER:
         raise ArgumentError(
