@@ -22,6 +22,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -127,12 +128,7 @@ def simulate_town(
     ArgumentError
         If an argument is out of range or the folder is not empty.
     """
-    if residents < 1:
-        raise ArgumentError("residents must be 1 or more", value=residents)
-    if seed not in range(2**31):
-        raise ArgumentError(
-            "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
-        )
+    residents, seed = _whole("residents", residents, least=1), _whole("seed", seed, least=0)
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("the format must be csv or parquet", value=file_format)
     several = residents > RESIDENTS_PER_BLOCK
@@ -155,6 +151,14 @@ def simulate_town(
         }
         (town / INVENTED_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return Path(out)
+
+
+def _whole(name: str, number: object, least: int) -> int:
+    if not isinstance(number, Integral) or int(number) not in range(least, 2**31):
+        raise ArgumentError(
+            f"{name} cannot have this value", value=number, expected=f"a whole number, {least} or more, below 2^31"
+        )
+    return int(number)
 
 
 def _write(rows: pa.Table, file: Path) -> None:

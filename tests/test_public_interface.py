@@ -224,10 +224,13 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         (lambda *_: es.load_engine(""), "'': a model comes from a folder"),
         (lambda *_: es.read_policy(None), "'NoneType': a policy comes from a file"),
         (lambda *_: es.simulate_town(3, None), "'NoneType': a town goes into a folder"),
+        (lambda _, out: es.simulate_town("3", out), "'3': residents cannot have this value. Expected a whole number"),
+        (lambda _, out: es.simulate_town(1.5, out), "'1.5': residents cannot have this value"),
+        (lambda _, out: es.simulate_town(3, out, seed=1.0), "'1.0': seed cannot have this value"),
         (lambda *_: es.load_engine().model.save(None), "'NoneType': a model goes into a folder"),
     ],
 )
-def test_what_is_given_in_place_of_a_path_is_an_argument_error(tmp_path, call, says):
+def test_what_is_given_in_place_of_a_path_or_a_number_is_an_argument_error(tmp_path, call, says):
     with pytest.raises(es.ArgumentError, match=says):
         call(es.sample_records(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
