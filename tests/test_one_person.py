@@ -142,6 +142,11 @@ def test_an_explanation_in_a_language_without_texts_is_an_error(engine, sample):
                 ask(lang)
 
 
+def test_equal_explanations_are_one_in_a_set(engine, sample):
+    asked = [sample.invented["subject_id"], sample.invented["subject_id"], "nobody"]
+    assert len({engine.explain(sample, subject, AS_OF) for subject in asked}) == 2
+
+
 def test_who_is_scored_reads_how_to_object(engine, sample):
     explained = engine.explain(sample, sample.invented["subject_id"], AS_OF)
     assert explained.text("en").endswith(" while an objection is open the record does not count against you.\n")

@@ -65,6 +65,9 @@ class Explanation:
     features: tuple[Feature, ...]
     vector: tuple[int, ...]
 
+    def __hash__(self) -> int:
+        return hash((self.subject_id, self.as_of, self.model_sha256, self.score))  # a policy has no hash of its own
+
     def __repr__(self) -> str:
         found = self.status.value if self.score is None else f"{self.score} ({self.grade})"
         return f"<Explanation: {self.subject_id!r} as of {self.as_of}, {found}>"
