@@ -65,13 +65,16 @@ def test_explain_as_json_has_the_fields_of_the_contract(capsys):
     assert set(made) == {
         "subject_id",
         "status",
+        "status_text",
         "as_of",
         "score",
         "grade",
+        "grade_text",
         "blank_score",
         "model",
         "reasons",
         "benefits",
+        "objection",
     }
     assert {"name", "sha256"} <= set(made["model"])
     assert made["status"] == "scored"
@@ -86,6 +89,9 @@ def test_json_speaks_the_language_asked_for(capsys):
     main(["explain", "--format", "json", "--lang", "zh"])
     made = json.loads(capsys.readouterr().out)
     assert any("公共图书馆" in benefit["name"] for benefit in made["benefits"])
+    assert (made["status"], made["status_text"]) == ("scored", "已评分")
+    assert (made["grade"], made["grade_text"]) == ("good", "良好")
+    assert "您可以对记录提出异议" in made["objection"]
 
 
 @pytest.mark.parametrize("status", ["not_consented", "withdrawn", "not_adult"])
@@ -94,7 +100,9 @@ def test_who_is_not_scored_gets_status_3(status, capsys):
     arguments = ["explain", subject, "--records", SAMPLE, "--as-of", AS_OF]
     assert main([*arguments, "--format", "json"]) == 3
     made = json.loads(capsys.readouterr().out)
-    assert (made["status"], made["score"], made["grade"], made["reasons"]) == (status, None, None, [])
+    assert (made["status"], made["reasons"]) == (status, [])
+    assert all(made[name] is None for name in ("score", "grade", "grade_text", "objection"))
+    assert made["status_text"] == texts("en")["status"][status]
     assert not any(benefit["eligible"] for benefit in made["benefits"])
     assert main(arguments) == 3
     assert "No score is made" in capsys.readouterr().out

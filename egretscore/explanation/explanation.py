@@ -76,14 +76,20 @@ class Explanation:
         return self.text()
 
     def to_dict(self, lang: str = "en") -> dict[str, Any]:
-        """Return the explanation as plain JSON data, its texts in the language asked for."""
-        texts(lang)  # raises for a language there is none in
+        """Return the explanation as plain JSON data, its texts in the language asked for.
+
+        Who is not scored has no grade, and no points to object to: these are None.
+        """
+        words = texts(lang)
+        of_score = None if self.score is None else self.policy.grade_of(self.score)
         return {
             "subject_id": self.subject_id,
             "status": self.status.value,
+            "status_text": words["status"][self.status.value],
             "as_of": self.as_of.isoformat(),
             "score": self.score,
             "grade": self.grade,
+            "grade_text": of_score and getattr(of_score, lang),
             "blank_score": self.blank_score,
             "model": {"name": self.model_name, "sha256": self.model_sha256, "invented": self.invented},
             "reasons": [
@@ -107,6 +113,7 @@ class Explanation:
                 }
                 for decision in self.benefits
             ],
+            "objection": of_score and words["objection"],
         }
 
     def text(self, lang: str = "en") -> str:
