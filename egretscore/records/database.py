@@ -17,6 +17,7 @@ import duckdb
 from sqlglot import exp
 
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.records.schema import SUBJECT_ID, is_personal_number
 
 MOST_THREADS: Final = 256
 
@@ -70,6 +71,16 @@ def check_subject_id(subject_id: object) -> None:
     """Raise if this is no text that names somebody."""
     if not isinstance(subject_id, str) or not subject_id:
         raise ArgumentError("subject_id must be a text that is not empty", value=subject_id)
+
+
+def check_is_no_personal_number(subject_id: str) -> None:
+    """Raise if an id is shaped like a resident ID or a mobile number, which is not repeated: it identifies someone."""
+    if is_personal_number(subject_id):
+        raise ArgumentError(
+            "this id is shaped like a resident ID or a mobile number, and such are never taken in: "
+            "nobody is on file under one",
+            expected=SUBJECT_ID.expected,
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ invented town and the documentation all follow from it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -76,15 +77,19 @@ _PERSONAL_NUMBER: Final = f"({_RESIDENT_ID}|{_MOBILE})"
 
 # The number may be a part between separators, be cut by separators, or stand between letters.
 # Digits inside a longer run of letters and digits are a hash's, not a person's.
+_BETWEEN_SIGNS: Final = f"(^|{_SIGN}){_PERSONAL_NUMBER}($|{_SIGN})"
+_CUT_BETWEEN_SIGNS: Final = f"(^|{_SIGN}){_CUT_NUMBER}($|{_SIGN})"
+_BETWEEN_LETTERS: Final = f"[A-Za-z]*{_PERSONAL_NUMBER}[A-Za-z]*"
+
 SUBJECT_ID: Final = ColumnType(
     "as_subject_id",
     "VARCHAR",
     "CASE WHEN regexp_full_match(cell, '[A-Za-z0-9][A-Za-z0-9._:+/=-]{0,63}') "
     # None of these numbers has fewer than 11 digits, which one pattern tells of most pseudonyms.
     "AND (NOT regexp_matches(cell, '([0-9][^0-9]*){11}') OR ("
-    f"NOT regexp_matches(cell, '(^|[._:+/=-]){_PERSONAL_NUMBER}($|[._:+/=-])') "
-    f"AND NOT regexp_matches(cell, '(^|[._:+/=-]){_CUT_NUMBER}($|[._:+/=-])') "
-    f"AND NOT regexp_full_match(regexp_replace(cell, '[._:+/=-]', '', 'g'), '[A-Za-z]*{_PERSONAL_NUMBER}[A-Za-z]*') "
+    f"NOT regexp_matches(cell, '{_BETWEEN_SIGNS}') "
+    f"AND NOT regexp_matches(cell, '{_CUT_BETWEEN_SIGNS}') "
+    f"AND NOT regexp_full_match(regexp_replace(cell, '{_SIGN}', '', 'g'), '{_BETWEEN_LETTERS}') "
     ")) THEN cell END",
     "an opaque pseudonym: 1 to 64 letters, digits or ._:+/=- and nothing shaped like a resident ID or a mobile number",
 )
@@ -135,6 +140,12 @@ AUTHORITY_CODE: Final = ColumnType(
     "= instr('0123456789ABCDEFGHJKLMNPQRTUWXY', substr(cell, 18, 1)) - 1 THEN cell END",
     "an 18-character unified social credit code with the right check digit (GB 32100)",
 )
+
+
+def is_personal_number(subject_id: str) -> bool:
+    """Return whether an id is shaped like a resident ID or a mobile number, as a cell that SUBJECT_ID refuses."""
+    between_signs = (re.search(pattern, subject_id) for pattern in (_BETWEEN_SIGNS, _CUT_BETWEEN_SIGNS))
+    return any(between_signs) or bool(re.fullmatch(_BETWEEN_LETTERS, re.sub(_SIGN, "", subject_id)))
 
 
 def word(vocabulary: str) -> ColumnType:

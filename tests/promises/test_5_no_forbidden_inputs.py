@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from whole_records import Person, frames, plain_consent
 
 import egretscore as es
+from egretscore.cli import main
 from egretscore.policy import parse_policy
 from egretscore.policy.forbidden import _COMPOUNDS, FORBIDDEN, forbidden_matter, forbidden_matter_of_text
-from egretscore.records.schema import TABLES
+from egretscore.records.schema import TABLES, is_personal_number
 
 DECLARED = {name for table in TABLES.values() for name in table.column_names}
 TOWN = frames([Person("p0", (plain_consent("p0"),))])
@@ -62,33 +63,49 @@ def test_no_declared_column_is_forbidden():
     assert [name for name in DECLARED if forbidden_matter(name)] == []
 
 
-@pytest.mark.parametrize(
-    "subject_id",
-    [
-        "350203199001011234",
-        "11010519491231002X",
-        "11010519491231002x",
-        "110105491231002",
-        "13800138000",
-        "8613800138000",
-        "008613800138000",
-        "138-0013-8000",
-        "user13800138000",
-        "xm:13800138000:2026",
-        "id-350203199001011234",
-        "u1-138-0013-8000",
-        "xm:110105.1949-1231.002X",
-        "张三",
-        "someone@example.org",
-        "a b",
-        "",
-    ],
+PERSONAL_NUMBERS = (
+    "350203199001011234",
+    "11010519491231002X",
+    "11010519491231002x",
+    "110105491231002",
+    "13800138000",
+    "8613800138000",
+    "008613800138000",
+    "138-0013-8000",
+    "user13800138000",
+    "xm:13800138000:2026",
+    "id-350203199001011234",
+    "u1-138-0013-8000",
+    "xm:110105.1949-1231.002X",
 )
+
+
+@pytest.mark.parametrize("subject_id", [*PERSONAL_NUMBERS, "张三", "someone@example.org", "a b", ""])
 def test_an_id_that_names_a_person_is_refused(subject_id):
     row = {**plain_consent("p0"), "subject_id": subject_id}
     records = es.read_records(frames([Person("p0", (row,))]))
     assert [problem.column for problem in records.problems] == ["subject_id"]
     assert records.connect().execute("SELECT count(*) FROM consents").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("subject_id", PERSONAL_NUMBERS)
+def test_nobody_is_asked_about_by_such_a_number_nor_is_it_repeated(subject_id, capsys):
+    assert main(["explain", subject_id, "--records", "nowhere"]) == 2
+    said = capsys.readouterr()
+    assert "shaped like a resident ID or a mobile number, and such are never taken in" in said.err
+    assert subject_id not in said.out + said.err
+
+
+IDS = "[0-9A-Za-z][0-9A-Za-z._:+/=-]{0,63}"
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from(PERSONAL_NUMBERS), st.from_regex(IDS, fullmatch=True)), max_size=3).map("".join)
+)
+def test_what_is_refused_of_a_pseudonym_is_what_is_shaped_like_such_a_number(subject_id):
+    if re.fullmatch(IDS, subject_id):
+        records = es.read_records(frames([Person("p0", ({**plain_consent("p0"), "subject_id": subject_id},))]))
+        assert bool(records.problems) is is_personal_number(subject_id)
 
 
 @given(
