@@ -227,10 +227,18 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         (lambda _, out: es.simulate_town("3", out), "'3': residents cannot have this value. Expected a whole number"),
         (lambda _, out: es.simulate_town(1.5, out), "'1.5': residents cannot have this value"),
         (lambda _, out: es.simulate_town(3, out, seed=1.0), "'1.0': seed cannot have this value"),
+        (lambda records, out: es.keep_records(records, out, progress=3), "'3': progress cannot be called"),
+        (lambda records, out: es.add_records(records, out, progress=3), "'3': progress cannot be called"),
+        (lambda records, _: es.validate_records(records, progress=3), "'3': progress cannot be called"),
+        (
+            lambda records, out: es.score_everyone(es.load_engine(), records, "2026-10-31", out, progress=3),
+            "'3': progress cannot be called",
+        ),
+        (lambda _, out: es.simulate_town(3, out, progress=3), "'3': progress cannot be called"),
         (lambda *_: es.load_engine().model.save(None), "'NoneType': a model goes into a folder"),
     ],
 )
-def test_what_is_given_in_place_of_a_path_or_a_number_is_an_argument_error(tmp_path, call, says):
+def test_what_is_given_in_place_of_a_path_a_number_or_a_function_is_an_argument_error(tmp_path, call, says):
     with pytest.raises(es.ArgumentError, match=says):
         call(es.sample_records(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -47,6 +47,7 @@ from egretscore.records.parts import PARTS
 from egretscore.records.partwise import (
     SPILL,
     Progress,
+    check_can_be_told,
     check_unchanged,
     parts_beside,
     remove_what_was_replaced,
@@ -119,6 +120,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     """
     check_can_be_scored(engine, records, out)
     check_threads(threads)
+    check_can_be_told(progress)
     memory = memory_to_use(memory)
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)

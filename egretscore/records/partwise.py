@@ -57,6 +57,12 @@ class Progress:
     written: int
 
 
+def check_can_be_told(progress: object) -> None:
+    """Raise if this cannot be called with how far a run is: before the run, not after its first part."""
+    if not callable(progress):
+        raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")
+
+
 def check_not_among(out: Path, records: Path) -> None:
     """Raise if the output would lie among the records."""
     if records.resolve() in (out.resolve(), *out.resolve().parents):

@@ -12,7 +12,7 @@ from egretscore.records.database import Resources
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.parts import PARTS, tables_told_with
-from egretscore.records.partwise import Progress, check_unchanged, state_of_records
+from egretscore.records.partwise import Progress, check_can_be_told, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
@@ -131,6 +131,7 @@ def validate_records(
         remedy="Of frames, read_records tells what is wrong: records.problems.",
     )
     memory, words = memory_to_use(memory), as_policy(policy)
+    check_can_be_told(progress)
     resources = Resources(threads, for_the_database(memory))
     state = state_of_records(folder)
 

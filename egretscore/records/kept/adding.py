@@ -35,7 +35,7 @@ from egretscore.records.kept.merging import Contradiction, Difference, doubts_of
 from egretscore.records.kept.touched import write_addition
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.parts import PARTS, by_part, tables_told_with
-from egretscore.records.partwise import Progress, check_not_among, check_unchanged, state_of_records
+from egretscore.records.partwise import Progress, check_can_be_told, check_not_among, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
@@ -195,6 +195,7 @@ def add_records(
     )
     to, memory = as_path(to, "kept records are in a folder").resolve(), memory_to_use(memory)
     check_threads(threads)
+    check_can_be_told(progress)
     threads = threads_to_use(threads)
     _check_places(folder, to)
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]

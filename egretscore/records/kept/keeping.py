@@ -21,6 +21,7 @@ from egretscore.records.parts import PARTS, by_part, sql_part_of
 from egretscore.records.partwise import (
     SPILL,
     Progress,
+    check_can_be_told,
     check_not_among,
     check_unchanged,
     parts_beside,
@@ -107,6 +108,7 @@ def keep_records(
     )
     out, policy = as_path(out, "kept records go into a folder").resolve(), as_policy(policy)
     memory = memory_to_use(memory)
+    check_can_be_told(progress)
     _check_place(out, folder)
 
     state = state_of_records(folder)
