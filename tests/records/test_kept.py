@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -541,3 +544,25 @@ def test_who_is_not_there_to_be_erased_is_said(kept, capsys):
     somebody = es.read_records(kept).invented["subject_id"]
     assert main(["erase", somebody, "--kept", str(kept)]) == 0
     assert "rows erased: " in capsys.readouterr().err
+
+
+IN_ANOTHER_PROCESS = """
+import os, signal, sys
+import egretscore as es
+records, engine = es.read_records(sys.argv[1]), es.load_engine()
+alone = len(engine.score(records, "2026-01-01")) if sys.argv[2] == "asked" else None
+child = os.fork()
+if child == 0:
+    signal.alarm(120)  # it would wait for ever
+    people = len(engine.score(records, "2026-01-01"))
+    os._exit(0 if alone in (None, people) and people else 1)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no process")
+@pytest.mark.parametrize("before", ["asked", "not asked"])
+def test_a_process_that_was_forked_asks_a_database_of_its_own(kept_once, before):
+    command = [sys.executable, "-W", "ignore", "-c", IN_ANOTHER_PROCESS, str(kept_once), before]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
