@@ -335,11 +335,13 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
 
 
 def _as_the_database_knows(table: pa.Table) -> pa.Table:
-    """Return a table whose decimals of kinds that the database lacks are texts."""
+    """Return a table whose numbers are of kinds that the database has: other decimals are texts."""
     import pyarrow as pa
 
     for position, field in enumerate(table.schema):
-        if pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
+        if pa.types.is_float16(field.type):
+            table = table.set_column(position, field.name, table[position].cast(pa.float32()))
+        elif pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
             table = table.set_column(position, field.name, table[position].cast(pa.string()))
     return table
 

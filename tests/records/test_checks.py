@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -461,6 +462,15 @@ def test_amounts_are_read_from_decimals_of_every_kind(of):
     wrong = [(problem.row, problem.column) for problem in records.problems]
     assert (found, wrong) in [([(None,), (Decimal("200.00"),)], []), ([(None,)], [(1, "fine_yuan")])]
     assert of.scale < 0 or not wrong
+
+
+def test_numbers_of_two_bytes_are_read_as_any():
+    points = pa.table(pd.DataFrame([ROWS["civic_points"]] * 2)).drop_columns(["record_id", "points"])
+    points = points.append_column("record_id", pa.array(["1", "2"]))
+    points = points.append_column("points", pa.array(np.array([7, 7.5], np.float16)))
+    records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "civic_points": points})
+    assert records.connect().execute("SELECT points FROM civic_points").fetchall() == [(7,)]
+    assert [(problem.row, problem.column) for problem in records.problems] == [(2, "points")]
 
 
 def test_a_decimal_too_long_for_the_database_is_one_wrong_cell_in_pandas_too():
