@@ -203,7 +203,7 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
     [
         (lambda _, out: es.keep_records({"consents": None}, out), "'dict': the records to keep come from a folder"),
         (lambda records, _: es.keep_records(records, None), "'NoneType': kept records go into a folder"),
-        (lambda records, out: es.add_records(es.read_records(records), out), "'CheckedRecords': the records to add come"),
+        (lambda records, out: es.add_records(es.read_records(records), out), "'CheckedRecords': the records to add"),
         (lambda records, _: es.add_records(records, None), "'NoneType': kept records are in a folder"),
         (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),
         (lambda *_: es.read_records(""), "'': records come from a folder"),

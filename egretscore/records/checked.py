@@ -38,7 +38,7 @@ class CheckedRecords(Records):
     def counts(self) -> tuple[SourceCount, ...]:
         """Where the rows of each file went when they were read."""
         rows = self._connection.execute(
-            'SELECT "table", file, rows, good, quarantined, repeated FROM sources JOIN counts USING (source) '
+            'SELECT "table", file, rows, good, set_aside, repeated FROM sources JOIN counts USING (source) '
             "ORDER BY source"
         ).fetchall()
         return tuple(SourceCount(*row) for row in rows)

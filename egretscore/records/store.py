@@ -27,14 +27,22 @@ EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column 
 
 @dataclass(frozen=True)
 class SourceCount:
-    """Where the rows of one file or frame went: rows = good + quarantined + repeated."""
+    """Where the rows of one file or frame went: rows = good + set_aside + repeated."""
 
     table: str
     file: str
     rows: int
     good: int
-    quarantined: int
+    set_aside: int
     repeated: int
+
+    def __add__(self, more: SourceCount) -> SourceCount:
+        """Return where the rows that each counts of one source went."""
+        return SourceCount(self.table, self.file, *(getattr(self, of) + getattr(more, of) for of in COUNTED))
+
+
+COUNTED: Final = ("rows", "good", "set_aside", "repeated")
+"""What is counted of each source: the names of these numbers."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Records(ABC):
     @property
     def set_aside(self) -> int:
         """How many rows were set aside when these were read."""
-        return sum(count.quarantined for count in self.counts)
+        return sum(count.set_aside for count in self.counts)
 
     @property
     @abstractmethod

@@ -92,7 +92,7 @@ def write(folder: Path, **changes: list[dict[str, str]]) -> Path:
 def test_good_rows_go_on(tmp_path):
     records = es.read_records(write(tmp_path))
     assert records.problems == ()
-    assert [(c.rows, c.good, c.quarantined, c.repeated) for c in records.counts] == [(1, 1, 0, 0)] * 5
+    assert [(c.rows, c.good, c.set_aside, c.repeated) for c in records.counts] == [(1, 1, 0, 0)] * 5
 
 
 WRONG_CELLS = [
@@ -148,7 +148,7 @@ def test_a_wrong_cell_is_named_and_its_row_set_aside(tmp_path, table, column, va
     assert f"{table}.csv, row 2: {column!r} is" in message
     assert "Expected" in message
     count = next(c for c in records.counts if c.table == table)
-    assert count.rows == count.good + count.quarantined + count.repeated == 2
+    assert count.rows == count.good + count.set_aside + count.repeated == 2
 
 
 # Plain signs, signs that a URL encodes, spaces of several kinds, and what cannot be seen.
@@ -178,7 +178,7 @@ def test_every_wrong_cell_of_a_row_is_named(tmp_path):
         write(tmp_path, civic_points=[{"activity": "x", "points": "y", "recorded_on": "2025-01-01"}])
     )
     assert [p.column for p in records.problems] == ["activity", "points", "recorded_on"]
-    assert records.counts[1].quarantined == 1
+    assert records.counts[1].set_aside == 1
 
 
 def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_path):
@@ -186,7 +186,7 @@ def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_pa
         write(tmp_path, civic_points=[{}, {"record_id": "cp-2"}, {"record_id": "cp-2", "points": "11"}])
     )
     count = records.counts[1]
-    assert (count.rows, count.good, count.quarantined, count.repeated) == (4, 1, 2, 1)
+    assert (count.rows, count.good, count.set_aside, count.repeated) == (4, 1, 2, 1)
     assert [p.row for p in records.problems] == [3, 4]
     assert all(p.value == "cp-2" for p in records.problems)
 
@@ -363,7 +363,7 @@ def test_bad_lines_are_set_aside_with_their_text(tmp_path):
         "p7",
     ]
     count = records.counts[0]
-    assert (count.rows, count.good, count.quarantined) == (8, 3, 5)
+    assert (count.rows, count.good, count.set_aside) == (8, 3, 5)
 
 
 def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path):

@@ -79,7 +79,7 @@ def test_kept_records_say_what_those_they_came_from_say(town, engine, data):
         assert everything(engine, kept, AS_OF) == everything(engine, given, AS_OF)
         for person in town:
             assert engine.explain(kept, person.subject_id, AS_OF) == engine.explain(given, person.subject_id, AS_OF)
-        assert outcome.set_aside == sum(count.quarantined for count in given.counts)
+        assert outcome.set_aside == sum(count.set_aside for count in given.counts)
         assert outcome.rows == sum(count.good for count in given.counts) == sum(count.good for count in kept.counts)
 
 
