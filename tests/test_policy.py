@@ -93,6 +93,11 @@ def test_a_policy_file_that_cannot_be_read_is_a_clear_error(tmp_path):
         read_policy(tmp_path / "odd.toml")
 
 
+def test_the_mark_that_some_editors_put_first_is_no_part_of_a_policy(tmp_path):
+    (tmp_path / "marked.toml").write_text(POLICY.text, encoding="utf-8-sig", newline="")
+    assert read_policy(tmp_path / "marked.toml") == POLICY
+
+
 def test_of_everyone_at_once_grades_are_those_of_each():
     scores = np.ma.MaskedArray(np.arange(1001), mask=np.arange(1001) % 7 == 0)
     expected = [None if score is np.ma.masked else POLICY.grade_of(int(score)).id for score in scores]

@@ -85,7 +85,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     file = as_path(path, "a policy comes from a file")
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = file.read_bytes().decode("utf-8-sig")  # some editors put a mark before the text, which is no part of it
     except OSError as error:
         raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
     except UnicodeDecodeError as error:
