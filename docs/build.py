@@ -1,26 +1,46 @@
 """Write the documentation that follows from the code: ``make docs``.
 
 ``docs/records.md`` from the schema, ``docs/features.md`` from the declarations,
-``docs/scorecard.md`` from the shipped model, and in both READMEs the output of every
-command and every Python line shown, and the table of the accuracy benchmark.
+``docs/policy.md`` from what a policy file is read by, ``docs/scorecard.md`` from the shipped
+model, and in both READMEs the output of every command and every Python line shown, and the
+table of the accuracy benchmark.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import doctest
+import inspect
 import io
+import itertools
 import re
 import runpy
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pandas as pd
 
 import egretscore as es
 from egretscore.cli import main as egretscore
+from egretscore.cli.arguments import parser
 from egretscore.features import declare_features
+from egretscore.policy import SeverityLevel
+from egretscore.policy.reading import (
+    HEADER,
+    LARGEST_WEIGHT,
+    LISTS,
+    LONGEST_RETENTION_DAYS,
+    MOST_WORDS,
+    OLDEST_WEIGHTED_DAYS,
+    PURPOSES,
+    SINGLES,
+    TAKEN_IN,
+    TYPES,
+    USED_INDICATORS,
+)
 from egretscore.records import TABLES
 from egretscore.records.schema import FIXED_WORDS
 from egretscore.scoring.publication import counting_rule, publication
@@ -29,11 +49,16 @@ ROOT = Path(__file__).parent.parent
 _GENERATED = "<!-- Written by docs/build.py; change what it is written from, then run `make docs`. -->"
 
 
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 def documents() -> Mapping[Path, str]:
     """Return every generated document: its path and its text."""
     return {
         ROOT / "docs" / "records.md": "\n".join(_records()) + "\n",
         ROOT / "docs" / "features.md": "\n".join(_features()) + "\n",
+        ROOT / "docs" / "policy.md": "\n".join(_policy()) + "\n",
         ROOT / "docs" / "scorecard.md": f"{_GENERATED}\n\n{publication(es.load_engine().model)}",
         **{
             ROOT / name: _with_outputs((ROOT / name).read_text(encoding="utf-8"))
@@ -125,6 +150,125 @@ def _features() -> Iterator[str]:
         for f in declared:
             way = "lift" if f.direction > 0 else "hold back"
             yield f"| `{f.name}` | {f.code} | {f.zh} | {f.en} | {counting_rule(f)} | {f.lowest} | {f.cap} | {way} |"
+
+
+_WHAT_A_POLICY_IS = """\
+# A policy of one's own
+
+A policy says everything a score depends on that is not learned from data: which words records may use, what counts
+and for how long, grades and benefits. It is one TOML file. Begin with a copy of the shipped one, which travels with
+the package:
+
+```console
+$ python -c "import egretscore as es; open('policy.toml', 'w', encoding='utf-8').write(es.shipped_policy().text)"
+```
+
+Change it, give it another `name` or `version`, and see whether it can be read:
+
+```console
+$ python -c "import egretscore as es; print(es.read_policy('policy.toml'))"
+```
+
+What it may not say is an error that names the file and the entry; so are a key that is unknown and one that lacks.
+
+## What it says"""
+
+
+_WHAT_A_POLICY_KEEPS = f"""\
+`[[...]]` is a list of at least one entry, each under such a heading. A text is never empty; `zh` and `en` are what
+people read, in either language. The file is UTF-8.
+
+**An assumption is marked by its source.** Every entry names its `source`, a key of `[sources]`. What no public source
+states names `assumption`, which `[sources]` says to be its authors' own choice. Nothing can tell whether you mark
+all that you assume: a source that does not say it is no source.
+
+## What it must keep
+
+| of | the limit | why |
+| --- | --- | --- |
+| every id | begins with a lower-case letter; lower-case letters, digits and `_`; at most 40; once in its section | it names columns and reasons |
+| {_listed(TAKEN_IN)} | no id and no text tells of what is never taken in, such as religion or income | promise 5 |
+| `activities`, `kinds` | at most {MOST_WORDS} each | they are told apart by the bits of one whole number |
+| `activities`, `groups` | no id gives two features one name, or two reasons one code | a reason is known by its code |
+| `scale` | `minimum` < `blank` < `maximum`; `points_to_double_odds` 1 or more | training needs room on both sides of `blank` |
+| `grades` | different minima, the lowest that of the scale, none above its maximum | every score has one grade |
+| `indicators` | {_listed(USED_INDICATORS)} are there | features stand under them |
+| `letters` | purposes are {_listed(PURPOSES)} | consent is for these |
+| `severities` | exactly {_listed(SeverityLevel)} | what counts depends on them |
+| `minor` | `retention_days` 0 | promise 4 |
+| `general`, `serious` | `retention_days` from 1 to {LONGEST_RETENTION_DAYS} | no negative record stands over 5 years |
+| `categories`, `kinds`, `groups` | name a severity, a group, an indicator of the file; each group has a kind | |
+| `commitments` | 1 <= `late_` <= `partly_` <= `unkept_retention_days` <= {LONGEST_RETENTION_DAYS} | what is settled better never stands longer |
+| | `prior_permille` at most 1000, `prior_weight` 1 or more | a blank file has a keeping rate |
+| `weights_by_age` | ages grow, from 1 to at most {OLDEST_WEIGHTED_DAYS} days; weights are 1 to {LARGEST_WEIGHT} and never grow with age | ageing makes nothing worse |
+| `benefits` | `min_score` within the scale | no key can state a restriction (promise 2) |
+
+What a feature counts, and the most it can reach, is no part of the policy: [features.md](features.md).
+
+## Who takes one"""  # noqa: E501 - a row of a table is one line
+
+
+_WHAT_FOLLOWS_FROM_A_POLICY = """\
+Without one they take the shipped policy; of kept records, and in `es.train`, that of the records.
+
+**A model carries the policy that it was trained under.** What scores, explains or publishes takes a model and no
+policy, and follows the model's. So whatever you change, be it the score at which a benefit opens, train again: the
+same records and seed give the same tables as long as the change does not touch them. In Python, read records with
+`policy=engine.policy`.
+
+**Records are read, and kept, under the words of a policy.** A model whose policy lacks one of these words, or takes a
+letter to be consent to more, refuses them; so does one whose policy has a word more, where rows with it may have
+been set aside, as may be of kept records. Keep records under the very policy of the model, and again when its words
+change.
+
+**`valid_from` is stated, and nothing more.** `publish` prints it. A date before it is scored under the same rules:
+to know what someone's score was while other rules were in force, use the model of that time."""
+
+
+def _policy() -> Iterator[str]:
+    yield _GENERATED
+    yield ""
+    yield _WHAT_A_POLICY_IS
+    yield ""
+    yield "| section | what it says | its keys |"
+    yield "| --- | --- | --- |"
+    yield f"| `[policy]` | What the policy is called, and from when it is in force. | {_keys(HEADER)} |"
+    yield "| `[sources]` | Where the figures come from. | any, each a text |"
+    for heading, sections in (("[{}]", SINGLES), ("[[{}]]", LISTS)):
+        for name, of in sections.items():
+            says = str(of.__doc__).splitlines()[0].replace("``", "`")
+            yield f"| `{heading.format(name)}` | {says} | {_keys(get_type_hints(of))} |"
+    yield ""
+    yield _WHAT_A_POLICY_KEEPS
+    yield ""
+    yield "| at the command line | in Python |"
+    yield "| --- | --- |"
+    commands = _subparsers().items()
+    typed = [f"`egretscore {name} --policy`" for name, command in commands if "--policy" in command.format_help()]
+    called = [
+        f"`es.{name}(policy=...)`"
+        for name in es.__all__
+        if inspect.isfunction(getattr(es, name)) and "policy" in inspect.signature(getattr(es, name)).parameters
+    ]
+    yield from (
+        f"| {command} | {function} |" for command, function in itertools.zip_longest(typed, called, fillvalue="")
+    )
+    yield ""
+    yield _WHAT_FOLLOWS_FROM_A_POLICY
+
+
+def _keys(types: Mapping[str, Any]) -> str:
+    """Return the keys of a section, those of one kind together, with what each must be."""
+    kinds: dict[str, list[str]] = {}
+    for key, of in types.items():
+        kinds.setdefault(TYPES[of][1], []).append(key)
+    return "; ".join(f"{_listed(keys)}: {expected}" for expected, keys in kinds.items())
+
+
+def _subparsers() -> Mapping[str, argparse.ArgumentParser]:
+    """Return the parser of each command."""
+    actions = parser()._actions  # noqa: SLF001 - argparse has no other way to ask
+    return next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
 
 
 def _with_outputs(text: str) -> str:

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def numbers_of(column: pa.ChunkedArray) -> NDArray[Any]:
+def numpy_numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return a column of numbers, none of which is missing, as numpy has them; not to be written to."""
     if not len(column):  # pyarrow combines no chunks by way of pandas
         return np.empty(0, dtype=column.type.to_pandas_dtype())
     return np.from_dlpack(column.combine_chunks())
 
 
-def flags_of(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+def numpy_flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Return a column of true and false, none of which is missing, as numpy has them; not to be written to."""
     import pyarrow as pa
 
-    return numbers_of(column.cast(pa.uint8())).view(np.bool_)
+    return numpy_numbers(column.cast(pa.uint8())).view(np.bool_)
 
 
-def numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bool_] | None = None) -> pa.Array:
+def arrow_numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bool_] | None = None) -> pa.Array:
     """Return whole numbers as Arrow has them, those that are not known as missing.
 
     Parameters
@@ -48,14 +48,14 @@ def numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bool_] |
     return pa.Array.from_buffers(type_, len(values), [None if known is None else _bits(known), pa.py_buffer(as_stored)])
 
 
-def flags(values: NDArray[np.bool_]) -> pa.BooleanArray:
+def arrow_flags(values: NDArray[np.bool_]) -> pa.BooleanArray:
     """Return true and false as Arrow has them."""
     import pyarrow as pa
 
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
 
 
-def texts(words: Sequence[str]) -> pa.StringArray:
+def arrow_texts(words: Sequence[str]) -> pa.StringArray:
     """Return a few words as Arrow has texts."""
     import pyarrow as pa
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlglot.expressions import Select
 
-from egretscore.arrays import numbers_of
+from egretscore.arrays import numpy_numbers
 from egretscore.benefits import decide
 from egretscore.dates import as_day
 from egretscore.explanation import Explanation, reasons
@@ -199,7 +199,7 @@ class Engine:
         found = self._ask(
             records, f"SELECT *, {part} AS part FROM ({self._everyone_sql}) ORDER BY part, subject_id", as_of
         )
-        ends = np.searchsorted(numbers_of(found["part"]), parts, side="right").tolist()
+        ends = np.searchsorted(numpy_numbers(found["part"]), parts, side="right").tolist()
         people = found.drop_columns("part")
         return (people[first:end] for first, end in pairwise([0, *ends]))
 

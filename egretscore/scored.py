@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.arrays import flags_of, numbers, numbers_of, texts
+from egretscore.arrays import arrow_numbers, arrow_texts, numpy_flags, numpy_numbers
 from egretscore.benefits import opened_by
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
@@ -59,13 +59,13 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
     """
     from pyarrow import compute
 
-    is_scored = compute.is_in(people["status"], value_set=texts([Status.SCORED.value]))
-    scored = flags_of(is_scored)
+    is_scored = compute.is_in(people["status"], value_set=arrow_texts([Status.SCORED.value]))
+    scored = numpy_flags(is_scored)
     names = [feature.name for feature in scorecard.features]
     known = people.select(names).filter(is_scored)
     vectors = np.empty((len(names), len(known)), dtype=np.int32)
     for row, name in zip(vectors, names, strict=True):
-        row[:] = numbers_of(known[name])
+        row[:] = numpy_numbers(known[name])
     by_person = vectors.T
     scores = scorecard.scores(by_person)
     of_everyone = _spread(scores, scored)
@@ -94,8 +94,8 @@ def _grades(scores: np.ma.MaskedArray[Any, Any], policy: Policy) -> pa.ChunkedAr
 
     ascending = sorted(policy.grades, key=lambda grade: grade.min_score)
     position = np.searchsorted([grade.min_score for grade in ascending], scores.data, side="right") - 1
-    words = texts([grade.id for grade in ascending])
-    return pa.chunked_array([words.take(numbers(position, pa.int32(), known=~np.ma.getmaskarray(scores)))])
+    words = arrow_texts([grade.id for grade in ascending])
+    return pa.chunked_array([words.take(arrow_numbers(position, pa.int32(), known=~np.ma.getmaskarray(scores)))])
 
 
 def _spread(values: NDArray[Any], where: NDArray[np.bool_]) -> np.ma.MaskedArray[Any, Any]:

@@ -558,7 +558,7 @@ def test_what_came_of_a_command_can_be_told_to_machines(tmp_path, capsys):
     found = told("validate", "--records", records, status=1)
     counts, problems = found["counts"], found["problems"]
     assert [of["table"] for of in counts] == list(TABLES)
-    assert sum(of["rows"] for of in counts) == sum(of["good"] + of["quarantined"] + of["repeated"] for of in counts)
+    assert sum(of["rows"] for of in counts) == sum(of["good"] + of["set_aside"] + of["repeated"] for of in counts)
     assert found["set_aside"] == len({problem["row"] for problem in problems}) == 30
     assert {problem["file"] for problem in problems} == {str(records / "civic_points.csv")}
 

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -33,7 +35,7 @@ def documents() -> dict[Path, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "README.zh.md", "docs/records.md", "docs/features.md", "docs/scorecard.md"]
+    "name", ["README.md", "README.zh.md", "docs/records.md", "docs/features.md", "docs/policy.md", "docs/scorecard.md"]
 )
 def test_a_generated_document_says_what_the_code_says(documents, name):
     assert (ROOT / name).read_text(encoding="utf-8") == documents[ROOT / name], "run `make docs`"
@@ -51,6 +53,18 @@ def test_a_readme_starts_with_the_two_commands_and_shows_output(name):
 def test_a_readme_names_every_status(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert all(f"`{status}`" in text for status in es.Status)
+
+
+def test_a_policy_of_one_s_own_begins_as_it_is_written_down(tmp_path):
+    commands = re.findall(
+        r'^\$ python -c "(.*)"$', (ROOT / "docs" / "policy.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        for command in commands
+    ]
+    assert es.read_policy(tmp_path / "policy.toml") == es.shipped_policy()
+    assert said == ["", f"{es.shipped_policy()}\n"]
 
 
 def test_links_of_the_documents_lead_somewhere():
@@ -71,7 +85,7 @@ def test_a_notebook_runs_from_top_to_bottom(notebook, tmp_path):
 
 
 def test_the_shipped_model_is_made_by_the_command_that_is_written_down(tmp_path):
-    """With the versions that made it, the same commands give the same bytes."""
+    """With the versions that made it, the same commands give the same bytes: in CI they always do (.ci/run)."""
     if library_versions() != es.load_engine().model.libraries:
         pytest.skip("the shipped model was made with other library versions")
     commands = re.findall(
@@ -106,8 +120,6 @@ def test_no_data_for_measuring_is_in_the_project():
 def test_make_help_lists_the_commands():
     if shutil.which("make") is None:
         pytest.skip("no make here")
-    import subprocess
-
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607 - the one on the path is meant
     for command in ("explain", "test", "check", "format", "bench", "docs"):
         assert f"make {command}" in text

@@ -110,7 +110,7 @@ def test_read_in_parts_everyone_is_who_they_are_among_all(town, engine, data):
         assert sorted(found, key=lambda row: row[0]) == rows_of(scored(engine, whole))
         left_out = [records.set_aside_by_part() for records in parts]
         in_all = sum(rows.get(part, 0) for group, rows in zip(groups, left_out, strict=True) for part in group)
-        assert in_all == sum(count.quarantined for count in whole.counts)
+        assert in_all == sum(count.set_aside for count in whole.counts)
 
 
 @given(towns(), st.sets(st.integers(0, PARTS - 1)), st.data())
@@ -134,7 +134,7 @@ def test_of_typed_rows_each_comes_in_with_one_part_also_those_of_nobody(town, ta
                 of_parts = [count for records in parts for count in records.counts if count.table == table.name]
                 (of_all,) = (count for count in whole.counts if count.table == table.name)
                 assert sum(count.rows for count in of_parts) == of_all.rows
-                assert sum(count.quarantined for count in of_parts) == of_all.quarantined
+                assert sum(count.set_aside for count in of_parts) == of_all.set_aside
 
 
 def scored(engine: es.Engine, records: es.Records) -> dict[str, Any]:

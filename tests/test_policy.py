@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from whole_records import POLICY
@@ -91,6 +93,17 @@ def test_a_policy_file_that_cannot_be_read_is_a_clear_error(tmp_path):
     (tmp_path / "odd.toml").write_bytes("名 = 1".encode("gb18030"))
     with pytest.raises(es.PolicyError, match="UTF-8"):
         read_policy(tmp_path / "odd.toml")
+
+
+def test_the_mark_that_some_editors_put_first_is_no_part_of_a_policy(tmp_path):
+    (tmp_path / "marked.toml").write_text(POLICY.text, encoding="utf-8-sig", newline="")
+    assert read_policy(tmp_path / "marked.toml") == POLICY
+
+
+def test_a_date_before_a_policy_is_in_force_is_scored_under_its_rules(engine, sample):
+    """As docs/policy.md says."""
+    subject = sample.invented["subject_id"]
+    assert engine.explain(sample, subject, POLICY.valid_from - timedelta(days=1)).status is es.Status.SCORED
 
 
 def test_of_everyone_at_once_grades_are_those_of_each():

@@ -207,7 +207,7 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         engine.explain("town", "p1", "2026-10-31")
     with pytest.raises(es.ArgumentError, match="'int': a model comes from a folder"):
         es.load_engine(5)
-    with pytest.raises(es.ArgumentError, match=r"'Records': .* ask engine\.score"):
+    with pytest.raises(es.ArgumentError, match=r"'CheckedRecords': .* ask engine\.score"):
         es.score_everyone(engine, sample, "2026-10-31", tmp_path / "out")
 
 
@@ -216,7 +216,7 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
     [
         (lambda _, out: es.keep_records({"consents": None}, out), "'dict': the records to keep come from a folder"),
         (lambda records, _: es.keep_records(records, None), "'NoneType': kept records go into a folder"),
-        (lambda records, out: es.add_records(es.read_records(records), out), "'Records': the records to add come"),
+        (lambda records, out: es.add_records(es.read_records(records), out), "'CheckedRecords': the records to add"),
         (lambda records, _: es.add_records(records, None), "'NoneType': kept records are in a folder"),
         (lambda *_: es.validate_records({"consents": None}), "'dict': the records to validate come from a folder"),
         (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),

@@ -372,9 +372,10 @@ def _mention_the_end(last_day: date | None, as_of: date, policy: Policy, lang: s
 
 
 def _counts_table(counts: Sequence[SourceCount]) -> str:
-    names = ("rows", "good", "quarantined", "repeated")
-    rows = [(count.file, *(getattr(count, name) for name in names)) for count in counts]
-    rows.append(("in all", *(sum(getattr(count, name) for count in counts) for name in names)))
+    from egretscore.records.store import COUNTED
+
+    rows = [(count.file, *(getattr(count, of) for of in COUNTED)) for count in counts]
+    rows.append(("in all", *(sum(getattr(count, of) for count in counts) for of in COUNTED)))
     width = max(len(str(row[0])) for row in rows)
     lines = [f"{'file':{width}}{'rows':>12}{'good':>12}{'set aside':>12}{'repeated':>12}"]
     lines += [f"{file:{width}}" + "".join(f"{number:12,}" for number in numbers) for file, *numbers in rows]

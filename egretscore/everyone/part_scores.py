@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from egretscore.arrays import flags, numbers, texts
+from egretscore.arrays import arrow_flags, arrow_numbers, arrow_texts
 from egretscore.policy import Policy
 from egretscore.scored import ColumnsAsked, scored_columns
 from egretscore.scoring.scorecard import Scorecard
@@ -58,10 +58,10 @@ class PartScorer:
 
         def column(values: Any) -> Any:
             if isinstance(values, np.ma.MaskedArray):
-                return numbers(values.data, pa.int32(), known=~np.ma.getmaskarray(values))
+                return arrow_numbers(values.data, pa.int32(), known=~np.ma.getmaskarray(values))
             if isinstance(values, np.ndarray):
-                return flags(values)
-            return values.cast(pa.string()).combine_chunks() if len(values) else texts([])
+                return arrow_flags(values)
+            return values.cast(pa.string()).combine_chunks() if len(values) else arrow_texts([])
 
         columns = scored_columns(people, self.scorecard, self.policy, self.asked)
         said = {METADATA: json.dumps(dict(self.about), ensure_ascii=False)}
@@ -72,8 +72,8 @@ class PartScorer:
         """The names of the columns that are written."""
         import pyarrow as pa
 
-        nobody = dict.fromkeys(("subject_id", "status"), texts([]))
-        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), numbers(np.empty(0), pa.int32()))
+        nobody = dict.fromkeys(("subject_id", "status"), arrow_texts([]))
+        no_vectors = dict.fromkeys((f.name for f in self.scorecard.features), arrow_numbers(np.empty(0), pa.int32()))
         return list(self.table(pa.table({**nobody, **no_vectors})).column_names)
 
 

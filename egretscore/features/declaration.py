@@ -7,10 +7,10 @@ the declarations it was trained with and scores by them for as long as it is use
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_type_hints
 
 from egretscore.policy import WeightSteps
 
@@ -118,6 +118,9 @@ class Feature:
         if set(raw) != known:
             raise ValueError(f"a feature declares {sorted(known)}, not {sorted(raw)}")
         prior = raw["prior"]
+        for value, kind in _plain_values(raw):
+            if type(value) is not kind:
+                raise ValueError(f"the feature {raw['name']!r} declares {value!r} in place of {_CALLED[kind]}")
         return cls(
             **{
                 **raw,
@@ -128,6 +131,18 @@ class Feature:
                 "prior": prior and Prior(prior["permille"], prior["weight"], _steps(prior["against"])),
             }
         )
+
+
+_CALLED = {str: "a text", int: "a whole number"}
+
+
+def _plain_values(raw: Mapping[str, Any]) -> Iterator[tuple[object, type]]:
+    """Yield the texts and whole numbers of a declaration as JSON has it, with what each must be."""
+    yield from ((raw[name], kind) for name, kind in get_type_hints(Feature).items() if kind in (str, int))
+    yield from ((word, str) for words in (raw["words"], *raw["where"].values()) for word in words)
+    yield from ((raw["prior"][name], int) for name in ("permille", "weight") if raw["prior"])
+    if raw["column"] is not None:
+        yield raw["column"], str
 
 
 def _steps(raw: list[list[int]]) -> WeightSteps:

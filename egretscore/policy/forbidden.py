@@ -77,6 +77,27 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
     "bloodtype": "blood type",
 }
 
+_FEWEST_LETTERS: Final = 6
+"""From how many letters on a sign is also found where it is run together with another word: friendcount."""
+_FEWEST_LETTERS_BESIDE: Final = 3
+"""How many letters that other word has at least: re-petition, s-election and friend-ly are no two words."""
+_PARTS_OF_MANY_WORDS: Final = frozenset({"mental", "parent", "rating", "station"})
+"""Signs that many a word holds by chance: environmental, transparent, celebrating, reforestation."""
+_LONG_SIGNS: Final[Mapping[str, str]] = {
+    sign: matter
+    for matter, signs in FORBIDDEN.items()
+    for sign in sorted(signs - _PARTS_OF_MANY_WORDS)
+    if sign.isascii() and len(sign) >= _FEWEST_LETTERS
+}
+_OTHER_WORDS: Final = """
+    addressable addressing automobile bookmobile collocation commentary commentator commenting commonwealth
+    competition contactless correlative counterbalance deposition depository dislocation disinfection friendlier
+    friendliness healthier motherboard outbalance overbalance preselection reallocation remarkable remarkably
+    remarking shrillness snowmobile suspension
+"""
+_SAY_NOTHING: Final = frozenset(_OTHER_WORDS.split())
+"""Words that hold another sign so, and say nothing of what it says."""
+
 _SAY_NO_SUCH_THING: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
 """Turns of phrase in which such a word says nothing of what it may say."""
 
@@ -95,7 +116,17 @@ def forbidden_matter(name: str) -> str | None:
         if signs & named or any(sign in name for sign in signs if not sign.isascii()):
             return matter
     joined = "".join(words)
-    return next((matter for sign, matter in _COMPOUNDS.items() if sign in joined), None)
+    compounds = (matter for sign, matter in _COMPOUNDS.items() if sign in joined)
+    return next(filter(None, map(_matter_run_together, words)), None) or next(compounds, None)
+
+
+def _matter_run_together(word: str) -> str | None:
+    """Return what a word says it is about that is a long sign and another word without a gap, if it is such a word."""
+    if _SAY_NOTHING.intersection(_singular_too(word)):
+        return None
+    lengths = range(_FEWEST_LETTERS, len(word) - _FEWEST_LETTERS_BESIDE + 1)
+    parts = (part for length in lengths for part in (word[:length], *_singular_too(word[-length:])))
+    return next((_LONG_SIGNS[part] for part in parts if part in _LONG_SIGNS), None)
 
 
 def _singular_too(word: str) -> tuple[str, ...]:

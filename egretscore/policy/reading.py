@@ -45,10 +45,10 @@ LARGEST_WEIGHT = 100
 MOST_WORDS = 62
 """Kinds, and activities, are told apart by the bits of one 64-bit integer."""
 
-_TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
+TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
 """The lists whose words stand in records, name features or head reasons; grades and benefits say what comes out."""
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_LISTS: Mapping[str, type] = {
+LISTS: Mapping[str, type] = {
     "grades": Grade,
     "indicators": Indicator,
     "letters": Letter,
@@ -59,12 +59,12 @@ _LISTS: Mapping[str, type] = {
     "kinds": Kind,
     "benefits": Benefit,
 }
-_SINGLES: Mapping[str, type] = {
+SINGLES: Mapping[str, type] = {
     "scale": Scale,
     "commitments": CommitmentRules,
     "weights_by_age": WeightsByAge,
 }
-_HEADER = {"name": str, "version": str, "valid_from": date, "zh": str, "en": str}
+HEADER = {"name": str, "version": str, "valid_from": date, "zh": str, "en": str}
 
 
 def read_policy(path: str | Path) -> Policy:
@@ -85,7 +85,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     file = as_path(path, "a policy comes from a file")
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = file.read_bytes().decode("utf-8-sig")  # some editors put a mark before the text, which is no part of it
     except OSError as error:
         raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
     except UnicodeDecodeError as error:
@@ -114,12 +114,12 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     except (ValueError, RecursionError) as error:  # of numbers too long and lists too deep, Python's own
         raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
     reader = _Reader(origin)
-    reader.keys("the file", document, ("policy", "sources", *_SINGLES, *_LISTS))
+    reader.keys("the file", document, ("policy", "sources", *SINGLES, *LISTS))
     parts: dict[str, Any] = {
-        **reader.typed("policy", document["policy"], _HEADER),
+        **reader.typed("policy", document["policy"], HEADER),
         "sources": reader.sources(document["sources"]),
-        **{name: reader.entry(name, document[name], of) for name, of in _SINGLES.items()},
-        **{name: reader.entries(name, document[name], of) for name, of in _LISTS.items()},
+        **{name: reader.entry(name, document[name], of) for name, of in SINGLES.items()},
+        **{name: reader.entries(name, document[name], of) for name, of in LISTS.items()},
     }
     policy = Policy(**parts, text=text)
     for problem in _problems(policy):
@@ -157,7 +157,7 @@ class _Reader:
         return {key: self.value(f"{entry}.{key}", raw[key], of) for key, of in types.items()}
 
     def value(self, entry: str, raw: Any, of: Any) -> Any:
-        holds, expected, convert = _TYPES[of]
+        holds, expected, convert = TYPES[of]
         if not holds(raw):
             raise self.fail(entry, f"cannot be {raw!r}", expected=expected)
         return convert(raw)
@@ -192,7 +192,7 @@ def _is_text(raw: Any) -> bool:
     return isinstance(raw, str) and bool(raw.strip()) and raw.isprintable()
 
 
-_TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
+TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
     str: (_is_text, "a text", str),
     int: (lambda raw: _is_int(raw) and 0 <= raw <= LARGEST_NUMBER, f"a whole number from 0 to {LARGEST_NUMBER}", int),
     date: (lambda raw: type(raw) is date, "a date such as 2026-04-01", lambda raw: raw),
@@ -219,7 +219,7 @@ def _problems(policy: Policy) -> Iterable[str]:
 
 
 def _problems_of_names(policy: Policy) -> Iterable[str]:
-    for section in _LISTS:
+    for section in LISTS:
         entries = getattr(policy, section)
         names = [entry.version if section == "letters" else entry.id for entry in entries]
         for name in names:
@@ -227,7 +227,7 @@ def _problems_of_names(policy: Policy) -> Iterable[str]:
                 yield f"[{section}] names {name!r} more than once"
             if section != "letters" and not _ID.fullmatch(name):
                 yield f"[{section}] the id {name!r} must be lower-case letters, digits and _ (at most 40)"
-        if section in _TAKEN_IN:
+        if section in TAKEN_IN:
             yield from _forbidden_words(section, entries)
 
 
@@ -244,7 +244,7 @@ def _forbidden_words(section: str, entries: Iterable[Any]) -> Iterable[str]:
 
 
 def _problems_of_references(policy: Policy) -> Iterable[str]:
-    for section in (*_LISTS, *_SINGLES):
+    for section in (*LISTS, *SINGLES):
         part = getattr(policy, section)
         for entry in part if isinstance(part, tuple) else (part,):
             yield from _unknown(section, "source", [entry.source], policy.sources)

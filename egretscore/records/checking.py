@@ -84,7 +84,7 @@ def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
     """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
     connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
     connection.execute(
-        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, quarantined BIGINT, repeated BIGINT)"
+        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, set_aside BIGINT, repeated BIGINT)"
     )
     connection.execute(
         "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
@@ -415,7 +415,7 @@ def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequen
         """,
         [table.name],
     ).fetchall()
-    for source, count, of_others, quarantined, repeated in staged:
+    for source, count, of_others, set_aside, repeated in staged:
         rows = lie.get(source, count) - of_others
-        counted = [source, rows, rows - quarantined - repeated, quarantined, repeated]
+        counted = [source, rows, rows - set_aside - repeated, set_aside, repeated]
         connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", counted)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import numpy as np
 
-from egretscore.arrays import numbers, texts
+from egretscore.arrays import arrow_numbers, arrow_texts
 from egretscore.records.database import listed
 from egretscore.records.schema import SUBJECT_ID, Column, Table
 
@@ -243,7 +243,7 @@ def _query_in_place(
     first = in_place[0].relation
     files = [rows.relation.file for rows in in_place if rows.relation.file is not None]
     named = _as_arrow("source", np.array([rows.source for rows in in_place]))
-    named = named.append_column("file", texts([str(rows.relation.file or "") for rows in in_place]))
+    named = named.append_column("file", arrow_texts([str(rows.relation.file or "") for rows in in_place]))
     connection.register("named", named)
     connection.execute(f"CREATE TABLE {apart} AS SELECT file, row FROM staged JOIN named USING (source)")
     connection.unregister("named")
@@ -295,4 +295,4 @@ def _as_text(column: str, of: str) -> str:
 def _as_arrow(name: str, values: NDArray[Any]) -> pa.Table:
     import pyarrow as pa
 
-    return pa.table({name: numbers(values, pa.from_numpy_dtype(values.dtype))})
+    return pa.table({name: arrow_numbers(values, pa.from_numpy_dtype(values.dtype))})

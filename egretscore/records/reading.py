@@ -13,6 +13,7 @@ import duckdb
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
+from egretscore.records.checked import CheckedRecords
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
 from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked, threads_to_use
 from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
@@ -119,7 +120,7 @@ def _read(
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
     if state_of_files(files) != state:  # a Parquet file is read more than once
         raise RecordsError("the records changed while they were being read", remedy="Read them again.")
-    return Records(connection, policy, invented)
+    return CheckedRecords(connection, policy, invented)
 
 
 def _fill(

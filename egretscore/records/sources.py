@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from egretscore.arrays import flags, numbers
+from egretscore.arrays import arrow_flags, arrow_numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS, quoted
@@ -168,7 +168,7 @@ def _line_blocks(file: Path) -> Iterator[pa.Table]:
         of = pa.large_string() if as_text else pa.large_binary()
         lines = pa.Array.from_buffers(of, len(ends), [None, pa.py_buffer(starts), pa.py_buffer(block)])
         is_garbled = np.isin(np.arange(len(ends)), garbled)
-        return pa.table({"row": _numbers(first, len(ends)), "line": lines, "garbled": flags(is_garbled)})
+        return pa.table({"row": _numbers(first, len(ends)), "line": lines, "garbled": arrow_flags(is_garbled)})
 
     with file.open("rb") as stream:
         header = stream.readline()
@@ -207,7 +207,7 @@ def _numbers(first: int, count: int) -> pa.Int64Array:
     """Return so many whole numbers, one after the other."""
     import pyarrow as pa
 
-    return numbers(np.arange(first, first + count), pa.int64())
+    return arrow_numbers(np.arange(first, first + count), pa.int64())
 
 
 def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
@@ -335,11 +335,13 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
 
 
 def _as_the_database_knows(table: pa.Table) -> pa.Table:
-    """Return a table whose decimals of kinds that the database lacks are texts."""
+    """Return a table whose numbers are of kinds that the database has: other decimals are texts."""
     import pyarrow as pa
 
     for position, field in enumerate(table.schema):
-        if pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
+        if pa.types.is_float16(field.type):
+            table = table.set_column(position, field.name, table[position].cast(pa.float32()))
+        elif pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
             table = table.set_column(position, field.name, table[position].cast(pa.string()))
     return table
 

@@ -1,27 +1,24 @@
-"""Records that have been read and checked, ready to be used as of any date."""
+"""What all else asks of records that have been checked, wherever they are held."""
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import duckdb
-
-from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
-from egretscore.records.database import asking, check_subject_id, is_text
-from egretscore.records.lookup import PersonRows, RowsInMemory
+from egretscore.records.lookup import PersonRows
 from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
-from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, DOUBTS, TABLES
+from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, TABLES
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column in table.column_names)
@@ -30,14 +27,22 @@ EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column 
 
 @dataclass(frozen=True)
 class SourceCount:
-    """Where the rows of one file or frame went: rows = good + quarantined + repeated."""
+    """Where the rows of one file or frame went: rows = good + set_aside + repeated."""
 
     table: str
     file: str
     rows: int
     good: int
-    quarantined: int
+    set_aside: int
     repeated: int
+
+    def __add__(self, more: SourceCount) -> SourceCount:
+        """Return where the rows that each counts of one source went."""
+        return SourceCount(self.table, self.file, *(getattr(self, of) + getattr(more, of) for of in COUNTED))
+
+
+COUNTED: Final = ("rows", "good", "set_aside", "repeated")
+"""What is counted of each source: the names of these numbers."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ TELL_THE_LAST_DAY: Final = tuple(table for table in TABLES.values() if table is 
 """The tables whose rows tell when the last record came on file."""
 
 
-class Records:
-    """The checked records of many people, in memory or, as :class:`KeptRecords`, on disk.
+class Records(ABC):
+    """The checked records of many people, in memory (``checked.py``) or on disk (``kept/opened.py``).
 
     Made by :func:`read_records`. Holds what is on file, whatever the date; the as-of
     date of each question decides what of it may be used.
@@ -73,15 +78,11 @@ class Records:
         What the records' folder says of itself when they are invented, else None.
     """
 
-    REMEDY_OF_POLICY: ClassVar = "Read them with read_records(..., policy=engine.policy)."
+    REMEDY_OF_POLICY: ClassVar[str]
     """What to do where another policy does not agree with theirs."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
-    ) -> None:
-        self._connection = connection
+    def __init__(self, policy: Policy, invented: Mapping[str, Any] | None) -> None:
         self._lock = threading.Lock()
-        self._rows: RowsInMemory | None = None
         self.policy = policy
         self.invented = invented
 
@@ -91,21 +92,50 @@ class Records:
     @property
     def set_aside(self) -> int:
         """How many rows were set aside when these were read."""
-        return sum(count.quarantined for count in self.counts)
+        return sum(count.set_aside for count in self.counts)
 
     @property
+    @abstractmethod
     def holds_every_row(self) -> bool:
         """Whether no row was set aside that another policy might take."""
-        return not self.set_aside
 
-    @cached_property
+    @property
+    @abstractmethod
     def counts(self) -> tuple[SourceCount, ...]:
         """Where the rows of each file went when they were read."""
-        rows = self._connection.execute(
-            'SELECT "table", file, rows, good, quarantined, repeated FROM sources JOIN counts USING (source) '
-            "ORDER BY source"
-        ).fetchall()
-        return tuple(SourceCount(*row) for row in rows)
+
+    @property
+    @abstractmethod
+    def last_day(self) -> date | None:
+        """The last day on which a record came on file; None of no records.
+
+        Consents do not count, nor does what becomes of a record later, nor a day still to come, which may be mistyped.
+        """
+
+    @abstractmethod
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a new connection to the locked database that sees them, to be used from one thread."""
+
+    @abstractmethod
+    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
+        """Return what is on file about a person.
+
+        Parameters
+        ----------
+        subject_id : str
+        columns : names of columns, optional
+            Which to read, subject_id among them; the cells of others are None.
+        """
+
+    @abstractmethod
+    def erase(self, subject_id: str) -> int:
+        """Remove every row about a person, and every row set aside that names them.
+
+        Returns
+        -------
+        int
+            How many rows were removed. The files they were read from stay as they are.
+        """
 
     def set_aside_by_part(self) -> Mapping[int, int]:
         """Return how many rows were set aside, by the part of the subject_id that each names, or of none."""
@@ -114,39 +144,6 @@ class Records:
             f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
         )
         return dict(found.fetchall())
-
-    @property
-    def last_day(self) -> date | None:
-        """The last day, up to today, on which a record came on file; None of no records.
-
-        Consents do not count, nor does what becomes of a record later, nor a day still to come, which may be mistyped.
-        """
-        days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
-        last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
-        with asking():
-            found = self.connect().execute(last, [today()]).fetchone()
-        return found[0] if found else None
-
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection to the locked database, to be used from one thread."""
-        return self._connection.cursor()
-
-    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
-        """Return what is on file about a person.
-
-        The first call lays out a copy of everyone's rows to find theirs in.
-
-        Parameters
-        ----------
-        subject_id : str
-        columns : names of columns, optional
-            Which to read, subject_id among them; the cells of others are None.
-        """
-        rows = self._rows
-        if rows is None:
-            with self._lock:
-                rows = self._rows = self._rows or RowsInMemory(self.connect())
-        return rows.of(subject_id, columns)
 
     @property
     def unmatched_objections(self) -> tuple[UnmatchedObjection, ...]:
@@ -191,33 +188,6 @@ class Records:
         list of the files written
         """
         return write_quarantine(self.problems, Path(folder))
-
-    def erase(self, subject_id: str) -> int:
-        """Remove every row about a person from memory, and every row set aside that names them.
-
-        Returns
-        -------
-        int
-            How many rows were removed. The files they were read from stay as they are.
-        """
-        check_subject_id(subject_id)
-        if not is_text(subject_id):
-            return 0
-        connection = self.connect()
-        removed = 0
-        about = dict.fromkeys(CHECKED, "subject_id = $subject")
-        about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
-        with self._lock:
-            for table, condition in about.items():
-                # A row set aside stands there once for each thing that is wrong with it.
-                rows = "DISTINCT (source, row)" if table == "quarantine" else "*"
-                ((count,),) = connection.execute(
-                    f'SELECT count({rows}) FROM "{table}" WHERE {condition}', {"subject": subject_id}
-                ).fetchall()
-                connection.execute(f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id})
-                removed += int(count) * (table != DOUBTS.name)
-            self._rows = None
-        return removed
 
 
 def check_are_records(records: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
+from operator import add
 from pathlib import Path
 
 from egretscore.paths import as_path
@@ -16,7 +17,7 @@ from egretscore.records.partwise import Progress, check_can_be_told, check_uncha
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.records.store import Records, SourceCount, UnmatchedObjection, check_agrees
+from egretscore.records.store import COUNTED, Records, SourceCount, UnmatchedObjection, check_agrees
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Validated:
         told = frozenset(TABLES) if isinstance(records, KeptRecords) else tables_told_with(group)
         return cls(
             tuple(
-                count if count.table in told else replace(count, rows=0, good=0, quarantined=0, repeated=0)
+                count if count.table in told else SourceCount(count.table, count.file, *(0 for _ in COUNTED))
                 for count in records.counts
             ),
             tuple(problem for problem in records.problems if problem.table in told),
@@ -58,7 +59,7 @@ class Validated:
         if not self.counts:
             return more
         return Validated(
-            tuple(map(_both, self.counts, more.counts)),
+            tuple(map(add, self.counts, more.counts)),
             self.problems + more.problems,
             self.unmatched_objections + more.unmatched_objections,
             self.set_aside_before + more.set_aside_before,
@@ -147,8 +148,3 @@ def validate_records(
         done += found
         progress(Progress(group[-1] + 1, group[-1] + 1, 0, sum(count.rows for count in done.counts)))
     return done.in_order()
-
-
-def _both(one: SourceCount, other: SourceCount) -> SourceCount:
-    of_both = {of: getattr(one, of) + getattr(other, of) for of in ("rows", "good", "quarantined", "repeated")}
-    return replace(one, **of_both)

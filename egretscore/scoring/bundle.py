@@ -10,7 +10,8 @@
 
 Changing the format: give it a new number in ``FORMAT``, keep the reader of the old one in
 ``_READERS``, and keep a bundle of the old format for its test. A bundle that was readable
-once stays readable.
+once stays readable. Another way to write the manifest is another format: of the newest, one is
+refused that writing its model again does not give to the last character.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ _NOT_A_MODEL: Final = (
     *(AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError),
     *(csv.Error, PolicyError),
 )
+_AGAIN: Final = "Get the model again from where it was published."
 _NOTICE: Final = "Trained on invented records: it says nothing about real people."
 
 
@@ -152,7 +154,8 @@ def read_bundle(folder: str | Path) -> Model:
     Raises
     ------
     BundleError
-        If a file is missing or altered, the format is unknown, or the tables break a promise.
+        If a file is missing or altered, the format is unknown, the tables break a promise, or the
+        manifest is not the one that would be written of the model.
     """
     folder = Path(folder)
     manifest_text = _text_of(folder / MANIFEST)
@@ -165,6 +168,8 @@ def read_bundle(folder: str | Path) -> Model:
         model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
         problem = next(model.scorecard.problems(), None)
         _check_said(manifest, model)
+        _check_features(model)
+        written_again = None if problem else bundle_files(model)[MANIFEST]
     except _NOT_A_MODEL as error:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
     if problem:
@@ -176,6 +181,13 @@ def read_bundle(folder: str | Path) -> Model:
             file=folder / MANIFEST,
             value=manifest["score"],
             expected=str(stated),
+        )
+    if manifest["format"] == FORMAT and manifest_text != written_again:
+        raise BundleError(
+            "the manifest says more than a model does, or says it in another way",
+            file=folder / MANIFEST,
+            expected="what writing the model again gives",
+            remedy=_AGAIN,
         )
     return model
 
@@ -215,6 +227,13 @@ def _check_said(manifest: Mapping[str, Any], model: Model) -> None:
         raise ValueError("the notice and the mark of invented records disagree")
     if manifest["name"] != model.name:
         raise ValueError(f"the name is {manifest['name']!r}, not {model.name!r}")
+    libraries = manifest["libraries"]
+    if not isinstance(libraries, dict) or not all(isinstance(version, str) for version in libraries.values()):
+        raise ValueError(f"the versions of the libraries cannot be {libraries!r}")
+
+
+def _check_features(model: Model) -> None:
+    """Raise if a feature cannot be called what it is, stand where it does or reach what it may."""
     features, indicators = model.scorecard.features, {indicator.id for indicator in model.policy.indicators}
     for feature in features:
         if not _NAME.fullmatch(feature.name) or feature.name in _NAMES_TAKEN:
@@ -224,7 +243,7 @@ def _check_said(manifest: Mapping[str, Any], model: Model) -> None:
             raise ValueError(f"the feature {feature.name!r} names {matter}, which is never taken in (promise 5)")
         if feature.indicator not in indicators:
             raise ValueError(f"the feature {feature.name!r} stands under no indicator of the policy")
-        if type(feature.cap) is not int or not 0 <= feature.cap <= _LARGEST_CAP:
+        if not 0 <= feature.cap <= _LARGEST_CAP:
             raise ValueError(f"the feature {feature.name!r} cannot be {feature.cap!r} at most")
     for what in ("name", "code"):
         if len({getattr(feature, what) for feature in features}) < len(features):
@@ -272,7 +291,7 @@ def _altered(file: Path) -> BundleError:
     return BundleError(
         "the file is not the one that was trained: its SHA-256 differs",
         file=file,
-        remedy="Get the model again from where it was published.",
+        remedy=_AGAIN,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any, TypeVar
@@ -193,6 +193,11 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         second = 1.0 / (1.0 + np.exp(-self.decision_function(X)))
         return np.column_stack([1.0 - second, second])
 
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the natural logarithm of the chance of each class, shape (n, 2)."""
+        log_odds = self.decision_function(X)
+        return -np.logaddexp(0.0, np.column_stack([log_odds, -log_odds]))
+
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the likelier class of each row, shape (n,)."""
         second = self.decision_function(X) > 0
@@ -307,13 +312,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             hold_out[:] = False
         return np.flatnonzero(~hold_out), np.flatnonzero(hold_out)
 
-    def _ridges(self) -> tuple[float | None, ...]:
-        ridge: Any = self.ridge
-        return tuple(ridge) if isinstance(ridge, Sequence | np.ndarray) else (ridge,)
-
     def _ridges_for(self, count: int) -> tuple[float | None, ...]:
         """Return the weights that the forests of so many rows take in turn."""
-        return (None,) if count < _FEWEST_ROWS_TO_HOLD_OUT else self._ridges()
+        return (None,) if count < _FEWEST_ROWS_TO_HOLD_OUT else _ridges(self.ridge)
 
     def _settings(self, bag: int, count: int, smallest_leaf: int) -> Settings:
         ridges = self._ridges_for(count)
@@ -338,40 +339,28 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     # --------------------------------------------------------------------------- what is handed in
 
     def _check_parameters(self) -> None:
-        least = {"bags": 1, "max_pairs": 0, "max_bins": 2, "max_leaves": 2, "max_rounds": 1, "patience": 1}
-        for name, smallest in {**least, "rounds_per_stage": 1, "min_people": 1}.items():
+        for name, (holds, what) in _PARAMETERS.items():
             value = getattr(self, name)
-            if name == "bags" and value is None:
-                continue
-            if not isinstance(value, int | np.integer) or value < smallest:
-                raise ValueError(f"{name} must be a whole number, {smallest} or more. Got {value!r} instead.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be a number above 0. Got {self.learning_rate!r} instead.")
-        if not self.l2 >= 0:
-            raise ValueError(f"l2 must be a number, 0 or more. Got {self.l2!r} instead.")
-        ridges = self._ridges()
-        if not ridges or not all(ridge is None or _is_above_0(ridge) for ridge in ridges):
-            raise ValueError(f"ridge must be a number above 0, None, or several of these. Got {self.ridge!r} instead.")
-        if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
-            raise ValueError(
-                f"pair_across must give a label for each of {self.n_features_in_} features. "
-                f"Got {len(self.pair_across)} instead."
-            )
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1. Got {self.validation_fraction!r} instead.")
+            if not holds(value):
+                raise ValueError(f"{name} must {what}. Got {value!r} instead.")
 
     def _handed_in(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
     ) -> tuple[list[NDArray[Any]], NDArray[Any], NDArray[np.float64], NDArray[np.intp] | None]:
         """Return what there is to learn from: values of each feature, classes, weights, and whose row each is."""
-        values, classes = self._read(X, y)
         self._check_parameters()
+        values, classes = self._read(X, y)
+        if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
+            raise ValueError(
+                f"pair_across must give a label for each of {self.n_features_in_} features. "
+                f"Got {len(self.pair_across)} instead."
+            )
         check_consistent_length(classes, groups)
         weight: NDArray[np.float64] = _check_sample_weight(sample_weight, classes, dtype=np.float64)
         if (weight < 0).any():
             raise ValueError(f"sample_weight must be 0 or more. Got {weight.min()} instead.")
         counts = weight != 0
-        people = None if groups is None else np.unique(np.asarray(groups)[counts], return_inverse=True)[1]
+        people = None if groups is None else _numbered(np.asarray(groups)[counts])
         return [of_feature[counts] for of_feature in values], classes[counts], weight[counts], people
 
     def _read(self, X: Any, y: ArrayLike | None = None) -> tuple[list[NDArray[Any]], NDArray[Any]]:
@@ -462,13 +451,74 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
 def _as_pandas(X: Any) -> Any:
     """Return a data frame as pandas has it, or None of what is no frame."""
+    if hasattr(X, "collect") and not hasattr(X, "to_pandas"):
+        raise ValueError("X must hold its rows, and a lazy frame holds none yet: collect it.")
     if hasattr(X, "to_pandas"):
         return X.to_pandas()
     return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns") else None
 
 
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and bool(np.isfinite(float(value)))
+
+
 def _is_above_0(value: Any) -> bool:
-    return isinstance(value, Real) and float(value) > 0
+    return _is_finite(value) and bool(value > 0)
+
+
+def _ridges(ridge: Any) -> tuple[float | None, ...]:
+    return tuple(ridge) if isinstance(ridge, Sequence | np.ndarray) else (ridge,)
+
+
+def _are_ridges(ridge: object) -> bool:
+    ridges = _ridges(ridge)
+    return bool(ridges) and all(weight is None or _is_above_0(weight) for weight in ridges)
+
+
+def _are_codes(codes: object) -> bool:
+    return isinstance(codes, Iterable) and all(_is_finite(code) for code in codes)
+
+
+def _are_codes_of_features(special: object) -> bool:
+    return special is None or (isinstance(special, Mapping) and all(map(_are_codes, special.values())))
+
+
+def _are_several(features: object) -> bool:
+    return features is None or (isinstance(features, Iterable) and not isinstance(features, str))
+
+
+def _is_whole_from(least: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int | np.integer) and bool(value >= least)
+
+
+def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
+    return _is_whole_from(least), f"be a whole number, {least} or more"
+
+
+_PARAMETERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "monotone": (_are_several, "give +1 or -1 for features, by name or position, or +1, -1 or 0 for each"),
+    "categories": (_are_several, "list features"),
+    "special": (_are_codes_of_features, "give for each feature it names a list of codes that are finite numbers"),
+    "pair_across": (lambda labels: labels is None or isinstance(labels, Sized), "give a label for each feature"),
+    "max_pairs": _whole(0),
+    "ridge": (_are_ridges, "be a finite number above 0, None, or several of these"),
+    "bags": (lambda bags: bags is None or _is_whole_from(1)(bags), "be a whole number, 1 or more, or None"),
+    "max_bins": _whole(2),
+    "learning_rate": (_is_above_0, "be a finite number above 0"),
+    "max_leaves": _whole(2),
+    "random_cuts": (lambda by_lot: isinstance(by_lot, bool | np.bool_), "be True or False"),
+    "l2": (lambda weight: _is_finite(weight) and weight >= 0, "be a finite number, 0 or more"),
+    "max_rounds": _whole(1),
+    "patience": _whole(1),
+    "rounds_per_stage": _whole(1),
+    "min_people": _whole(1),
+    "validation_fraction": (lambda share: _is_above_0(share) and share < 1, "lie between 0 and 1"),
+    "n_jobs": (
+        lambda jobs: jobs is None or (isinstance(jobs, int | np.integer) and jobs != 0),
+        "be a whole number other than 0, or None",
+    ),
+}
+"""Of each parameter: whether a value can be its, and what it must do."""
 
 
 def _is_number(of: Any) -> bool:
@@ -485,6 +535,16 @@ def _values(column: Any, *, category: bool) -> NDArray[Any]:
     if np.isinf(numbers).any():
         raise ValueError(f"Input X contains infinity in {column.name!r}.")
     return np.asarray(numbers)
+
+
+def _numbered(groups: NDArray[Any]) -> NDArray[np.intp]:
+    """Return a number for the group of each row."""
+    import pandas as pd
+
+    if groups.ndim != 1 or pd.isna(groups).any():
+        raise ValueError("groups must say of every row whose it is, in one column without missing values.")
+    numbers: NDArray[np.intp] = np.unique(groups, return_inverse=True)[1]
+    return numbers
 
 
 def _checked_target(y: ArrayLike) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
+from egretscore.records.schema import COMMITMENTS
 from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.scorecard import Scorecard
@@ -70,7 +71,8 @@ def train(
     records : Records
     as_of : one date or several, or str such as "2025-10-01"
         The dates of the snapshots. With several, the last is held out to validate on, and the
-        report says how many days after it the last outcome learnt from became known.
+        report says how many days after it the last outcome learnt from became known. With one,
+        the model is validated on other people on the same date, and on no later one.
     policy : Policy or path, optional
         The policy of the records when not given.
     horizon_days : int
@@ -95,6 +97,7 @@ def train(
     dates = _dates(as_of)
     _check_numbers(horizon_days, seed)
     check_agrees(records, policy, "the policy given")
+    _check_has_commitments(records)
     _check_dates(records, dates, horizon_days, policy)
     features = declare_features(policy)
     snapshots = take_snapshots(records, features, policy, dates, horizon_days)
@@ -136,7 +139,8 @@ def train(
 
 def _dates(as_of: date | str | Iterable[date | str]) -> list[date]:
     """Return the days of the snapshots, each once, the earliest first."""
-    dates = sorted({as_day(day) for day in ([as_of] if isinstance(as_of, str | date) else as_of)})
+    given = as_of if isinstance(as_of, Iterable) and not isinstance(as_of, str) else [as_of]
+    dates = sorted({as_day(day) for day in given})
     if not dates:
         raise ArgumentError("training needs an as-of date", expected="one date or, to validate on later ones, several")
     return dates
@@ -152,6 +156,14 @@ def _check_numbers(horizon_days: int, seed: int) -> None:
     if seed not in range(2**31):
         raise ArgumentError(
             "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
+        )
+
+
+def _check_has_commitments(records: Records) -> None:
+    if not any(count.good for count in records.counts if count.table == COMMITMENTS.name):
+        raise TrainingError(
+            "there are no commitments to learn from",
+            expected="records of what people committed themselves to, and of what became of it",
         )
 
 

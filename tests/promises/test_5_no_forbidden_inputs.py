@@ -50,6 +50,17 @@ def test_any_other_column_is_an_error_too(table, column):
     [
         *("id_card", "id_card_no", "id_card_number", "ID_CARD", "resident_id", "national_id_no", "identity_number"),
         *("names", "full_names", "locations", "addresses", "religions", "GPSLocation", "bank_balance", "net_worth"),
+        *(
+            "churchattendance",
+            "churchgoing",
+            "friendcount",
+            "friendcnt",
+            "lowincome",
+            "HOMEADDRESS",
+            "mothersmaiden",
+            "familysize",
+        ),
+        *("monthlysalary", "hometownname", "accountbalances", "passportnumber", "politicalviews", "marriagedate"),
         *("home_city", "hukou", "postcode", "party_member", "monthlyIncome", "families", "TaxesPaid", "健康状况"),
     ],
 )
@@ -190,6 +201,19 @@ def test_a_text_may_say_without_deposit_and_in_place_of():
         *("street_cleaning", "book_lending", "tree_planting", "neighbour_help", "car_sharing", "bicycle_repair"),
         *("exhibition_guide", "facet", "charity", "template", "deforestation", "information_desk", "interface"),
         *("traffic_warden", "senior_care", "racecourse"),
+        *("competition", "repetition", "selection", "preselection", "allocation", "relocation"),
+        *("suspension", "disinfection", "environmental", "experimental", "fundamental", "instrumental", "monumental"),
+        *("transparent", "transparency", "apparent", "parenthesis", "operating", "celebrating", "decorating"),
+        *("generating", "reforestation", "workstation", "stationery", "manifestation", "friendly", "eco_friendly"),
+        *("friendliness", "motherboards", "healthy_eating", "contactless_payment", "automobile", "bookmobiles"),
+        *("commonwealth", "addressed_issues", "balanced_diet", "rebalanced", "remarkable", "commentary", "husbandry"),
+        *("sprayer", "spraying", "learnings", "devoting", "pivoting", "enshrined", "smothered", "depository"),
+        *("coordinated", "temperature", "placement", "incoming", "outcome", "template_id", "deposited_waste"),
+        *("mobilisation", "unreported", "informative", "information", "performance"),
+        *("mosquito_control", "leadership", "scholarship", "membership", "fitness_course", "register", "registration"),
+        *("workshop", "attendance", "hours_served", "kilometres_cycled", "bottles_returned", "recycled_paper_kg"),
+        *("litter_picking", "river_patrol", "blackout_drill", "quiz_points", "library_visits", "level", "badge"),
+        *("lesson_count", "campaign", "season", "checked_in", "verified", "issued_by", "priority", "channel"),
     ],
 )
 def test_ordinary_words_are_free(word):

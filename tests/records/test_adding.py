@@ -440,7 +440,7 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
         "die_at(folder, '_remove_all_others', 40, False)",
     ):
         assert run(arguments, death).returncode == -signal.SIGKILL
-        es.read_records(tmp_path / "kept").connect()  # every part is whole, as it was or as it is to be
+        kept.verify(tmp_path / "kept", range(PARTS))  # every part is whole, as it was or as it is to be
         with pytest.raises(es.RecordsError, match="stopped half-way"):
             es.score_everyone(shipped_engine(), tmp_path / "kept", "2026-10-31", tmp_path / "scores")
     finished = run(arguments)
@@ -463,6 +463,8 @@ def test_what_was_stopped_is_finished_before_anything_else_is_added(days, tmp_pa
     stopped = ["add", "--records", str(days / "new"), "--kept", str(tmp_path / "kept")]
     assert run(stopped, "die_at(folder, 'write_about_part', 5, True)").returncode == -signal.SIGKILL
     half = states(tmp_path / "kept")
+    with pytest.raises(es.RecordsError, match="stopped half-way"):
+        shipped_engine().score(es.read_records(tmp_path / "kept"), AS_OF)
     with pytest.raises(es.RecordsError, match="not all of its files are among these"):
         es.add_records(tmp_path / "next", tmp_path / "kept")
     assert states(tmp_path / "kept") == half

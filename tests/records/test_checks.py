@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,7 +92,7 @@ def write(folder: Path, **changes: list[dict[str, str]]) -> Path:
 def test_good_rows_go_on(tmp_path):
     records = es.read_records(write(tmp_path))
     assert records.problems == ()
-    assert [(c.rows, c.good, c.quarantined, c.repeated) for c in records.counts] == [(1, 1, 0, 0)] * 5
+    assert [(c.rows, c.good, c.set_aside, c.repeated) for c in records.counts] == [(1, 1, 0, 0)] * 5
 
 
 WRONG_CELLS = [
@@ -147,7 +148,7 @@ def test_a_wrong_cell_is_named_and_its_row_set_aside(tmp_path, table, column, va
     assert f"{table}.csv, row 2: {column!r} is" in message
     assert "Expected" in message
     count = next(c for c in records.counts if c.table == table)
-    assert count.rows == count.good + count.quarantined + count.repeated == 2
+    assert count.rows == count.good + count.set_aside + count.repeated == 2
 
 
 # Plain signs, signs that a URL encodes, spaces of several kinds, and what cannot be seen.
@@ -177,7 +178,7 @@ def test_every_wrong_cell_of_a_row_is_named(tmp_path):
         write(tmp_path, civic_points=[{"activity": "x", "points": "y", "recorded_on": "2025-01-01"}])
     )
     assert [p.column for p in records.problems] == ["activity", "points", "recorded_on"]
-    assert records.counts[1].quarantined == 1
+    assert records.counts[1].set_aside == 1
 
 
 def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_path):
@@ -185,7 +186,7 @@ def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_pa
         write(tmp_path, civic_points=[{}, {"record_id": "cp-2"}, {"record_id": "cp-2", "points": "11"}])
     )
     count = records.counts[1]
-    assert (count.rows, count.good, count.quarantined, count.repeated) == (4, 1, 2, 1)
+    assert (count.rows, count.good, count.set_aside, count.repeated) == (4, 1, 2, 1)
     assert [p.row for p in records.problems] == [3, 4]
     assert all(p.value == "cp-2" for p in records.problems)
 
@@ -390,7 +391,7 @@ def test_bad_lines_are_set_aside_with_their_text(tmp_path):
         "p7",
     ]
     count = records.counts[0]
-    assert (count.rows, count.good, count.quarantined) == (8, 3, 5)
+    assert (count.rows, count.good, count.set_aside) == (8, 3, 5)
 
 
 def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path):
@@ -489,6 +490,15 @@ def test_amounts_are_read_from_decimals_of_every_kind(of):
     wrong = [(problem.row, problem.column) for problem in records.problems]
     assert (found, wrong) in [([(None,), (Decimal("200.00"),)], []), ([(None,)], [(1, "fine_yuan")])]
     assert of.scale < 0 or not wrong
+
+
+def test_numbers_of_two_bytes_are_read_as_any():
+    points = pa.table(pd.DataFrame([ROWS["civic_points"]] * 2)).drop_columns(["record_id", "points"])
+    points = points.append_column("record_id", pa.array(["1", "2"]))
+    points = points.append_column("points", pa.array(np.array([7, 7.5], np.float16)))
+    records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "civic_points": points})
+    assert records.connect().execute("SELECT points FROM civic_points").fetchall() == [(7,)]
+    assert [(problem.row, problem.column) for problem in records.problems] == [(2, "points")]
 
 
 def test_a_decimal_too_long_for_the_database_is_one_wrong_cell_in_pandas_too():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -76,7 +79,7 @@ def test_kept_records_say_what_those_they_came_from_say(town, engine, data):
         assert everything(engine, kept, AS_OF) == everything(engine, given, AS_OF)
         for person in town:
             assert engine.explain(kept, person.subject_id, AS_OF) == engine.explain(given, person.subject_id, AS_OF)
-        assert outcome.set_aside == sum(count.quarantined for count in given.counts)
+        assert outcome.set_aside == sum(count.set_aside for count in given.counts)
         assert outcome.rows == sum(count.good for count in given.counts) == sum(count.good for count in kept.counts)
 
 
@@ -541,3 +544,25 @@ def test_who_is_not_there_to_be_erased_is_said(kept, capsys):
     somebody = es.read_records(kept).invented["subject_id"]
     assert main(["erase", somebody, "--kept", str(kept)]) == 0
     assert "rows erased: " in capsys.readouterr().err
+
+
+IN_ANOTHER_PROCESS = """
+import os, signal, sys
+import egretscore as es
+records, engine = es.read_records(sys.argv[1]), es.load_engine()
+alone = len(engine.score(records, "2026-01-01")) if sys.argv[2] == "asked" else None
+child = os.fork()
+if child == 0:
+    signal.alarm(120)  # it would wait for ever
+    people = len(engine.score(records, "2026-01-01"))
+    os._exit(0 if alone in (None, people) and people else 1)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no process")
+@pytest.mark.parametrize("before", ["asked", "not asked"])
+def test_a_process_that_was_forked_asks_a_database_of_its_own(kept_once, before):
+    command = [sys.executable, "-W", "ignore", "-c", IN_ANOTHER_PROCESS, str(kept_once), before]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -39,7 +39,7 @@ def test_a_value_is_only_ever_data(where, text):
     row = {name: "2025-01-01" if name.endswith("_on") else "x" for name in TABLES[table].column_names}
     row.update({"subject_id": "p1"} if column != "subject_id" else {}, **{column: text})
     records = es.read_records({**TOWN, table: [TOWN[table], {name: [cell] for name, cell in row.items()}]})
-    assert sum(c.rows for c in records.counts) == sum(c.good + c.quarantined + c.repeated for c in records.counts)
+    assert sum(c.rows for c in records.counts) == sum(c.good + c.set_aside + c.repeated for c in records.counts)
     assert records.connect().execute("SELECT count(*) FROM consents WHERE subject_id = 'p0'").fetchone() == (1,)
     assert shipped_engine().explain(records, "p0", AS_OF).score == 550
 
@@ -72,10 +72,10 @@ def test_any_bytes_below_the_header_are_counted_and_nothing_fails(tmp_path_facto
     (folder / "consents.csv").write_bytes(b"\n".join([header, good, noise, good.replace(b"p0", b"p1"), b""]))
     records = es.read_records(folder)
     count = records.counts[0]
-    assert count.rows == count.good + count.quarantined + count.repeated
+    assert count.rows == count.good + count.set_aside + count.repeated
     lines = [line.rstrip(b"\r") for line in noise.split(b"\n")]
     assert count.rows == 2 + sum(bool(line) for line in lines)
-    assert len({p.row for p in records.problems}) == count.quarantined
+    assert len({p.row for p in records.problems}) == count.set_aside
 
 
 @given(st.binary(max_size=300))

@@ -70,7 +70,7 @@ def reseal(folder: Path, manifest: dict) -> None:
     for name in manifest.get("files", ()):
         if (folder / name).is_file():
             manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    text = json.dumps(manifest)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / SEAL).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST}\n")
 
@@ -99,7 +99,20 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m.update(notice=""), "invented"),
         (lambda m: m.update(training={}), "does not fit together"),
         (lambda m: m["features"][0].update(indicator="elsewhere"), "no indicator"),
-        (lambda m: m["features"][0].update(cap="5"), "at most"),
+        (lambda m: m["features"][0].update(cap="5"), "in place of a whole number"),
+        (lambda m: m["features"][0].update(cap=-5), "at most"),
+        (lambda m: m["features"][0].update(direction=True), "in place of a whole number"),
+        (lambda m: m["features"][0].update(en=None), "in place of a text"),
+        (lambda m: m["features"][0].update(column=1), "in place of a text"),
+        (lambda m: m["features"][0]["where"].update(activity=[None]), "in place of a text"),
+        (lambda m: m["features"][-1]["prior"].update(permille=850.0), "in place of a whole number"),
+        (lambda m: m["features"][0].update(weights=[["365", 1]]), "in another way"),
+        (lambda m: m.update(libraries=None), "versions of the libraries"),
+        (lambda m: m.update(libraries={"numpy": 2}), "versions of the libraries"),
+        (lambda m: m.update(notice="Trained on everyone."), "in another way"),
+        (lambda m: m.update(approved_by="the mayor"), "says more"),
+        (lambda m: m["training"].update(seed=float("nan")), "does not fit together"),
+        (lambda m: m.update(features=m.pop("features")), "in another way"),
         (lambda m: m["features"][0].update(code=m["features"][1]["code"]), "the same code"),
         (lambda m: m["features"][0].update(name=m["features"][1]["name"]), "does not fit together"),
     ],

@@ -271,12 +271,63 @@ def test_frames_of_polars_and_pandas_are_one():
         ({"bags": 0}, "bags must be a whole number, 1 or more"),
         ({"max_pairs": 1.5}, "max_pairs must be a whole number"),
         ({"validation_fraction": 1.0}, "validation_fraction must lie between"),
+        ({"validation_fraction": "half"}, "validation_fraction must lie between"),
+        ({"special": {"months": -9}}, "special must give for each feature it names a list"),
+        ({"special": {"months": [np.nan]}}, "codes that are finite numbers"),
+        ({"special": {"months": [np.inf]}}, "codes that are finite numbers"),
+        ({"special": {"months": "none"}}, "codes that are finite numbers"),
+        ({"special": ["months"]}, "special must give for each feature"),
+        ({"random_cuts": "yes"}, "random_cuts must be True or False"),
+        ({"random_cuts": 1}, "random_cuts must be True or False"),
+        ({"n_jobs": 0}, "n_jobs must be a whole number other than 0"),
+        ({"n_jobs": "all"}, "n_jobs must be a whole number other than 0"),
+        ({"ridge": np.inf}, "ridge must be a finite number above 0"),
+        ({"ridge": (1.0, np.nan)}, "ridge must be a finite number above 0"),
+        ({"learning_rate": np.inf}, "learning_rate must be a finite number above 0"),
+        ({"learning_rate": True}, "learning_rate must be a finite number above 0"),
+        ({"l2": None}, "l2 must be a finite number, 0 or more"),
+        ({"monotone": 1}, "monotone must give"),
+        ({"categories": "home"}, "categories must list features"),
+        ({"categories": 0}, "categories must list features"),
+        ({"pair_across": 3}, "pair_across must give a label for each"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(options, says):
     X, y = applicants(7, 200)
     with pytest.raises(ValueError, match=says):
         es.ScoreTableClassifier(**{**QUICK, **options}).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.where(np.arange(200) < 3, np.nan, np.arange(200)),
+        np.array([None] * 3 + ["someone"] * 197, dtype=object),
+        np.zeros((200, 2)),
+    ],
+)
+def test_groups_that_do_not_say_whose_a_row_is_are_refused(groups):
+    X, y = applicants(7, 200)
+    with pytest.raises(ValueError, match="groups must say of every row whose it is"):
+        es.ScoreTableClassifier(**QUICK).fit(X, y, groups=groups)
+
+
+def test_a_lazy_frame_is_to_be_collected():
+    X, y = applicants(7, 200)
+    lazy = pl.from_pandas(X).lazy()
+    with pytest.raises(ValueError, match="lazy frame holds none yet: collect it"):
+        es.ScoreTableClassifier(**QUICK).fit(lazy, y)
+    with pytest.raises(ValueError, match="lazy frame holds none yet: collect it"):
+        es.ScoreTableClassifier(**QUICK).fit(X, y).predict(lazy)
+
+
+def test_logarithms_of_chances_are_exact_where_chances_are_near_0():
+    model, X, _ = fitted()
+    assert np.allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X), atol=0, rtol=1e-12)
+    far_off = np.array([-800.0, 0.0, 800.0])
+    model.decision_function = lambda _: far_off
+    logarithms = model.predict_log_proba(X)
+    assert np.allclose(logarithms, [[0, -800], [-np.log(2), -np.log(2)], [-800, 0]], atol=1e-300, rtol=1e-15)
 
 
 def test_a_value_missing_where_none_was_counts_as_the_median():

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from whole_records import Person, frames, plain_consent
 
 import egretscore as es
 from egretscore.audit import measure, two_weighted_rows
@@ -176,6 +177,8 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
     [
         ({"as_of": []}, es.ArgumentError, "as-of date"),
         ({"as_of": ["yesterday"]}, es.ArgumentError, "yesterday"),
+        ({"as_of": 2025}, es.ArgumentError, "'2025': as_of is not a date"),
+        ({"as_of": None}, es.ArgumentError, "as_of is not a date"),
         ({"as_of": DATES, "horizon_days": 0}, es.ArgumentError, "horizon_days"),
         ({"as_of": ["2031-01-01"]}, es.TrainingError, "records end before"),
         ({"as_of": ["2025-11-15"]}, es.TrainingError, "records end before"),
@@ -185,6 +188,13 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
 def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
     with pytest.raises(error, match=says):
         es.train(town, **arguments)
+
+
+def test_records_without_commitments_are_told_to_have_none():
+    consents_alone = [Person("p0", (plain_consent("p0"),))]
+    for people in ([], consents_alone):
+        with pytest.raises(es.TrainingError, match="no commitments to learn from"):
+            es.train(es.read_records(frames(people)), DATES)
 
 
 def test_a_scale_without_room_for_the_tables_is_a_clear_error(town):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from egretscore.arrays import texts
+from egretscore.arrays import arrow_texts
 from egretscore.records.database import check_subject_id, is_text
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import part_of
@@ -34,7 +34,7 @@ def erase(folder: Path, subject_id: str) -> int:
     own = folder / kept.part_folder(part)
     with kept.changing(folder):
         about, before = kept.read_part(folder, part)
-        theirs = texts([subject_id])[0]
+        theirs = arrow_texts([subject_id])[0]
         after = {name: table.filter(compute.not_equal(table["subject_id"], theirs)) for name, table in before.items()}
         if any(len(after[table]) < len(before[table]) for table in before):
             written = {table: kept.write_table(rows, own, table) for table, rows in after.items()}

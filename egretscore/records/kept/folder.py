@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from egretscore import __version__
-from egretscore.arrays import numbers_of, table_in
+from egretscore.arrays import numpy_numbers, table_in
 from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import check_named_in_text, check_stands_for_itself, threads_to_use
@@ -222,7 +222,7 @@ def _last_day(days: pa.ChunkedArray) -> date | None:
     """Return the last of some days up to today: none that is to come, for that may be wrong."""
     import pyarrow as pa
 
-    each = numbers_of(days.cast(pa.int32())).astype("datetime64[D]")
+    each = numpy_numbers(days.cast(pa.int32())).astype("datetime64[D]")
     passed = each[each <= np.datetime64(today())]
     return passed.max().item() if len(passed) else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from egretscore.arrays import numbers, texts
+from egretscore.arrays import arrow_numbers, arrow_texts
 from egretscore.records.checking import records_meant
 from egretscore.records.database import quoted
 from egretscore.records.parts import people_replaced
@@ -158,10 +158,10 @@ def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
     since = np.array([one.since for one in contradictions], dtype="datetime64[D]")
     return pa.table(
         {
-            "table": texts([one.table for one in contradictions]),
-            "record_id": texts([one.record_id for one in contradictions]),
-            "subject_id": texts([one.subject_id for one in contradictions]),
-            "since": numbers(since.astype(np.int32), pa.int32()).view(pa.date32()),
+            "table": arrow_texts([one.table for one in contradictions]),
+            "record_id": arrow_texts([one.record_id for one in contradictions]),
+            "subject_id": arrow_texts([one.subject_id for one in contradictions]),
+            "since": arrow_numbers(since.astype(np.int32), pa.int32()).view(pa.date32()),
         }
     )
 

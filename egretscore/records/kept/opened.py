@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ import duckdb
 from egretscore.errors import RecordsError
 from egretscore.policy import parse_policy
 from egretscore.records.checking import create_accounts
-from egretscore.records.database import NO_LIMIT, Resources, create_view, open_locked
+from egretscore.records.database import NO_LIMIT, Resources, check_threads, create_view, open_locked
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.erasing import erase
 from egretscore.records.lookup import PersonRows, RowsOfPart
@@ -44,17 +45,18 @@ class KeptRecords(Records):
     REMEDY_OF_POLICY = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
 
     def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
+        check_threads(resources.threads)
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
         about = kept.read_about(folder)
-        self._folder, self._threads = folder, resources.threads
+        self._folder, self._resources = folder, resources
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
         self._files: list[dict[str, Path]] = []
         self._only: str | None = None
-        connection = open_locked((), resources, folders=[folder.absolute()])
-        create_accounts(connection)
-        super().__init__(connection, parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
+        # By process: to close one that was opened before a fork would wait for threads that are not there.
+        self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
+        super().__init__(parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
 
     @property
     def set_aside_before(self) -> int:
@@ -85,16 +87,32 @@ class KeptRecords(Records):
         """Return a connection of one's own to the locked database.
 
         The first call holds every file against its hash; later ones, those of the parts that were written again.
+
+        Raises
+        ------
+        RecordsError
+            If an addition to these records is under way, or was stopped half-way, or a file is damaged.
         """
+        kept.check_no_addition_is_left(self._folder)
         with self._lock:
+            database = self._database()
             states = {part: self._state_of(part) for part in self._parts}
             if states != self._seen:
                 unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
-                kept.verify(self._folder, unseen, self._threads)
+                kept.verify(self._folder, unseen, self._resources.threads)
                 self._files = [kept.files_of_part(self._folder, part) for part in self._parts]
-                self._create_views()
+                self._create_views(database)
                 self._seen = states
-        return self._connection.cursor()
+        return database.cursor()
+
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        """Return the database of this process, opened by its first question: after a fork, no other's would answer."""
+        process = os.getpid()
+        if process not in self._databases:
+            connection = open_locked((), self._resources, folders=[self._folder.absolute()])
+            create_accounts(connection)
+            self._databases[process], self._seen = connection, {}
+        return self._databases[process]
 
     def narrow(self, subjects: pa.ChunkedArray) -> None:
         """See the rows of some people alone from now on."""
@@ -107,11 +125,11 @@ class KeptRecords(Records):
         connection.unregister("subjects")
         with self._lock:
             self._only = f"subject_id IN (SELECT subject_id FROM {_NARROWED_TO})"
-            self._create_views()
+            self._create_views(self._database())
 
-    def _create_views(self) -> None:
+    def _create_views(self, database: duckdb.DuckDBPyConnection) -> None:
         for table in READY:
-            create_view(self._connection, table, [of_part[table].absolute() for of_part in self._files], self._only)
+            create_view(database, table, [of_part[table].absolute() for of_part in self._files], self._only)
 
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from egretscore.arrays import flags, numbers, numbers_of, table_in, texts
+from egretscore.arrays import arrow_flags, arrow_numbers, arrow_texts, numpy_numbers, table_in
 from egretscore.errors import RecordsError
 from egretscore.records.kept import folder as kept
 
@@ -38,13 +38,13 @@ def write_addition(
     own = folder / kept.part_folder(part)
     written = {table: kept.write_table(rows, own, table) for table, rows in changed.items()}
     known = about.added_to[-(_MOST_ADDITIONS - 1) :]
-    number = numbers(np.full(len(touched), len(known)), pa.int32())
+    number = arrow_numbers(np.full(len(touched), len(known)), pa.int32())
     noted = pa.table({"subject_id": touched, "addition": number})
     if about.touched is not None:
         before = table_in(own / kept.name_of_file(kept.TOUCHED, about.touched))
         forgotten = len(about.added_to) - len(known)
-        since = numbers_of(before["addition"]) - forgotten
-        before = before.set_column(1, "addition", numbers(since, pa.int32())).filter(flags(since >= 0))
+        since = numpy_numbers(before["addition"]) - forgotten
+        before = before.set_column(1, "addition", arrow_numbers(since, pa.int32())).filter(arrow_flags(since >= 0))
         noted = pa.concat_tables([before, noted])
     touching = kept.write_table(noted, own, kept.TOUCHED).sha256
     kept.write_about_part(own, replace(about.with_tables(written), added_to=(*known, about.state), touched=touching))
@@ -68,7 +68,7 @@ def touched_since(folder: Path, part: int, state: str) -> pa.Array:
 
     about = kept.about_part(folder, part)
     if state == about.state:
-        return texts([])
+        return arrow_texts([])
     if about.touched is None or state not in about.added_to:
         raise RecordsError(
             "the records changed while they were being read", file=folder / kept.part_folder(part), remedy="Ask again."
@@ -76,5 +76,5 @@ def touched_since(folder: Path, part: int, state: str) -> pa.Array:
     file = folder / kept.part_folder(part) / kept.name_of_file(kept.TOUCHED, about.touched)
     kept.verify_file(file, about.touched)
     touched = table_in(file)
-    since = numbers_of(touched["addition"]) >= about.added_to.index(state)
-    return compute.unique(touched.filter(flags(since))["subject_id"])
+    since = numpy_numbers(touched["addition"]) >= about.added_to.index(state)
+    return compute.unique(touched.filter(arrow_flags(since))["subject_id"])

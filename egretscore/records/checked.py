@@ -1,0 +1,89 @@
+"""Records in the database that checked them: in memory, or where they are given part by part, seen in their files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from functools import cached_property
+from typing import Any, ClassVar
+
+import duckdb
+
+from egretscore.dates import today
+from egretscore.policy import Policy
+from egretscore.records.database import asking, check_subject_id, is_text
+from egretscore.records.lookup import PersonRows, RowsInMemory
+from egretscore.records.schema import CHECKED, DOUBTS
+from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
+
+
+class CheckedRecords(Records):
+    """Records as they were read and checked; see :class:`Records`."""
+
+    REMEDY_OF_POLICY: ClassVar[str] = "Read them with read_records(..., policy=engine.policy)."
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
+    ) -> None:
+        super().__init__(policy, invented)
+        self._connection = connection
+        self._rows: RowsInMemory | None = None
+
+    @property
+    def holds_every_row(self) -> bool:
+        """Whether no row was set aside that another policy might take."""
+        return not self.set_aside
+
+    @cached_property
+    def counts(self) -> tuple[SourceCount, ...]:
+        """Where the rows of each file went when they were read."""
+        rows = self._connection.execute(
+            'SELECT "table", file, rows, good, set_aside, repeated FROM sources JOIN counts USING (source) '
+            "ORDER BY source"
+        ).fetchall()
+        return tuple(SourceCount(*row) for row in rows)
+
+    @property
+    def last_day(self) -> date | None:
+        """The last day, up to today, on which a record came on file; see :attr:`Records.last_day`."""
+        days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
+        last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
+        with asking():
+            found = self.connect().execute(last, [today()]).fetchone()
+        return found[0] if found else None
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a new connection to the locked database, to be used from one thread."""
+        return self._connection.cursor()
+
+    def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
+        """Return what is on file about a person; see :meth:`Records.rows_of`.
+
+        The first call lays out a copy of everyone's rows to find theirs in.
+        """
+        rows = self._rows
+        if rows is None:
+            with self._lock:
+                rows = self._rows = self._rows or RowsInMemory(self.connect())
+        return rows.of(subject_id, columns)
+
+    def erase(self, subject_id: str) -> int:
+        """Remove every row about a person from memory; see :meth:`Records.erase`."""
+        check_subject_id(subject_id)
+        if not is_text(subject_id):
+            return 0
+        connection = self.connect()
+        removed = 0
+        about = dict.fromkeys(CHECKED, "subject_id = $subject")
+        about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
+        with self._lock:
+            for table, condition in about.items():
+                # A row set aside stands there once for each thing that is wrong with it.
+                rows = "DISTINCT (source, row)" if table == "quarantine" else "*"
+                ((count,),) = connection.execute(
+                    f'SELECT count({rows}) FROM "{table}" WHERE {condition}', {"subject": subject_id}
+                ).fetchall()
+                connection.execute(f'DELETE FROM "{table}" WHERE {condition}', {"subject": subject_id})
+                removed += int(count) * (table != DOUBTS.name)
+            self._rows = None
+        return removed
