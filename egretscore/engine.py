@@ -22,7 +22,7 @@ from egretscore.features.query import everyone_query, vectors_query
 from egretscore.paths import as_path
 from egretscore.policy import Policy
 from egretscore.records import Records
-from egretscore.records.database import asking, check_subject_id
+from egretscore.records.database import asking, check_is_no_personal_number, check_subject_id
 from egretscore.records.parts import sql_part_of
 from egretscore.records.small_database import ask, columns_in, small_sql
 from egretscore.records.store import check_agrees, check_are_records
@@ -225,8 +225,16 @@ class Engine:
         -------
         Explanation
             With a status and no score when the person may not be scored.
+
+        Raises
+        ------
+        ArgumentError
+            If the id is none, or is shaped like a resident ID or a mobile number.
+        RecordsError
+            If the records cannot be read any more, or are not for this engine's policy.
         """
         check_subject_id(subject_id)
+        check_is_no_personal_number(subject_id)
         day = as_day(as_of)
         self._check_records(records)
         rows = records.rows_of(subject_id, self._columns_asked)

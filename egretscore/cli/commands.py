@@ -77,10 +77,8 @@ def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
     from egretscore.explanation import texts
     from egretscore.records import read_records
-    from egretscore.records.database import check_is_no_personal_number
     from egretscore.records.kept.folder import is_kept
 
-    check_is_no_personal_number(options.subject or "")
     engine = load_engine(options.model)
     folder = _records_or_sample(options)
     kept = is_kept(folder)
