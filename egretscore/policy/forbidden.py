@@ -122,11 +122,15 @@ def forbidden_matter(name: str) -> str | None:
 
 def _matter_run_together(word: str) -> str | None:
     """Return what a word says it is about that is a long sign and another word without a gap, if it is such a word."""
-    if _SAY_NOTHING.intersection(_singular_too(word)):
+    forms = _singular_too(word)
+    if _SAY_NOTHING.intersection(forms):
         return None
-    lengths = range(_FEWEST_LETTERS, len(word) - _FEWEST_LETTERS_BESIDE + 1)
-    parts = (part for length in lengths for part in (word[:length], *_singular_too(word[-length:])))
-    return next((_LONG_SIGNS[part] for part in parts if part in _LONG_SIGNS), None)
+    return next((of for sign, of in _LONG_SIGNS.items() if any(_begins_or_ends(form, sign) for form in forms)), None)
+
+
+def _begins_or_ends(word: str, sign: str) -> bool:
+    """Return whether a word is a sign and enough letters beside it to be another word."""
+    return len(word) - len(sign) >= _FEWEST_LETTERS_BESIDE and (word.startswith(sign) or word.endswith(sign))
 
 
 def _singular_too(word: str) -> tuple[str, ...]:
