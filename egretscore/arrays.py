@@ -65,11 +65,14 @@ def arrow_texts(words: Sequence[str]) -> pa.StringArray:
 
 
 def table_in(file: Path | pa.BufferReader) -> pa.Table:
-    """Return the rows of a Parquet file."""
+    """Return the rows of a Parquet file.
+
+    On this thread alone: a process that ends while Arrow begins threads of its own may abort (apache/arrow#34314).
+    """
     from pyarrow import parquet
 
-    with parquet.ParquetFile(file) as opened:
-        return opened.read()
+    with parquet.ParquetFile(file, pre_buffer=False) as opened:
+        return opened.read(use_threads=False)
 
 
 def _bits(values: NDArray[np.bool_]) -> pa.Buffer:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from egretscore.arrays import arrow_flags, arrow_numbers, arrow_texts, numpy_flags, numpy_numbers
 
@@ -44,3 +50,22 @@ def test_texts(words):
     made = arrow_texts(words)
     made.validate(full=True)
     assert made.equals(pa.array(words, pa.string()))
+
+
+READING_BEGINS_NO_THREAD = """
+import os, sys
+from egretscore.arrays import table_in
+from pyarrow import parquet
+
+before = len(os.listdir("/proc/self/task"))
+assert len(table_in(sys.argv[1])) == 9
+sys.exit(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="this system does not list a process's threads")
+def test_reading_a_file_begins_no_thread_that_could_outlive_a_command(tmp_path):
+    file = tmp_path / "of several columns.parquet"
+    parquet.write_table(pa.table({f"column_{number}": range(9) for number in range(4)}), file)
+    done = subprocess.run([sys.executable, "-c", READING_BEGINS_NO_THREAD, str(file)], check=False)
+    assert done.returncode == 0
