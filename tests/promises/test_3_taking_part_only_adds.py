@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from whole_records import AS_OF, civic_points, compared, engines, people, read, towns, turned_around
+from whole_records import (
+    AS_OF,
+    POLICY,
+    civic_points,
+    compared,
+    engines,
+    people,
+    random_engine,
+    read,
+    towns,
+    turned_around,
+)
 
 import egretscore as es
 from egretscore.records.schema import TABLES
@@ -58,13 +69,14 @@ def test_an_excluded_record_reads_as_if_it_had_never_been(engine, town, days):
     assert before == after
 
 
-@given(people("p0"))
-def test_each_activity_is_capped(person):
-    from whole_records import POLICY, random_engine
-
-    vectors = random_engine(0).vectors(read([person]), AS_OF)
+@given(people("p0"), st.sampled_from(POLICY.activities), st.integers(0, 9_000), st.data())
+def test_each_activity_is_capped(person, busiest, more, data):
+    row = {**data.draw(civic_points("p0", 99)), "activity": busiest.id, "points": busiest.cap + more}
+    row |= {"earned_on": AS_OF, "recorded_on": AS_OF, "excluded_on": None}
+    vectors = random_engine(0).vectors(read([person.with_row("civic_points", row)]), AS_OF)
     for activity in POLICY.activities:
         assert 0 <= vectors[f"civic_{activity.id}"].iloc[0] <= activity.cap
+    assert vectors[f"civic_{busiest.id}"].iloc[0] == busiest.cap
 
 
 @given(engines(), st.sampled_from(["civic_lately", "penalties_general_lately", "conduct"]), st.data())
