@@ -1,6 +1,7 @@
 """Scoring a whole invented city, beside the least that reading and grouping take, and beside pandas and polars.
 
-    python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--spark] [--town DIR] [--json FILE]
+    python benchmarks/city.py [--residents 43000 430000] [--memory 12GB] [--trees N] [--spark]
+                              [--town DIR] [--json FILE]
 
 For each size a town is invented (or taken from DIR/N, where an earlier run with ``--town DIR`` left
 it). Then processes of their own measure themselves, one after the other, on all cores:
@@ -11,6 +12,11 @@ it). Then processes of their own measure themselves, one after the other, on all
   to parts.
 - ``keep``: every cell checked, and the good rows kept; done once, whatever is asked of them later.
 - ``score kept``: the same as ``score``, of the records that were kept: the same bytes, held against it.
+- ``bare, kept``: the bare aggregation of the files of the kept records.
+- ``stages alone``: what each stage takes where nothing else is done, on all cores: every cell of the records
+  and of the kept records read and hashed, and nothing told of it; the bytes of the kept files hashed (SHA-256);
+  the vectors of everyone, in memory, made into the table that is written; that table written as it is. What it
+  takes as a whole says nothing: between its stages it makes what the next is given.
 - ``pandas``, ``polars``: the same vectors as a good analyst would make them (``peers.py``), held
   against ours, LightGBM's prediction and contributions from the same model's own trees (``pandas``:
   ``pred_contrib``; ``polars``: ``shap.TreeExplainer``), written to Parquet. They check nothing.
@@ -18,6 +24,9 @@ it). Then processes of their own measure themselves, one after the other, on all
   town: what an analyst has today. Its AUC and ours, on a later date, are printed.
 - ``score on Spark``, with ``--spark``: the kept records on all cores of this machine, the same bytes, held
   against them. Its seconds begin before Java starts; its CPU and memory are Java's, which is not measured.
+
+With ``--trees N`` the model of all ways but the plain one is not the shipped one, whose 120 trees LightGBM explains
+fast, but one of N trees, grown likewise, by smaller steps, on the smallest town.
 
 Contributions take so long that they are measured on at most ``--explained`` people, and the seconds for
 all are in proportion; they are marked ``~``. The seconds of a run are split into its stages. Peers are
@@ -35,11 +44,14 @@ import filecmp
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import duckdb
 import numpy as np
@@ -51,19 +63,24 @@ from egretscore import keep_records, load_engine, read_records, simulate_town
 from egretscore.cli.arguments import memory_size
 from egretscore.engine import Engine
 from egretscore.everyone import in_parts
-from egretscore.everyone.part_scores import PartScorer, part_file
+from egretscore.everyone.part_scores import AS_WRITTEN, PartScorer, part_file
 from egretscore.features.query import vectors_query
-from egretscore.records.database import create_table
+from egretscore.records.database import create_table, threads_to_use
 from egretscore.records.folder import files_by_table
 from egretscore.records.kept import keeping
+from egretscore.records.kept.folder import files_of_part
 from egretscore.records.parts import PARTS
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import DOUBTS
+from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
+from egretscore.status import Status
+from egretscore.writing import sha256_of
 
 if TYPE_CHECKING:
     import lightgbm
     import pandas as pd
+    import pyarrow as pa
 
 AS_OF = date(2026, 1, 1)
 SEED = 3
@@ -75,6 +92,8 @@ class Task:
 
     Attributes
     ----------
+    model : Path
+        The model's bundle.
     town, kept : Path
         The records as they were invented, and as ``keep`` kept them.
     out : Path
@@ -86,6 +105,7 @@ class Task:
         The most people for whom a peer computes contributions.
     """
 
+    model: Path
     town: Path
     kept: Path
     out: Path
@@ -96,34 +116,86 @@ class Task:
 
 def bare_aggregation(task: Task) -> Stages:
     """Run the query for the vectors on the files as they are, and hold the answer as Arrow."""
-    engine = load_engine()
+    connection = _sees(files_by_table(task.town))
+    create_table(connection, DOUBTS.name, DOUBTS.types)
+    _vectors(connection, task)
+    return Stages()
+
+
+def bare_aggregation_kept(task: Task) -> Stages:
+    """Run the query for the vectors on the files of the kept records, and hold the answer as Arrow."""
+    _vectors(_sees(_kept_files(task)), task)
+    return Stages()
+
+
+def _sees(files: Mapping[str, Sequence[Path]]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
-    for table, files in files_by_table(task.town).items():
-        connection.read_parquet([str(file) for file in files]).create_view(table)
-    create_table(connection, DOUBTS.name, DOUBTS.types)
+    for table, of_table in files.items():
+        connection.read_parquet([str(file) for file in of_table]).create_view(table)
+    return connection
+
+
+def _kept_files(task: Task) -> dict[str, list[Path]]:
+    of_parts = [files_of_part(task.kept, part) for part in range(PARTS)]
+    return {table: [files[table] for files in of_parts] for table in of_parts[0]}
+
+
+def _vectors(connection: duckdb.DuckDBPyConnection, task: Task, sql: str = "{vectors}") -> pa.Table:
+    engine = load_engine(task.model)
     query = vectors_query(engine.model.scorecard.features, engine.policy).sql("duckdb")
-    connection.sql(query, params={"as_of": AS_OF}).to_arrow_table()
-    return Stages()
+    return connection.sql(sql.format(vectors=query), params={"as_of": AS_OF}).to_arrow_table()
+
+
+def stages_alone(task: Task) -> Stages:
+    """Run each stage with nothing else to do."""
+    stages, cores = Stages(), threads_to_use(None)
+    for what, files in (("read every cell", files_by_table(task.town)), ("... of the kept", _kept_files(task))):
+        stages.timed(what, _read_every_cell)(_sees(files), files)
+    with ThreadPoolExecutor(cores) as pool:
+
+        def on_all_cores(work: Callable[[Any], Any], shares: Iterable[Any]) -> list[Any]:
+            return list(pool.map(work, shares))
+
+        stages.timed("hash the kept", on_all_cores)(sha256_of, chain.from_iterable(_kept_files(task).values()))
+        query = f"SELECT *, '{Status.SCORED.value}' AS status FROM ({{vectors}})"
+        people = _vectors(_sees(_kept_files(task)), task, query).combine_chunks()
+        share = -(-len(people) // cores)
+        engine, asked = load_engine(task.model), ColumnsAsked(reasons=True, benefits=True)
+        scorer = PartScorer(engine.model.scorecard, engine.policy, asked, {})
+        shares = [people[first : first + share] for first in range(0, len(people), share)]
+        scored = stages.timed("score", on_all_cores)(scorer.table, shares)
+
+        def write(number: int) -> None:
+            parquet.write_table(scored[number], task.out / f"alone-{number}.parquet", **AS_WRITTEN)
+
+        stages.timed("write", on_all_cores)(write, range(len(scored)))
+    return stages
+
+
+def _read_every_cell(connection: duckdb.DuckDBPyConnection, tables: Iterable[str]) -> None:
+    for table in tables:
+        connection.sql(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {table}").fetchall()
 
 
 def score(task: Task) -> Stages:
     """Score the town into parts."""
-    return _score(task.town, task.out / "scores", task.memory)
+    return _score(task, task.town, task.out / "scores")
 
 
 def score_kept(task: Task) -> Stages:
     """Score the kept records of the town into parts."""
-    return _score(task.kept, task.out / "scores of kept", task.memory)
+    return _score(task, task.kept, task.out / "scores of kept")
 
 
-def _score(records: Path, out: Path, memory: int | None) -> Stages:
+def _score(task: Task, records: Path, out: Path) -> Stages:
     stages = Stages()
     vars(in_parts)["read_parts"] = stages.timed("read and check", read_parts)
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
     parquet.write_table = stages.timed("write", parquet.write_table)
-    in_parts.score_everyone(load_engine(), records, AS_OF, out, reasons=True, benefits=True, memory=memory)
+    engine = load_engine(task.model)
+    in_parts.score_everyone(engine, records, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
     return stages
 
 
@@ -132,7 +204,8 @@ def score_on_spark(task: Task) -> Stages:
     from egretscore.everyone import spark
 
     out = task.out / "scores on Spark"
-    spark.score_on_spark(load_engine(), task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    engine = load_engine(task.model)
+    spark.score_on_spark(engine, task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
     return Stages()
 
 
@@ -147,7 +220,7 @@ def keep(task: Task) -> Stages:
 
 def in_pandas(task: Task) -> Stages:
     """Score the town with pandas and the model's own trees."""
-    return _in_pandas(task, shipped_model() / "model.txt")
+    return _in_pandas(task, task.model / "model.txt")
 
 
 def in_pandas_plain(task: Task) -> Stages:
@@ -159,7 +232,7 @@ def _in_pandas(task: Task, model: Path) -> Stages:
     import in_pandas
     import lightgbm
 
-    stages, engine = Stages(), load_engine()
+    stages, engine = Stages(), load_engine(task.model)
     frames = stages.timed("read", in_pandas.read)(files_by_table(task.town))
     features = engine.model.scorecard.features
     vectors = stages.timed("group", in_pandas.vectors)(frames, features, engine.policy, AS_OF)
@@ -175,11 +248,11 @@ def in_polars(task: Task) -> Stages:
     import lightgbm
     import shap
 
-    stages, engine = Stages(), load_engine()
+    stages, engine = Stages(), load_engine(task.model)
     features = engine.model.scorecard.features
     scan = in_polars.scan(files_by_table(task.town))
     vectors = stages.timed("read and group", in_polars.vectors)(scan, features, engine.policy, AS_OF)
-    booster = lightgbm.Booster(model_file=str(shipped_model() / "model.txt"))
+    booster = lightgbm.Booster(model_file=str(task.model / "model.txt"))
     explainer = shap.TreeExplainer(booster)
     warnings.filterwarnings("ignore", "LightGBM binary classifier")  # shap's word on a change of its own
     _predict(
@@ -209,7 +282,7 @@ def _predict(
     contributions = stages.timed("explain", explain)(some)
     if len(some) < len(vectors):
         stages.reckon("explain", len(vectors) / len(some) - 1)
-    names = load_engine().feature_names
+    names = load_engine(task.model).feature_names
     table = pd.DataFrame({"subject_id": subject_ids, "raw": raw})
     # The same ones over and over take less to write than all would: that favours the peers a little.
     filled = np.resize(contributions[:, : len(names)], (len(vectors), len(names)))
@@ -224,6 +297,8 @@ WAYS: dict[str, Callable[[Task], Stages]] = {
     "score": score,
     "keep": keep,
     "score kept": score_kept,
+    "bare, kept": bare_aggregation_kept,
+    "stages alone": stages_alone,
     "score on Spark": score_on_spark,
     "pandas": in_pandas,
     "polars": in_polars,
@@ -245,10 +320,23 @@ def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
         same = np.array_equal(peer["subject_ids"], vectors.index.to_numpy())
         same = same and np.array_equal(peer["vectors"], vectors.to_numpy())
         if same_model:
-            raw = load_engine().model.scorecard.log_odds.totals(vectors.to_numpy())
+            raw = load_engine(task.model).model.scorecard.log_odds.totals(vectors.to_numpy())
             same = same and np.allclose(peer["raw"], raw)
     if not same:
         raise SystemExit("the peer's vectors or raw scores are not ours")
+
+
+def model_of_so_many_trees(town: Path, trees: int, folder: Path) -> None:
+    """Train a model as the shipped one was, with this many trees, by smaller steps."""
+    from egretscore.training.train import SETTINGS, train
+
+    usual = load_engine().model.training
+    rate = SETTINGS["learning_rate"] * usual["rounds"] / trees / 2  # half of it: so that it goes on getting better
+    settings = {"learning_rate": rate, "max_rounds": trees, "patience": trees}
+    with patch.dict(SETTINGS, settings):
+        model = train(read_records(town), usual["as_of"])
+    model.save(folder)
+    print(f"a model of {model.training['rounds']} trees in place of the shipped one, of {usual['rounds']}")
 
 
 def plain_lightgbm(town: Path, file: Path) -> str:
@@ -283,13 +371,16 @@ def compared(of: dict[str, Measured]) -> Iterator[str]:
     for way in ("score", "score kept"):
         ours = of[way]
         yield f"{way}: {ours.wall_seconds / of['bare aggregation'].wall_seconds:.1f} times the bare aggregation"
+        if way == "score kept":
+            of_its_own = ours.wall_seconds / of["bare, kept"].wall_seconds
+            yield f"    {of_its_own:.1f} times the bare aggregation of the same files"
         for peer in PEERS:
             if peer in of:
                 slower, larger = of[peer].wall_seconds / ours.wall_seconds, of[peer].peak_mib / ours.peak_mib
                 yield f"    {peer}: {slower:.1f} times its seconds and {larger:.1f} times its memory"
 
 
-def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options: argparse.Namespace) -> list[Measured]:
+def measure_town(residents: int, town: Path, scratch: Path, options: argparse.Namespace) -> list[Measured]:
     """Measure every way on one town, and hold what they say against one another."""
     for file in (file for files in files_by_table(town).values() for file in files):
         file.read_bytes()
@@ -299,7 +390,8 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
     )
     out = scratch / str(residents)
     out.mkdir()
-    task = Task(town, out / "kept", out, options.memory, plain, options.explained)
+    model = scratch / "model" if options.trees else shipped_model()
+    task = Task(model, town, out / "kept", out, options.memory, scratch / "plain.txt", options.explained)
     of: dict[str, Measured] = {}
     vectors = None
     for what, work in WAYS.items():
@@ -308,7 +400,7 @@ def measure_town(residents: int, town: Path, plain: Path, scratch: Path, options
         of[what] = alone(what, work, task, residents, rows, PEERS.get(what, OURS))
         print(line(of[what]), flush=True)
         if what in PEERS:
-            vectors = load_engine().vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
+            vectors = load_engine(model).vectors(read_records(task.kept), AS_OF) if vectors is None else vectors
             check_peer(task, vectors, same_model=what != "pandas, plain")
     files = [part_file(part) for part in range(PARTS)]
     for others in ("scores of kept", *(["scores on Spark"] if options.spark else [])):
@@ -326,22 +418,24 @@ def main() -> None:
     parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="for score (default: half of the machine's)")
     parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="the most people a peer explains")
     parser.add_argument("--peers-up-to", type=int, default=430_000, metavar="N", help="no peers of larger towns")
+    parser.add_argument("--trees", type=int, metavar="N", help="another model, of so many trees")
     parser.add_argument("--spark", action="store_true", help="score on Spark as well, which takes Java")
     parser.add_argument("--town", type=Path, metavar="DIR", help="keep the towns there, or take them from there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     options = parser.parse_args()
     results: list[Measured] = []
     with towns(options.town) as folder, tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
-        plain = Path(scratch) / "plain.txt"
         for residents in options.residents:
             town = folder / str(residents)
             if not town.is_dir():
                 simulate_town(residents, town, seed=SEED, file_format="parquet")
             if not results:
                 if residents <= options.peers_up_to:
-                    print(plain_lightgbm(town, plain), flush=True)
+                    print(plain_lightgbm(town, Path(scratch) / "plain.txt"), flush=True)
+                if options.trees:
+                    model_of_so_many_trees(town, options.trees, Path(scratch) / "model")
                 print(HEAD)
-            results += measure_town(residents, town, plain, Path(scratch), options)
+            results += measure_town(residents, town, Path(scratch), options)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
 
