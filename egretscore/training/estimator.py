@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any, TypeVar
@@ -378,7 +378,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 raise ValueError(
                     f"X must not hold dates or durations, but {frame.columns[i]!r} does: make them numbers."
                 )
-        if not of_frame and not self.categories and (reset or not self._categories):
+        named = () if self.categories is None else tuple(self.categories)  # an index of pandas has no truth value
+        if not of_frame and not named and (reset or not self._categories):
             numbers = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset)
             if reset:
                 self._categories: frozenset[int] = frozenset()
@@ -390,7 +391,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             frame = pd.DataFrame(np.asarray(X, dtype=object))
         validate_data(self, X, skip_check_array=True, reset=reset)
         if reset:
-            self._categories = frozenset(of_frame) | frozenset(self._by_position(dict.fromkeys(self.categories or ())))
+            self._categories = frozenset(of_frame) | frozenset(self._by_position(dict.fromkeys(named)))
             if len(frame) != len(labels) or not len(labels):
                 raise ValueError(f"X and y must have rows, and as many. Got {len(frame)} and {len(labels)} instead.")
         return [_values(frame.iloc[:, i], category=i in self._categories) for i in range(frame.shape[1])], labels
@@ -476,7 +477,7 @@ def _are_ridges(ridge: object) -> bool:
 
 
 def _are_codes(codes: object) -> bool:
-    return isinstance(codes, Iterable) and all(_is_finite(code) for code in codes)
+    return isinstance(codes, Collection) and all(_is_finite(code) for code in codes)
 
 
 def _are_codes_of_features(special: object) -> bool:
@@ -484,7 +485,7 @@ def _are_codes_of_features(special: object) -> bool:
 
 
 def _are_several(features: object) -> bool:
-    return features is None or (isinstance(features, Iterable) and not isinstance(features, str))
+    return features is None or (isinstance(features, Collection) and not isinstance(features, str))
 
 
 def _is_whole_from(least: int) -> Callable[[Any], bool]:

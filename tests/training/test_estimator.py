@@ -290,6 +290,8 @@ def test_frames_of_polars_and_pandas_are_one():
         ({"categories": "home"}, "categories must list features"),
         ({"categories": 0}, "categories must list features"),
         ({"pair_across": 3}, "pair_across must give a label for each"),
+        ({"special": {"months": iter([-9])}}, "special must give for each feature it names a list"),
+        ({"categories": iter(["months"])}, "categories must list features"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(options, says):
@@ -463,3 +465,11 @@ def test_leaves_are_counted_a_few_trees_at_a_time():
     assert _fewest_people_in_a_leaf(Watched(), given, groups) == fewest == model.smallest_leaf_
     assert sum(looked_at) == leaves.size
     assert max(looked_at) < leaves.size
+
+
+@pytest.mark.parametrize("listed", [pd.Index, np.array, set, tuple])
+def test_categories_are_named_by_whatever_lists_them(listed):
+    X, y = applicants(7, 200)
+    numbers = X[["amount", "months"]].fillna(0.0).astype(int)
+    model = es.ScoreTableClassifier(**QUICK, categories=listed(["amount", "months"])).fit(numbers, y)
+    assert [feature.levels is None for feature in model.features_] == [False, False]
