@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -43,7 +43,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     Parameters
     ----------
     monotone : mapping of feature (name or position) to +1 or -1, or sequence of +1, -1, 0
-        The way the log-odds of the second class must go with each feature.
+        The way the log-odds of the second class must go with each feature. Here and below, a series
+        of pandas is a mapping, by its index.
     categories : sequence of features (names or positions), optional
         The features without an order. In a data frame those of another type than numbers are
         categories without being named. A split tells one level, or missing values, from all
@@ -51,11 +52,11 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     special : mapping of feature (name or position) to values, optional
         Codes that stand for no quantity, such as a bureau's -9 for "no record": each has a cell
         of its own, outside the order of the feature's values.
-    pair_across : sequence of labels, one for each feature, optional
+    pair_across : sequence of labels, one for each feature, or mapping of every feature to its label, optional
         Features of one label are never paired.
     max_pairs : int
         The most pairs of features that get a table of their own.
-    baseline : array of shape (n_features,), optional
+    baseline : array of shape (n_features,) or mapping of every feature to its value, optional
         The row against which reasons are given: zeros, and the most frequent level of
         categories, when not given.
     ridge : float, None, or sequence of these
@@ -109,9 +110,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         monotone: Mapping[Any, int] | Sequence[int] | None = None,
         categories: Sequence[Any] | None = None,
         special: Mapping[Any, Sequence[float]] | None = None,
-        pair_across: Sequence[Any] | None = None,
+        pair_across: Sequence[Any] | Mapping[Any, Any] | None = None,
         max_pairs: int = 64,
-        baseline: ArrayLike | None = None,
+        baseline: ArrayLike | Mapping[Any, Any] | None = None,
         ridge: float | Sequence[float | None] | None = (None, 20.0, 80.0, 320.0),
         bags: int | None = None,
         max_bins: int = 128,
@@ -321,7 +322,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return Settings(
             columns=columns_of(self.features_),
             directions=self._directions(),
-            pair_across=None if self.pair_across is None else tuple(self.pair_across),
+            pair_across=None if self.pair_across is None else tuple(self._in_order(self.pair_across, "pair_across")),
             most_pairs=self.max_pairs,
             ridge=ridges[bag % len(ridges)],
             learning_rate=self.learning_rate,
@@ -350,10 +351,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Return what there is to learn from: values of each feature, classes, weights, and whose row each is."""
         self._check_parameters()
         values, classes = self._read(X, y)
-        if self.pair_across is not None and len(self.pair_across) != self.n_features_in_:
+        labels = () if self.pair_across is None else self._in_order(self.pair_across, "pair_across")
+        if self.pair_across is not None and len(labels) != self.n_features_in_:
             raise ValueError(
-                f"pair_across must give a label for each of {self.n_features_in_} features. "
-                f"Got {len(self.pair_across)} instead."
+                f"pair_across must give a label for each of {self.n_features_in_} features. Got {len(labels)} instead."
             )
         check_consistent_length(classes, groups)
         weight: NDArray[np.float64] = _check_sample_weight(sample_weight, classes, dtype=np.float64)
@@ -415,7 +416,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # Where the labels themselves are numbers, a number is a label and no position.
         positions = range(0 if any(isinstance(name, int) for name in names) else self.n_features_in_)
         found = {}
-        for feature, value in (given or {}).items():
+        for feature, value in () if given is None else given.items():
             if feature in names:
                 found[names.index(feature)] = value
             elif isinstance(feature, int | np.integer) and feature in positions:
@@ -424,10 +425,20 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 raise ValueError(f"{parameter} must name features of X. Got {feature!r} instead.")
         return found
 
+    def _in_order(self, given: Any, parameter: str) -> Any:
+        """Return what is given for each feature in the order of the features, which a mapping need not have."""
+        if not _is_by_feature(given):
+            return given
+        found = self._by_position(given, parameter)
+        lacking = [name for position, name in enumerate(self._names()) if position not in found]
+        if lacking:
+            raise ValueError(f"{parameter} must name every feature of X. It lacks {lacking[0]!r}.")
+        return [found[position] for position in range(self.n_features_in_)]
+
     def _directions(self) -> tuple[int, ...]:
         n: int = self.n_features_in_
         given = [0] * n
-        if isinstance(self.monotone, Mapping):
+        if _is_by_feature(self.monotone):
             for position, direction in self._by_position(self.monotone, "monotone").items():
                 given[position] = direction
         elif self.monotone is not None:
@@ -442,7 +453,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _baseline(self) -> NDArray[np.float64]:
         if self.baseline is None:
             return np.array([0.0 if feature.levels is None else feature.usual for feature in self.features_])
-        row = np.asarray(self.baseline, dtype=object).ravel()
+        row = np.asarray(self._in_order(self.baseline, "baseline"), dtype=object).ravel()
         if len(row) != self.n_features_in_:
             raise ValueError(f"baseline must have shape ({self.n_features_in_},). Got {(len(row),)} instead.")
         one_row = [np.array([value], dtype=object) for value in row]
@@ -457,6 +468,11 @@ def _as_pandas(X: Any) -> Any:
     if hasattr(X, "to_pandas"):
         return X.to_pandas()
     return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns") else None
+
+
+def _is_by_feature(given: Any) -> TypeGuard[Mapping[Any, Any]]:
+    """Return whether something is given by the names or positions of features: in a mapping, or in a series."""
+    return isinstance(given, Mapping) or (hasattr(given, "items") and getattr(given, "ndim", 0) == 1)
 
 
 def _is_finite(value: object) -> bool:

@@ -290,6 +290,8 @@ def test_frames_of_polars_and_pandas_are_one():
         ({"categories": "home"}, "categories must list features"),
         ({"categories": 0}, "categories must list features"),
         ({"pair_across": 3}, "pair_across must give a label for each"),
+        ({"pair_across": {"months": "record"}}, "pair_across must name every feature of X. It lacks 'amount'"),
+        ({"baseline": {"nobody": 0.0}}, "baseline must name features of X"),
         ({"special": {"months": iter([-9])}}, "special must give for each feature it names a list"),
         ({"categories": iter(["months"])}, "categories must list features"),
     ],
@@ -473,3 +475,20 @@ def test_categories_are_named_by_whatever_lists_them(listed):
     numbers = X[["amount", "months"]].fillna(0.0).astype(int)
     model = es.ScoreTableClassifier(**QUICK, categories=listed(["amount", "months"])).fit(numbers, y)
     assert [feature.levels is None for feature in model.features_] == [False, False]
+
+
+@pytest.mark.parametrize("mapping", [dict, pd.Series])
+def test_what_is_given_by_name_need_not_be_in_order(mapping):
+    X, y = applicants(7, 200)
+    numbers = X[["amount", "months"]]
+    by_name = es.ScoreTableClassifier(
+        **QUICK,
+        monotone=mapping({"months": -1, "amount": +1}),
+        baseline=mapping({"months": 30.0, "amount": 0.0}),
+        pair_across=mapping({"months": "record", "amount": "record"}),
+    ).fit(numbers, y)
+    in_order = es.ScoreTableClassifier(
+        **QUICK, monotone=[+1, -1], baseline=[0.0, 30.0], pair_across=["record", "record"]
+    ).fit(numbers, y)
+    assert by_name.pairs_ == []
+    assert by_name.explain(numbers).tolist() == in_order.explain(numbers).tolist()
