@@ -30,6 +30,8 @@ _ROWS_IN_ALL_BAGS = 56_000
 _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _TREES_AT_ONCE = 16
+_NUMBER = "number"
+_OF_TIME = {"date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period"}
 _Value = TypeVar("_Value")
 
 
@@ -373,9 +375,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if reset:  # scikit-learn keeps names only where all are texts; numbers may be names too, and not positions
             self._labels: tuple[Any, ...] = () if frame is None else tuple(frame.columns)
         labels = np.empty(0) if y is None else _checked_target(y)
-        of_frame = () if frame is None else [i for i, of in enumerate(frame.dtypes) if not _is_number(of)]
+        kinds = () if frame is None else [_kind(frame.iloc[:, i]) for i in range(frame.shape[1])]
+        of_frame = [i for i, kind in enumerate(kinds) if kind != _NUMBER]
         for i in of_frame:
-            if frame.dtypes.iloc[i].kind in "mM":
+            if kinds[i] in _OF_TIME:
                 raise ValueError(
                     f"X must not hold dates or durations, but {frame.columns[i]!r} does: make them numbers."
                 )
@@ -538,10 +541,14 @@ _PARAMETERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """Of each parameter: whether a value can be its, and what it must do."""
 
 
-def _is_number(of: Any) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+def _kind(column: Any) -> str:
+    """Return what a column of a data frame holds, as pandas calls it; decimals, of Arrow or polars, are numbers."""
+    from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
-    return bool(is_numeric_dtype(of) or is_bool_dtype(of))
+    if is_numeric_dtype(column.dtype) or is_bool_dtype(column.dtype):
+        return _NUMBER
+    kind = str(infer_dtype(column, skipna=True))
+    return _NUMBER if kind == "decimal" else kind
 
 
 def _values(column: Any, *, category: bool) -> NDArray[Any]:

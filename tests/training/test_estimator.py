@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -492,3 +495,26 @@ def test_what_is_given_by_name_need_not_be_in_order(mapping):
     ).fit(numbers, y)
     assert by_name.pairs_ == []
     assert by_name.explain(numbers).tolist() == in_order.explain(numbers).tolist()
+
+
+def test_decimals_are_numbers():
+    X, y = applicants(7, 200)
+    cents = [None if pd.isna(value) else Decimal(f"{value:.2f}") for value in X["gaps"]]
+    of_floats = pd.DataFrame(
+        {"gaps": [np.nan if value is None else float(value) for value in cents], "home": X["home"].astype(str)}
+    )
+    expected = es.ScoreTableClassifier(**QUICK).fit(of_floats, y).explain(of_floats).tolist()
+    of_decimals = pa.table({"gaps": cents, "home": X["home"].tolist()})
+    for frame in (of_decimals, pl.from_arrow(of_decimals), of_decimals.to_pandas()):
+        assert es.ScoreTableClassifier(**QUICK).fit(frame, y).explain(frame).tolist() == expected
+        alone = frame.select(["gaps"]) if hasattr(frame, "select") else frame[["gaps"]]
+        assert es.ScoreTableClassifier(**QUICK).fit(alone, y).features_[0].levels is None
+
+
+@pytest.mark.parametrize("first", [date(2025, 1, 1), pd.Timestamp("2025-01-01"), pd.Period("2025-01-01")])
+@pytest.mark.parametrize("dtype", [object, None])
+def test_dates_are_refused_however_they_are_held(first, dtype):
+    _, y = applicants(7, 200)
+    when = pd.Series([None, *(first + timedelta(days=day % 7) for day in range(199))], dtype=dtype)
+    with pytest.raises(ValueError, match="must not hold dates or durations, but 'when' does"):
+        es.ScoreTableClassifier(**QUICK).fit(pd.DataFrame({"when": when}), y)
