@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -95,7 +95,7 @@ def train(
     check_are_records(records)
     policy = records.policy if policy is None else as_policy(policy)
     dates = _dates(as_of)
-    _check_numbers(horizon_days, seed)
+    horizon_days, seed = _checked_numbers(horizon_days, seed)
     check_agrees(records, policy, "the policy given")
     _check_has_commitments(records)
     _check_dates(records, dates, horizon_days, policy)
@@ -146,17 +146,23 @@ def _dates(as_of: date | str | Iterable[date | str]) -> list[date]:
     return dates
 
 
-def _check_numbers(horizon_days: int, seed: int) -> None:
-    if horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
+def _checked_numbers(horizon_days: object, seed: object) -> tuple[int, int]:
+    """Return whole numbers of any type, such as numpy's, as Python's own, which a manifest can hold."""
+    if not _is_whole(horizon_days) or horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
         raise ArgumentError(
             "horizon_days cannot have this value",
             value=horizon_days,
             expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
         )
-    if seed not in range(2**31):
+    if not _is_whole(seed) or seed not in range(2**31):
         raise ArgumentError(
             "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
         )
+    return int(horizon_days), int(seed)
+
+
+def _is_whole(number: object) -> TypeGuard[int | np.integer]:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _check_has_commitments(records: Records) -> None:
@@ -172,11 +178,17 @@ def _check_dates(records: Records, dates: list[date], horizon_days: int, policy:
     wait = known_after(horizon_days, policy)
     ends = records.last_day
     if ends is None or ends - dates[-1] < wait:
+        expected, remedy = "records", "Give earlier dates or a shorter horizon."
+        if ends is not None and wait.days < ends.toordinal():
+            expected = f"as-of dates up to {ends - wait} (the records end on {ends})"
+        elif ends is not None:  # no calendar has days so early
+            expected = f"less than {wait.days:,} days of horizon and grace (the records end on {ends})"
+            remedy = "Give a shorter horizon, or a policy with fewer grace_days."
         raise TrainingError(
             "the records end before it is known what became of the commitments",
             value=dates[-1],
-            expected="records" if ends is None else f"as-of dates up to {ends - wait} (the records end on {ends})",
-            remedy="Give earlier dates or a shorter horizon.",
+            expected=expected,
+            remedy=remedy,
         )
 
 

@@ -172,6 +172,11 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
         assert kept == pytest.approx(sum(ends) / len(ends))
 
 
+def test_whole_numbers_of_numpy_are_whole_numbers(town, model):
+    again = es.train(town, DATES, horizon_days=np.int64(365), seed=np.int64(1))
+    assert bundle_files(again) == bundle_files(model)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -180,6 +185,9 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
         ({"as_of": 2025}, es.ArgumentError, "'2025': as_of is not a date"),
         ({"as_of": None}, es.ArgumentError, "as_of is not a date"),
         ({"as_of": DATES, "horizon_days": 0}, es.ArgumentError, "horizon_days"),
+        ({"as_of": DATES, "horizon_days": 365.0}, es.ArgumentError, "horizon_days"),
+        ({"as_of": DATES, "seed": True}, es.ArgumentError, "seed"),
+        ({"as_of": DATES, "seed": np.float64(1)}, es.ArgumentError, "seed"),
         ({"as_of": ["2031-01-01"]}, es.TrainingError, "records end before"),
         ({"as_of": ["2025-11-15"]}, es.TrainingError, "records end before"),
         ({"as_of": ["2021-01-01"]}, es.TrainingError, "only 0 people"),
@@ -188,6 +196,12 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
 def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
     with pytest.raises(error, match=says):
         es.train(town, **arguments)
+
+
+def test_days_of_grace_beyond_the_calendar_are_a_clear_error(town):
+    policy = parse_policy(town.policy.text.replace("grace_days = 3", "grace_days = 1000000"))
+    with pytest.raises(es.TrainingError, match=r"less than 1,000,366 days of horizon and grace.*fewer grace_days"):
+        es.train(town, DATES, policy=policy)
 
 
 def test_records_without_commitments_are_told_to_have_none():
