@@ -484,6 +484,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_no_model_is_trained_that_could_not_be_saved(tmp_path, capsys, monkeypatch):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    monkeypatch.setattr("egretscore.training.train.train", lambda *_, **__: pytest.fail("it was trained"))
+    given = ["train", "--records", str(es.sample_records()), "--as-of", "2025-10-01", "--out"]
+    assert main([*given, str(tmp_path)]) == 2
+    assert "something else" in capsys.readouterr().err
+    assert main([*given, str(tmp_path / "thesis.txt")]) == 2
+    assert "a file where the folder should go" in capsys.readouterr().err
+
+
 def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path):
     def lacks_memory(*_: object, **__: object) -> None:
         raise MemoryError("Unable to allocate 9.31 GiB for an array")

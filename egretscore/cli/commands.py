@@ -157,8 +157,10 @@ def _score(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
+    from egretscore.scoring.bundle import check_takes_a_model
     from egretscore.training.train import train
 
+    check_takes_a_model(options.out)
     with working("Reading the records"):
         records = read_records(options.records, policy=options.policy)
     _mention(records.set_aside)

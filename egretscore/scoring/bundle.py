@@ -35,12 +35,13 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
-from egretscore.writing import whole_folder
+from egretscore.writing import check_replaceable, whole_folder
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
 _PARTS: Final = ("model.txt", "policy.toml", "scorecard.csv")
+_FILES: Final = (MANIFEST, SEAL, *_PARTS)
 _LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _NAMES_TAKEN: Final = frozenset({"subject_id", "status", "score", "grade", "part"})
@@ -108,9 +109,14 @@ class Model:
         ArgumentError
             If the folder holds something else.
         """
-        with whole_folder(as_path(folder, "a model goes into a folder"), replaces=(MANIFEST, SEAL, *_PARTS)) as scratch:
+        with whole_folder(as_path(folder, "a model goes into a folder"), replaces=_FILES) as scratch:
             for name, text in bundle_files(self).items():
                 (scratch / name).write_bytes(text.encode())
+
+
+def check_takes_a_model(folder: Path) -> None:
+    """Raise if a folder holds something else than a model: to be known before one is trained."""
+    check_replaceable(folder, _FILES)
 
 
 def bundle_files(model: Model) -> Mapping[str, str]:
