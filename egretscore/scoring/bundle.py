@@ -23,12 +23,13 @@ import platform
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from egretscore.audit import Report, as_stated
+from egretscore.audit import OURS, Report, as_stated
 from egretscore.errors import BundleError, PolicyError
 from egretscore.features import Feature
 from egretscore.paths import as_path
@@ -175,6 +176,7 @@ def read_bundle(folder: str | Path) -> Model:
         problem = next(model.scorecard.problems(), None)
         _check_said(manifest, model)
         _check_features(model)
+        _check_figures(model)
         written_again = None if problem else bundle_files(model)[MANIFEST]
     except _NOT_A_MODEL as error:
         raise BundleError(f"the model does not fit together ({error})", file=folder) from error
@@ -236,6 +238,23 @@ def _check_said(manifest: Mapping[str, Any], model: Model) -> None:
     libraries = manifest["libraries"]
     if not isinstance(libraries, dict) or not all(isinstance(version, str) for version in libraries.values()):
         raise ValueError(f"the versions of the libraries cannot be {libraries!r}")
+
+
+def _check_figures(model: Model) -> None:
+    """Raise if what is published of the training and of the report as a figure is none."""
+    report, training = model.report, model.training
+    sides = [side[what] for side in (report.learnt, report.held_out) for what in ("people", "snapshots")]
+    every = [*report.measures.values(), *(bin_ for of in report.measures.values() for bin_ in of.calibration)]
+    if report.chances is not None:
+        every += [report.chances, *report.chances.bands]
+    figures = [figure for of in every for figure in vars(of).values() if not isinstance(figure, tuple)]
+    for found in (training["horizon_days"], training["smallest_leaf_people"], *sides, *figures):
+        if type(found) not in (int, float):
+            raise ValueError(f"{found!r} stands in place of a figure")
+    if OURS not in report.measures:
+        raise ValueError("the report does not measure the model")
+    for day in (*training["as_of"], *report.learnt["as_of"], *report.held_out["as_of"]):
+        date.fromisoformat(day)
 
 
 def _check_features(model: Model) -> None:
