@@ -49,7 +49,8 @@ def _features(model: Model) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | --- |"
     for feature in model.scorecard.features:
         way = "lift" if feature.direction > 0 else "hold back"
-        yield f"| `{feature.name}` | {feature.en}; {feature.zh} | {counting_rule(feature)} | {feature.cap} | {way} |"
+        words = f"{feature.en}; {feature.zh}".replace("|", r"\|")  # a policy's own texts must not end the cell
+        yield f"| `{feature.name}` | {words} | {counting_rule(feature)} | {feature.cap} | {way} |"
 
 
 def counting_rule(feature: Feature) -> str:

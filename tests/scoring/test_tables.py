@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import lightgbm as lgb
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from whole_records import POLICY, shipped_engine
 
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
+from egretscore.scoring.publication import publication
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -81,8 +85,14 @@ def test_the_steepness_is_the_policys_or_what_the_scale_has_room_for(n_tables, r
 
 def test_the_scorecard_is_small_enough_to_print(engine):
     """Ten A4 pages of sixty lines; a pair table is a grid of at most sixteen steps each way."""
-    from egretscore.scoring.publication import publication
-
     published = publication(engine.model).split("## Proof")[0].split("## Points of one feature")[1]
     assert len(published.splitlines()) < 600
     assert all(len(cuts) <= 16 for cuts in engine.model.scorecard.points.cuts)
+
+
+def test_a_text_of_a_policy_does_not_end_its_cell(engine):
+    first, *others = engine.model.scorecard.features
+    features = (replace(first, en="points: this | that"), *others)
+    model = replace(engine.model, scorecard=replace(engine.model.scorecard, features=features))
+    line = next(line for line in publication(model).splitlines() if line.startswith(f"| `{first.name}` |"))
+    assert len(re.findall(r"(?<!\\)\|", line)) == 6
