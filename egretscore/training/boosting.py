@@ -133,8 +133,8 @@ class Rows:
         if not settings.random_cuts:
             return self.dataset(settings)
         greatest = np.nanmax(np.vstack([self.columns, np.zeros(self.columns.shape[1])]), axis=0)
-        above = np.where([column.category for column in settings.columns], np.nan, 2 * greatest + 1)
-        above = np.minimum(above, np.finfo(np.float64).max)
+        twice = 2 * np.minimum(greatest, np.finfo(np.float64).max / 2)
+        above = np.where([column.category for column in settings.columns], np.nan, twice + 1)
         with_it = np.vstack([self.columns, above])
         return replace(
             self, columns=with_it, outcome=np.append(self.outcome, 0.0), weight=np.append(self.weight, 1.0)

@@ -30,8 +30,8 @@ _MOST_REACHED_AT_ONCE = 4_000_000
 _MOST_CELLS_AT_ONCE = 100_000
 # What LightGBM writes of a split in the bits of its decision type (Tree::decision_type).
 _IS_CATEGORY, _MISSING_GOES_LEFT, _MISSING_IS_NAN = 0b0001, 0b0010, 0b1000
-# A split that tells missing values from all others lies at infinity; LightGBM's own dump says 1e300.
-_ABOVE_ALL = 1e300
+# A split that tells missing values from all others lies at infinity, and no value does.
+_ABOVE_ALL = np.finfo(np.float64).max
 _WORD = np.dtype("<u4")
 _NO_FEATURE = -1
 

@@ -518,3 +518,12 @@ def test_dates_are_refused_however_they_are_held(first, dtype):
     when = pd.Series([None, *(first + timedelta(days=day % 7) for day in range(199))], dtype=dtype)
     with pytest.raises(ValueError, match="must not hold dates or durations, but 'when' does"):
         es.ScoreTableClassifier(**QUICK).fit(pd.DataFrame({"when": when}), y)
+
+
+@pytest.mark.parametrize("random_cuts", [True, False])
+def test_tables_say_what_the_forests_say_of_the_largest_numbers_there_are(random_cuts):
+    X, y = applicants(7, 300)
+    huge = X[["amount", "gaps"]].abs() * 4e307
+    model = es.ScoreTableClassifier(**QUICK, random_cuts=random_cuts).fit(huge, y)
+    assert max(model.tables_.cuts[0]) > 1e306
+    assert model.decision_function(huge) == pytest.approx(mean_of_forests(model, huge), abs=1e-9)
