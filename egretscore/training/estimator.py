@@ -247,6 +247,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         while True:
             self._grow(rows, splits, [self._settings(bag, count, smallest_leaf) for bag in range(bags)])
             if people is None:
+                self.__dict__.pop("smallest_leaf_", None)  # of an earlier fit
                 return
             self.smallest_leaf_ = min(
                 _fewest_people_in_a_leaf(booster, rows.columns[learnt], people[learnt])

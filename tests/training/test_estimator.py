@@ -527,3 +527,10 @@ def test_tables_say_what_the_forests_say_of_the_largest_numbers_there_are(random
     model = es.ScoreTableClassifier(**QUICK, random_cuts=random_cuts).fit(huge, y)
     assert max(model.tables_.cuts[0]) > 1e306
     assert model.decision_function(huge) == pytest.approx(mean_of_forests(model, huge), abs=1e-9)
+
+
+def test_a_fit_without_groups_does_not_keep_what_one_with_groups_found():
+    X, y = applicants(7, 200)
+    model = es.ScoreTableClassifier(**QUICK).fit(X, y, groups=np.arange(200))
+    assert hasattr(model, "smallest_leaf_")
+    assert not hasattr(model.fit(X, y), "smallest_leaf_")
