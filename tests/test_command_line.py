@@ -484,6 +484,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_why_rows_were_set_aside_is_told_under_the_same_policy(tmp_path, capsys):
+    policy = tmp_path / "my policy.toml"
+    text = es.shipped_policy().text.replace('id = "waste_sorting"', 'id = "recycling"')
+    policy.write_text(text, encoding="utf-8")
+    given = ["keep", "--records", str(es.sample_records()), "--policy", str(policy), "--out", str(tmp_path / "kept")]
+    assert main(given) == 0
+    hint = re.search(r"`egretscore (validate .*)` says why", capsys.readouterr().err)
+    assert main([*shlex.split(hint[1]), "--records", str(es.sample_records())]) == 1
+    assert "waste_sorting" in capsys.readouterr().out
+    assert main(["train", *given[1:5], "--as-of", "2031-01-01", "--out", str(tmp_path / "model")]) == 1
+    assert f"`egretscore {hint[1]}`" in capsys.readouterr().err
+
+
 def test_no_model_is_trained_that_could_not_be_saved(tmp_path, capsys, monkeypatch):
     (tmp_path / "thesis.txt").write_text("years of work")
     monkeypatch.setattr("egretscore.training.train.train", lambda *_, **__: pytest.fail("it was trained"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -85,7 +86,7 @@ def _explain(options: argparse.Namespace) -> int:
     quick = kept or options.records is None  # the sample town is read before anybody wonders
     with nullcontext() if quick else working(texts(options.lang)["notes"]["reading"]):
         records = read_records(folder, policy=None if kept else engine.policy)
-    _mention(records.set_aside, options.lang)
+    _mention(records.set_aside, _policy_of(options.model), options.lang)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
     if not subject_id or not subject_id.isprintable():
@@ -144,7 +145,7 @@ def _score(options: argparse.Namespace) -> int:
                 **columns,
                 **machine,
             )
-    _mention(outcome.set_aside)
+    _mention(outcome.set_aside, _policy_of(options.model))
     _mention_the_end(outcome.last_day, as_day(as_of), engine.policy)
     if outcome.read_again is not None:
         read_again = number_of(outcome.read_again, "person", "people")
@@ -163,7 +164,7 @@ def _train(options: argparse.Namespace) -> int:
     check_takes_a_model(options.out)
     with working("Reading the records"):
         records = read_records(options.records, policy=options.policy)
-    _mention(records.set_aside)
+    _mention(records.set_aside, options.policy)
     with working("Training"):
         model = train(
             records, options.as_of, policy=options.policy, horizon_days=options.horizon_days, seed=options.seed
@@ -215,7 +216,7 @@ def _keep(options: argparse.Namespace) -> int:
 
     with parts_done("Keeping", "row") as progress:
         kept = keep_records(options.records, options.out, policy=options.policy, progress=progress, **_machine(options))
-    _mention(kept.set_aside)
+    _mention(kept.set_aside, options.policy)
     if kept.unclear:
         say(
             f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
@@ -355,9 +356,18 @@ def _note(name: str, lang: str, **facts: object) -> None:
     say(f"egretscore: {texts(lang)['notes'][name].format(**facts)}")
 
 
-def _mention(set_aside: int | None, lang: str = "en") -> None:
+def _mention(set_aside: int | None, policy: Path | None, lang: str = "en") -> None:
+    """Say how many rows were set aside, and what says why: under another policy it would be other rows."""
     if set_aside:
-        _note("one_row_set_aside" if set_aside == 1 else "rows_set_aside", lang, rows=set_aside)
+        validate = (
+            "egretscore validate" if policy is None else f"egretscore validate --policy {shlex.quote(str(policy))}"
+        )
+        key = "one_row_set_aside" if set_aside == 1 else "rows_set_aside"
+        _note(key, lang, rows=set_aside, validate=validate)
+
+
+def _policy_of(model: Path | None) -> Path | None:
+    return None if model is None else model / "policy.toml"
 
 
 def _mention_the_sample_town(options: argparse.Namespace, lang: str = "en") -> None:
