@@ -189,7 +189,7 @@ all that you assume: a source that does not say it is no source.
 | every id | begins with a lower-case letter; lower-case letters, digits and `_`; at most 40; once in its section | it names columns and reasons |
 | {_listed(TAKEN_IN)} | no id and no text tells of what is never taken in, such as religion or income | promise 5 |
 | `activities`, `kinds` | at most {MOST_WORDS} each | they are told apart by the bits of one whole number |
-| `activities`, `groups` | no id gives two features one name, or two reasons one code | a reason is known by its code |
+| `activities`, `groups` | no id gives two features one name, or two reasons one code (`train` finds it, reading does not) | a reason is known by its code |
 | `scale` | `minimum` < `blank` < `maximum`; `points_to_double_odds` 1 or more | training needs room on both sides of `blank` |
 | `grades` | different minima, the lowest that of the scale, none above its maximum | every score has one grade |
 | `indicators` | {_listed(USED_INDICATORS)} are there | features stand under them |
