@@ -55,7 +55,7 @@ _AGAIN: Final = "Get the model again from where it was published."
 _NOTICE: Final = "Trained on invented records: it says nothing about real people."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A trained model.
 
@@ -88,6 +88,13 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model: {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the bundles of both are the same bytes; arrays by themselves cannot be compared so."""
+        return bundle_files(self) == bundle_files(other) if isinstance(other, Model) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.forest))
 
     @property
     def name(self) -> str:

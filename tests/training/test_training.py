@@ -116,6 +116,8 @@ def test_a_model_fresh_from_training_is_the_one_that_is_read_back(model, tmp_pat
     assert f"feature_names={' '.join(names)}" in model.forest
     assert again.sha256 == model.sha256
     assert again.report == model.report
+    assert again == model != es.load_engine().model
+    assert len({again, model}) == 1
 
 
 def test_every_tree_lives_in_one_pair_of_features(model):
