@@ -140,9 +140,10 @@ def _fill(
         create_staging(connection, table)
         numbered = dict(enumerate(sources[name], start=number + 1))
         number += len(numbered)
-        for source, item in numbered.items():
-            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, _label(item, name)])
-        in_place = _stage(connection, table, numbered, threads, in_parts=in_parts)
+        labels = {source: _label(numbered, source, name) for source in numbered}
+        for source, label in labels.items():
+            connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, label])
+        in_place = _stage(connection, table, numbered, labels, threads, in_parts=in_parts)
         if in_place:
             stage_what_may_stand_twice(connection, table, in_place)
         check_staged(connection, table, in_place, in_memory=in_memory)
@@ -153,6 +154,7 @@ def _stage(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
     numbered: Mapping[int, Any],
+    labels: Mapping[int, str],
     threads: int | None,
     *,
     in_parts: bool,
@@ -167,7 +169,7 @@ def _stage(
         with connection.cursor() as own:
             if isinstance(item, Path):
                 return stage_file(own, table, source, item.absolute(), in_parts=in_parts)
-            return stage_frame(own, table, source, item, _label(item, table.name))
+            return stage_frame(own, table, source, item, labels[source])
 
     files = [source for source, item in numbered.items() if isinstance(item, Path)]
     frames = [source for source, item in numbered.items() if not isinstance(item, Path)]
@@ -176,8 +178,12 @@ def _stage(
     return [rows for rows in found if rows is not None]
 
 
-def _label(item: Any, table: str) -> str:
-    return str(item) if isinstance(item, Path) else f"the frame {table!r}"
+def _label(numbered: Mapping[int, Any], source: int, table: str) -> str:
+    """Return what a source is called: each its own name, for the number of a row tells nothing without it."""
+    if isinstance(numbered[source], Path):
+        return str(numbered[source])
+    place = f", {source - min(numbered) + 1} of {len(numbered)}" if len(numbered) > 1 else ""
+    return f"the frame {table!r}{place}"
 
 
 def _frames_by_table(frames: Mapping[str, Any]) -> Mapping[str, tuple[Any, ...]]:

@@ -528,6 +528,17 @@ def test_the_quarantine_loses_nothing(tmp_path):
     assert list(records.quarantine["column"]) == ["excluded_on", "points"]
 
 
+def test_of_several_frames_the_one_in_which_a_row_is_wrong_is_named():
+    right, wrong = (pd.DataFrame([ROWS["consents"] | {"letter_version": letter}]) for letter in ("2023-B", "2022-X"))
+    assert {problem.file for problem in es.read_records({"consents": [wrong]}).problems} == {"the frame 'consents'"}
+    records = es.read_records({"consents": [right, wrong.assign(subject_id="p2"), wrong.assign(subject_id="p3")]})
+    wrong_ones = ["the frame 'consents', 2 of 3", "the frame 'consents', 3 of 3"]
+    assert [problem.file for problem in records.problems] == wrong_ones
+    assert [count.file for count in records.counts if count.set_aside] == wrong_ones
+    with pytest.raises(es.RecordsError, match=r"frame 'consents', 2 of 2, column 'granted_on': the column is missing"):
+        es.read_records({"consents": [right, right.drop(columns="granted_on")]})
+
+
 def test_frames_of_other_kinds_and_tables_are_refused():
     with pytest.raises(es.ArgumentError, match="Did you mean 'consents'"):
         es.read_records({"consent": {}})
