@@ -102,7 +102,7 @@ def _bytes_of(connection: duckdb.DuckDBPyConnection, table: Table, file: Path) -
             of_a_row = _BYTES_OF_ROW_IN_PLACE
     except duckdb.InterruptException:
         raise
-    except (pa.ArrowException, duckdb.Error, OSError, KeyError):
+    except (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError):
         pass  # what is wrong with it, reading it will say
     return rows * of_a_row
 

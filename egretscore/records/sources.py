@@ -301,7 +301,7 @@ def _stage_parquet(
             return None
         look_at_subjects(connection, relation)
         return look_through(connection, table, source, relation, in_parts=in_parts)
-    except (duckdb.Error, pa.ArrowException, OSError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         check_readable([file])
         raise RecordsError(
             f"the Parquet file cannot be read ({str(error).splitlines()[0]})",

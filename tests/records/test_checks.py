@@ -429,6 +429,19 @@ def test_a_damaged_parquet_file_is_a_clear_error(tmp_path, damage):
         es.read_records(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["records", "signs [1]"])
+@pytest.mark.parametrize("read", [es.read_records, es.validate_records])
+def test_a_parquet_file_whose_column_has_a_name_that_is_no_text_is_a_clear_error(tmp_path, place, read):
+    (tmp_path / place).mkdir()
+    file = write(tmp_path / place) / "civic_points.parquet"
+    (tmp_path / place / "civic_points.csv").unlink()
+    rows = pa.table({name: [cell] for name, cell in ROWS["civic_points"].items()})
+    parquet.write_table(rows, file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace(b"earned_on", "积分日期x".encode("gbk")))
+    with pytest.raises(es.RecordsError, match=r"civic_points\.parquet: the Parquet file cannot be read"):
+        read(tmp_path / place)
+
+
 def test_a_column_of_several_types_is_read_cell_by_cell():
     """Whichever type comes first: a day is a day, and a number that no machine holds is a wrong cell."""
     in_shanghai = pd.Timestamp("2025-02-01 08:00", tz="Asia/Shanghai")  # a day is one in UTC
