@@ -62,9 +62,11 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
     """Create ``words_in(text)``, everything in a text that may be an id, and ``names(text, subject)``.
 
     An id may end with signs, and what follows it begin with some. In JSON, and in a line that is no text, what cannot
-    be seen is written with letters after a backslash. Where lines were glued together, an id may follow a date.
+    be seen is written with letters after a backslash; what takes no room, such as a soft hyphen, may stand within an
+    id. Where lines were glued together, an id may follow a date.
     """
     invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[bfnrt])', ' ', 'g')"
+    roomless = r"regexp_replace(text, '\p{Cf}+', '', 'g')"
     glued = r"regexp_replace(text, '([0-9]{4}-[0-9]{2}-[0-9]{2})', '\1 ', 'g')"
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
@@ -75,7 +77,7 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE MACRO without_signs(words) AS "
         f"list_concat(words, list_transform(words, lambda word: rtrim(word, '{_SIGNS_IN_IDS}')))"
     )
-    every = f"whole_words([text, {invisible}, {glued}])"
+    every = f"whole_words([text, {invisible}, {roomless}, {glued}])"
     connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
     connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
 

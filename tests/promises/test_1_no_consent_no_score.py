@@ -185,6 +185,17 @@ def test_a_consent_that_cannot_be_read_leaves_its_person_without_one(engine):
     assert engine.explain(records, "p0", AS_OF).status.value == "not_consented"
 
 
+@pytest.mark.parametrize("sign", ["\u200b", "\u00ad", "\ufeff", "\u2060"])
+def test_a_row_that_names_its_person_with_a_sign_nobody_sees_in_the_id_names_them(engine, sign):
+    """It may be a withdrawal that was copied from a page."""
+    town = [Person(subject, (plain_consent(subject),)) for subject in ("p-10", "p-20")]
+    copied = {**plain_consent(f"p-{sign}1{sign}0"), "withdrawn_on": AS_OF}
+    records = es.read_records(frames([*town, Person(copied["subject_id"], (copied,))]))
+    statuses = [engine.explain(records, subject, AS_OF).status.value for subject in ("p-10", "p-20")]
+    assert statuses == ["not_consented", "scored"]
+    assert records.erase("p-10") == 2, "what was set aside as well"
+
+
 def test_no_public_path_that_scores_has_a_switch_to_skip_consent():
     public = [getattr(es, name) for name in es.__all__]
     methods = [path for of in public if inspect.isclass(of) for name, path in vars(of).items() if name[0] != "_"]
