@@ -55,6 +55,7 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for table in (DOUBTS, BROKEN):
         create_table(connection, table.name, table.types)
     connection.execute(f"CREATE MACRO stripped(cell) AS {stripped('cell')}")
+    connection.execute(r"CREATE MACRO roomless(text) AS regexp_replace(text, '\p{Cf}+', '', 'g')")
     _create_words(connection)
 
 
@@ -66,7 +67,6 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
     id. Where lines were glued together, an id may follow a date.
     """
     invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[bfnrt])', ' ', 'g')"
-    roomless = r"regexp_replace(text, '\p{Cf}+', '', 'g')"
     glued = r"regexp_replace(text, '([0-9]{4}-[0-9]{2}-[0-9]{2})', '\1 ', 'g')"
     word = f"[A-Za-z0-9][A-Za-z0-9{_SIGNS_IN_IDS}]*"
     connection.execute(
@@ -77,7 +77,7 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE MACRO without_signs(words) AS "
         f"list_concat(words, list_transform(words, lambda word: rtrim(word, '{_SIGNS_IN_IDS}')))"
     )
-    every = f"whole_words([text, {invisible}, {roomless}, {glued}])"
+    every = f"whole_words([text, {invisible}, roomless(text), {glued}])"
     connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
     connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
 
@@ -214,7 +214,7 @@ def _meant_by_unsound(table: Table) -> str:
     return f"""
         SELECT disputable, record_id, subject_id, min(since) FROM (
             SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,
-                   {SUBJECT_ID.name}(stripped("{subject}")) AS subject_id,
+                   {SUBJECT_ID.name}(stripped(roomless("{subject}"))) AS subject_id,
                    coalesce({DATE.name}(stripped("{day}")), DATE '{EARLIEST}') AS since
             FROM {rows}
             UNION ALL SELECT disputable, NULL, unnest(words_in(line)), DATE '{EARLIEST}' FROM {lines}

@@ -134,6 +134,7 @@ def test_a_decided_objection_stands_in_place_of_the_open_one(engine):
         {"record_id": "\u00a0"},
         {"record_id": "pn-p0-new\t", "subject_id": ""},
         {"record_id": "pn-p0\tnew"},
+        {"record_id": "pn-\u200bp0-new", "subject_id": "p\u00ad0"},
     ],
 )
 def test_what_cannot_be_read_of_an_objection_is_read_as_still_open(engine, unreadable):
@@ -245,7 +246,7 @@ def test_a_line_of_records_that_cannot_be_cut_disputes_all_in_its_table_of_whom_
 
 
 UNREADABLE = st.sampled_from(
-    ["a cell", "blanks around the subject", "no subject", "a tab in the id", "no id", "a blank for an id"]
+    ["a cell", "blanks around the subject", "no subject", "a tab in the id", "no id", "a blank for an id", "not seen"]
 )
 
 
@@ -268,11 +269,12 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
                         "a tab in the id": {record: f"{row[record]}\t"},
                         "no id": {record: None},
                         "a blank for an id": {record: " "},
+                        "not seen": {of: f"{row[of][0]}\u200b{row[of][1:]}" for of in (record, "subject_id")},
                     }[what]
                     texts_of_row = {name: None if value is None else str(value) for name, value in row.items()}
                     broken[table].append({**texts_of_row, **change})
                     person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
-                    if what in {"no id", "a blank for an id"}:
+                    if what in {"no id", "a blank for an id", "not seen"}:
                         person = objecting(person, [table], row["recorded_on"])  # noqa: PLW2901 - likewise
         disputed.append(person)
     for table, rows in broken.items():
