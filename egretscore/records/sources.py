@@ -228,8 +228,10 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
             expected="the names of the columns in UTF-8",
             remedy="Save the file again as CSV in UTF-8.",
         ) from error
+    if not text.strip():
+        raise RecordsError("the first line is empty", file=file, expected="the names of the columns")
     try:
-        return next(csv.reader([text.rstrip("\r\n")], strict=True), [""])
+        return next(csv.reader([text.rstrip("\r\n")], strict=True))
     except csv.Error as error:
         raise RecordsError(
             "the first line cannot be read",
