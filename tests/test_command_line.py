@@ -195,7 +195,7 @@ def test_validate_tells_of_objections_to_what_is_not_on_file(tmp_path, capsys):
     assert main(["validate", "--records", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "p1 objected on 2025-03-01 to 'n1' of penalties, which is not on file" in said.out
-    assert "1 objection of which no record is on file" in said.err
+    assert "1 objection to records that are not on file" in said.err
 
 
 def test_validate_names_the_tables_of_which_there_is_no_file(tmp_path, capsys):

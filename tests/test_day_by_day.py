@@ -236,9 +236,9 @@ def test_one_file_can_be_written_from_parts(here):
     [
         ({"--since": "2025-12-27"}, f"since says 2025-12-27, and the previous scores are of {SINCE}."),
         ({"--as-of": "2025-12-27"}, "an earlier date than the previous ones"),
-        ({"--previous": "kept"}, "no scores to go on from"),
-        ({"--previous": "nowhere"}, "no scores to go on from"),
-        ({"--records": "records"}, "known of kept records alone"),
+        ({"--previous": "kept"}, "scoring cannot continue from this folder"),
+        ({"--previous": "nowhere"}, "scoring cannot continue from this folder"),
+        ({"--records": "records"}, "only kept records tell"),
         ({"--reasons": None}, "have other columns"),
         ({"--previous": None}, "since needs previous"),
         ({"--engine": "spark"}, "Spark scores everyone"),
@@ -265,7 +265,7 @@ def test_what_cannot_be_gone_on_from_is_refused_in_a_line(town, here, change, sa
 
 def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, here):
     es.score_everyone(shipped_engine(), town / "records", SINCE, here / "raw", **EVERY_COLUMN)
-    with pytest.raises(es.ArgumentError, match="no scores to go on from"):
+    with pytest.raises(es.ArgumentError, match="scoring cannot continue from this folder"):
         go_on(here, previous=here / "raw")
     about = here / "scores" / files.ABOUT
     said = json.loads(about.read_text(encoding="utf-8"))
@@ -273,15 +273,15 @@ def test_scores_of_raw_records_another_model_or_another_query_are_refused(town, 
         ({"model_sha256": "0" * 64}, "of another model"),
         ({"kept": {**said["kept"], "query_sha256": "0" * 64}}, "another version of this library"),
         ({"kept": {**said["kept"], "version": "0.0.1"}}, "another version of this library"),
-        ({"sha256": {}}, "no scores to go on from"),
-        ({"sha256": sorted(said["sha256"])}, "no scores to go on from"),
-        ({"kept": {**said["kept"], "states": []}}, "no scores to go on from"),
+        ({"sha256": {}}, "scoring cannot continue from this folder"),
+        ({"sha256": sorted(said["sha256"])}, "scoring cannot continue from this folder"),
+        ({"kept": {**said["kept"], "states": []}}, "scoring cannot continue from this folder"),
     ):
         about.write_text(json.dumps({**said, **change}), encoding="utf-8")
         with pytest.raises(es.ArgumentError, match=says):
             go_on(here)
     about.write_text("[" * 100_000, encoding="utf-8")
-    with pytest.raises(es.ArgumentError, match="no scores to go on from"):
+    with pytest.raises(es.ArgumentError, match="scoring cannot continue from this folder"):
         go_on(here)
 
 

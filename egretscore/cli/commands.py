@@ -197,13 +197,13 @@ def _validate(options: argparse.Namespace) -> int:
         say(f"egretscore: there is no file of {', '.join(found.absent)}: taken to be empty")
     if unmatched:
         say(
-            f"egretscore: {number_of(len(unmatched), 'objection')} of which no record is on file, and which dispute "
-            "nothing: are the ids right, or do the records come later?"
+            f"egretscore: {number_of(len(unmatched), 'objection')} to records that are not on file, so they dispute "
+            "nothing yet: are the ids right, or do the records come later?"
         )
     if found.set_aside_before:
         say(
             f"egretscore: {number_of(found.set_aside_before, 'row')} set aside when these were kept; validate the "
-            "records that they were kept from to see why"
+            "original records to see why"
         )
     if found.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"
@@ -220,7 +220,7 @@ def _keep(options: argparse.Namespace) -> int:
     if kept.unclear:
         say(
             f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
-            "record: nothing can be added until they are mended and all is kept again"
+            "record: nothing can be added until they are corrected and all records are kept again"
         )
     _tell(options, f"{number_of(kept.rows, 'row')} kept: {options.out}", out=options.out, **asdict(kept))
     return DONE
@@ -253,8 +253,8 @@ def _erase(options: argparse.Namespace) -> int:
     if rows:
         said = f"{number_of(rows, 'row')} erased: {options.kept}"
     else:
-        said = f"no rows of {shown(options.subject)} in {options.kept}, if the id is right"
-    said += "; the records that were kept from or added, and scores written before, are as they were"
+        said = f"no rows of {shown(options.subject)} in {options.kept} (is the id right?)"
+    said += "; the original records, and scores written earlier, are unchanged"
     _tell(options, said, kept=options.kept, subject_id=options.subject, rows=rows)
     return DONE
 

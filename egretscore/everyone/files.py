@@ -182,7 +182,7 @@ def place_of_scores(out: Path, records: Path) -> Path:
     check_not_among(out, records)
     if _is_one_file(named) != _is_one_file(out):
         raise ArgumentError(
-            "this link leads to a file of scores by its own name alone, or by that of its target alone",
+            "of this link and its target, only one has the name of a file of scores",
             file=named,
             expected="both to end in .parquet, or neither",
         )
@@ -286,7 +286,7 @@ def said_of(folder: Path) -> Mapping[str, Any]:
         complete = False
     if not complete:
         raise ArgumentError(
-            "these are no scores to go on from",
+            "scoring cannot continue from this folder",
             file=folder,
             expected="a folder of 64 parts, which egretscore score wrote from kept records",
             remedy=SCORE_EVERYONE,

@@ -277,7 +277,7 @@ def _where_to_go_on(
     """Return the folder of the previous scores, and the date that they must be of."""
     if previous is None:
         raise ArgumentError("since needs previous", expected="a folder of scores of that date")
-    check_is_kept(run.folder, "who changed since a date is known of kept records alone")
+    check_is_kept(run.folder, "only kept records tell who changed since a date")
     earlier = as_path(previous, "previous scores are in a folder")
     if earlier.resolve() in out.parents:
         raise ArgumentError("the output would lie in the previous scores", file=out, remedy="Name a place elsewhere.")

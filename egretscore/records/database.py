@@ -157,7 +157,7 @@ def do_not_fit() -> RecordsError:
     """Return what is said of too many records."""
     return RecordsError(
         "the records do not fit into memory",
-        remedy="`egretscore score` takes them part by part; of what `egretscore keep` kept, one person's are found.",
+        remedy="`egretscore score` works part by part. To explain one person, `egretscore keep` the records first.",
     )
 
 

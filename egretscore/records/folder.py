@@ -110,10 +110,10 @@ def _is_record_file(entry: Path) -> bool:
 
 
 def _no_record_file(lies_here_but_is: str, entry: Path) -> RecordsError:
-    never = "a table is never passed over in silence."
+    never = "no part of a table is ever skipped in silence."
     if not entry.exists():
         return RecordsError(
-            f"{lies_here_but_is} a broken link", file=entry, remedy=f"Mend the link, or remove it; {never}"
+            f"{lies_here_but_is} a broken link", file=entry, remedy=f"Repair the link, or remove it; {never}"
         )
     if not entry.is_file():
         return RecordsError(

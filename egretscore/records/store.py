@@ -201,8 +201,8 @@ def check_are_records(records: object) -> None:
 def check_agrees(records: Records, policy: Policy, whose: str) -> None:
     """Raise if records cannot be used under another policy than their own.
 
-    The other one must know all words of theirs; theirs must know all of its words, unless no row was set aside; and
-    no letter may be consent to more by the other one than by theirs.
+    The other policy must know every word that theirs knows, and, unless no row was set aside, the other way round. No
+    letter may cover more purposes under the other policy than under theirs.
     """
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]
@@ -224,8 +224,8 @@ def check_agrees(records: Records, policy: Policy, whose: str) -> None:
     for letter in records.policy.letters:
         if not covers[letter.version] <= set(letter.purposes):
             raise RecordsError(
-                f"the records were read under the policy {records.policy.name!r}, by which the letter "
-                f"{letter.version} is no consent to all that {whose} takes it for",
+                f"the records were read under the policy {records.policy.name!r}, in which the letter "
+                f"{letter.version} covers fewer purposes than {whose} needs",
                 value=", ".join(letter.purposes),
                 expected=", ".join(sorted(covers[letter.version])),
                 remedy=records.REMEDY_OF_POLICY,

@@ -192,16 +192,16 @@ def read_bundle(folder: str | Path) -> Model:
     stated = {name: said for name, said in _stated(model.scorecard).items() if name in _STATED_IN[manifest["format"]]}
     if manifest["score"] != stated:
         raise BundleError(
-            "the manifest states other things than the tables do",
+            "the manifest does not state what the tables give",
             file=folder / MANIFEST,
             value=manifest["score"],
             expected=str(stated),
         )
     if manifest["format"] == FORMAT and manifest_text != written_again:
         raise BundleError(
-            "the manifest says more than a model does, or says it in another way",
+            "the manifest is not written as this model's would be",
             file=folder / MANIFEST,
-            expected="what writing the model again gives",
+            expected="the bytes that saving the model again gives",
             remedy=_AGAIN,
         )
     return model

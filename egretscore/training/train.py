@@ -169,7 +169,7 @@ def _check_has_commitments(records: Records) -> None:
     if not any(count.good for count in records.counts if count.table == COMMITMENTS.name):
         raise TrainingError(
             "there are no commitments to learn from",
-            expected="records of what people committed themselves to, and of what became of it",
+            expected="commitments with their outcomes",
         )
 
 
@@ -185,7 +185,7 @@ def _check_dates(records: Records, dates: list[date], horizon_days: int, policy:
             expected = f"less than {wait.days:,} days of horizon and grace (the records end on {ends})"
             remedy = "Give a shorter horizon, or a policy with fewer grace_days."
         raise TrainingError(
-            "the records end before it is known what became of the commitments",
+            "the records end before the outcomes of the commitments are known",
             value=dates[-1],
             expected=expected,
             remedy=remedy,

@@ -329,7 +329,7 @@ def test_consents_that_cannot_be_used_stop_an_addition(folder):
     refused(folder, r"consents.csv, row 1, column 'withdrawn_on', value '2026-13-01'.*nothing was added")
     granted = P0.consents[0]["granted_on"]
     (new / "consents.csv").write_text(f"{head}p0,2023-B,false,{granted},2026-10-01\n", encoding="utf-8")
-    refused(folder, "'p0' says something else than the one that is kept, so nothing was added")
+    refused(folder, "'p0' contradicts the one that is kept, so nothing was added")
 
 
 def test_nothing_is_added_where_consents_were_set_aside(folder):

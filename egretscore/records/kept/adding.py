@@ -296,10 +296,10 @@ def _check_kept_are_clear(to: Path) -> None:
     if unclear:
         raise RecordsError(
             f"{unclear:,} {'row was' if unclear == 1 else 'rows were'} set aside when these records were kept, and "
-            "any may be a withdrawal by someone, or an objection to a record, that is added",
+            "each may be a withdrawal, or an objection to a record, that concerns what is added now",
             file=to,
-            remedy="Mend them in the records that were kept, where `egretscore validate` says what is wrong, "
-            "and keep all again.",
+            remedy="Correct them in the original records (`egretscore validate` says what is wrong) and keep all "
+            "again.",
         )
 
 
@@ -316,7 +316,7 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
             column=problem.column,
             value=problem.value,
             expected=problem.expected,
-            remedy="Mend it, and add again.",
+            remedy="Correct it, and add again.",
         )
     for part, tables in new.by_part.items():
         if CONSENTS.name not in tables:
@@ -325,12 +325,11 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
         for one in merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
             cell = one.differences[0]
             raise RecordsError(
-                f"a row of consents of {one.subject_id!r} says something else than the one that is kept, "
-                "so nothing was added",
+                f"a row of consents of {one.subject_id!r} contradicts the one that is kept, so nothing was added",
                 column=cell.column,
                 value=cell.given,
                 expected=shown(cell.kept) if cell.kept else "an empty cell",
-                remedy="Mend it; if the kept one is wrong, keep all records again.",
+                remedy="Correct it; if the kept one is wrong, keep all records again.",
             )
 
 

@@ -49,7 +49,7 @@ ADDING: Final = "adding"
 """The file that stands in a folder while records are added, and stays where that is stopped half-way."""
 
 FORMAT: Final = 3
-AGAIN: Final = "Keep the records again, from those they came from."
+AGAIN: Final = "Keep the records again, from the original ones."
 """What to do about kept records that are damaged."""
 
 TOUCHED: Final = "touched"
@@ -167,9 +167,9 @@ def check_no_addition_is_left(folder: Path) -> None:
     """Raise where some parts of kept records have been added to and others have not."""
     if (folder / ADDING).exists():
         raise RecordsError(
-            "records are being added to these, or that was stopped half-way",
+            "records are being added to these, or an addition was stopped half-way",
             file=folder / ADDING,
-            remedy="Wait for it, or give the same `egretscore add` again to finish it.",
+            remedy="Wait for it, or run the same `egretscore add` again to finish it.",
         )
 
 
@@ -261,8 +261,8 @@ def check_finishes_what_was_begun(folder: Path, files: Collection[str]) -> None:
         raise RecordsError(
             "an addition was stopped half-way, and not all of its files are among these",
             file=noted,
-            expected="the records that it added, unchanged, whatever else is added with them",
-            remedy="Give that `egretscore add` again first; if its records are gone, keep all records again.",
+            expected="the files of that addition, unchanged; others may be added with them",
+            remedy="Run that `egretscore add` again first; if its files are gone, keep all records again.",
         )
 
 
@@ -338,9 +338,9 @@ def read_about(folder: Path) -> AboutKept:
         raise RecordsError("the file is not as it was kept", file=policy_file, remedy=AGAIN)
     for entry in strangers(folder):
         raise RecordsError(
-            "this lies among kept records and is none of them",
+            "this file or folder does not belong among kept records",
             file=entry,
-            remedy="Move it elsewhere; `egretscore add` takes more records in.",
+            remedy="Move it elsewhere; to add records, use `egretscore add`.",
         )
     return AboutKept(policy.decode("utf-8"), about["invented"])
 

@@ -42,7 +42,7 @@ class KeptRecords(Records):
     resources : Resources
     """
 
-    REMEDY_OF_POLICY = "Keep them again under that policy, or use theirs: give none, or a model trained under it."
+    REMEDY_OF_POLICY = "Keep them again under that policy, or name no policy, or use a model trained under theirs."
 
     def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
         check_threads(resources.threads)
@@ -156,7 +156,7 @@ class KeptRecords(Records):
             if self._state_of(part) == state:
                 return found
         raise RecordsError(
-            "a part of the kept records is written again all the time", file=self._folder / kept.part_folder(part)
+            "a part of the kept records kept changing while it was read", file=self._folder / kept.part_folder(part)
         )
 
     def erase(self, subject_id: str) -> int:
