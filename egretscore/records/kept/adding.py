@@ -1,14 +1,13 @@
 """Adding new records to kept ones, such as those of a day, without checking again what is kept.
 
-A row whose record is not kept yet comes in. One that says what is kept, and fills cells that were
-empty and tell what became of the record (``Column.later``), stands in its place. What says something
-else of a record is set aside: what was on file first stays, and the record is in doubt from the later
-of the days on which the two came on file, as they say, so that it counts against nobody. A kept record of
-which a row cannot be read is in doubt as well.
+A row whose record is not kept yet is added. A row that agrees with the kept one and fills cells
+that were empty, such as an outcome (``Column.later``), replaces it. A row that contradicts the kept
+one is set aside: the kept row stays, and the record is in doubt, so that it counts against nobody,
+from the later of the days on which the two rows came on file. A kept record is in doubt as well if a
+new row of it cannot be read.
 
-A row of consents that cannot be used may be a withdrawal, of whomever it names or of one whose
-consents were kept; one of objections that does not say to which record may be about any that is
-kept. Then nothing is added, and nobody is scored on less than what is on file.
+A row of consents that cannot be used may be the withdrawal of anyone whose consents are kept, and an
+objection that does not name its record may be about any kept record. Then nothing at all is added.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class _NewRows:
     by_part : mapping of part to mapping of table to its rows
         Of each part that has any.
     broken : Table
-        The records of which a row cannot be read (``schema.BROKEN``).
+        The records that have an unreadable row (``schema.BROKEN``).
     counts : tuple of SourceCount
     problems : tuple of Problem
     unclear : tuple of Problem
@@ -81,7 +80,7 @@ class _NewRows:
         return cls(tables, broken, found.counts, found.problems, found.unclear)
 
     def checked(self, group: Sequence[int]) -> Added:
-        """Return what came of the rows of a group of parts by themselves."""
+        """Return what checking the rows of a group of parts gave, before they are merged."""
         counted = tables_told_with(group)
         return Added(
             known=sum(count.repeated for count in self.counts if count.table in counted),
@@ -91,18 +90,18 @@ class _NewRows:
 
 @dataclass(frozen=True)
 class Added:
-    """What came of an addition.
+    """The result of an addition.
 
     Attributes
     ----------
     new : int
-        How many rows came in.
+        How many rows were added.
     completed : int
-        How many took the place of a row that they complete.
+        How many replaced a kept row that they complete.
     known : int
-        How many say only what is kept already, or what another of them says.
+        How many repeat what is kept already, or one another.
     problems : tuple of Problem
-        What is wrong with the rows set aside by themselves.
+        What is wrong with the rows set aside, apart from contradictions.
     contradictions : tuple of Contradiction
         The rows set aside because they contradict what is kept.
     """
@@ -114,7 +113,7 @@ class Added:
     contradictions: tuple[Contradiction, ...] = ()
 
     def __add__(self, more: Added) -> Added:
-        """Return what came of both."""
+        """Return the result of both."""
         return Added(*(getattr(self, of.name) + getattr(more, of.name) for of in fields(Added)))
 
     @property
@@ -164,11 +163,11 @@ def add_records(
     Parameters
     ----------
     records : path
-        A folder of CSV or Parquet files with the rows that are new, and the rows of which more is known now.
+        A folder of CSV or Parquet files with the new rows, and those that now say more than the kept ones.
     to : path
         A folder that ``egretscore keep`` wrote.
     dry_run : bool
-        Say what would come of it, or raise what would be raised, and leave what is kept as it is.
+        Return or raise what the addition would, and change nothing.
     threads : int, optional
         How many threads to use; all cores when not given.
     memory : int, optional
@@ -259,7 +258,7 @@ def _add(
         for part, added in zip(group, pool.map(add_to_part, group), strict=True):
             done += added
             progress(Progress(part + 1, group[-1] + 1, 0, done.new + done.completed))
-        del new  # while the next are read, these are not held as well
+        del new  # not held while the next group is read
     if not dry_run:
         kept.finish_adding(to)
     return done
@@ -304,7 +303,7 @@ def _check_kept_are_clear(to: Path) -> None:
 
 
 def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
-    """Raise if new consents are unclear, or contradict those that are kept, or it is unclear what is objected to."""
+    """Raise if new consents are unclear or contradict kept ones, or an objection does not name its record."""
     if new.unclear:
         problem, rows = new.unclear[0], number_of_rows(new.unclear)
         may_be = "a withdrawal" if problem.table == CONSENTS.name else "an objection to a record that is kept"
@@ -339,7 +338,7 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
 def _add_to_part(
     database: duckdb.DuckDBPyConnection, to: Path, all_new: _NewRows, part: int, *, dry_run: bool
 ) -> Added:
-    """Add rows to a part, and write it again if they say anything new and this is no dry run."""
+    """Add rows to a part, and rewrite it if they say anything new and this is no dry run."""
     import pyarrow as pa
 
     new = all_new.by_part.get(part, {})

@@ -13,7 +13,7 @@ from egretscore.records.schema import TABLES
 
 
 def erase(folder: Path, subject_id: str) -> int:
-    """Write a person's part again without their rows, and return how many those were.
+    """Rewrite a person's part without their rows, and return how many those were.
 
     If it is stopped half-way, erasing again finishes it.
 
@@ -38,6 +38,6 @@ def erase(folder: Path, subject_id: str) -> int:
         after = {name: table.filter(compute.not_equal(table["subject_id"], theirs)) for name, table in before.items()}
         if any(len(after[table]) < len(before[table]) for table in before):
             written = {table: kept.write_table(rows, own, table) for table, rows in after.items()}
-            # Whom additions touched is forgotten, for it may name the person.
+            # The people touched by additions are forgotten: the person may be one of them.
             kept.write_about_part(own, replace(about.with_tables(written), added_to=(), touched=None))
     return sum(len(before[table]) - len(after[table]) for table in TABLES)

@@ -1,14 +1,14 @@
 """Checked records kept on disk, so that what was checked once is not checked again.
 
 A folder of kept records holds ``kept.json``, the policy whose words they use, and one folder
-for each of the 64 parts (``egretscore.records.parts``). ``part.json`` in it names a Parquet file for
-each table, in the order of subject_id, by its hash; what is read of a part is held against
-those first. Nothing stands there that the checks set aside; what they put in doubt does
-(``doubts``), so standing finds on kept records what it finds on those they came from.
+for each of the 64 parts (``egretscore.records.parts``). Its ``part.json`` names, by hash, a Parquet
+file for each table, with the rows in the order of subject_id; a file is checked against its hash
+before it is used. Rows that the checks set aside are not kept; the records that they put in doubt
+are noted (``doubts``), so standing finds the same on kept records as on the original ones.
 
-Who writes a part again writes new files beside the old ones, then ``part.json`` in one step,
-then removes what it names no more: killed at any moment, a part is the old one or the new
-one, and the next who changes it removes what was left. Only one at a time may change a folder.
+A part is rewritten by writing new files beside the old ones, then ``part.json`` in one step, then
+removing the files it no longer names. If that is killed at any moment, the part is the old one or
+the new one, and the next change removes what was left. Only one process at a time may change a folder.
 
 A part that was added to remembers whose rows the last additions touched (``touched.py``).
 """
@@ -42,27 +42,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ABOUT: Final = "kept.json"
-"""The file by which a folder says that its records are kept ones, and what they are."""
+"""The file that marks a folder as kept records and describes them."""
 
 POLICY: Final = "policy.toml"
 ADDING: Final = "adding"
-"""The file that stands in a folder while records are added, and stays where that is stopped half-way."""
+"""The file that is in a folder while records are added, and stays if that is stopped half-way."""
 
 FORMAT: Final = 3
 AGAIN: Final = "Keep the records again, from the original ones."
 """What to do about kept records that are damaged."""
 
 TOUCHED: Final = "touched"
-"""The table, beside those of a part, that says whom the last additions touched (``touched.py``)."""
+"""The extra table of a part that names the people whose rows the last additions touched (``touched.py``)."""
 
 State = tuple[int, int]
-"""What a file is known by: another once it was written again."""
+"""Identifies a file as written: another once it is written again."""
 
 _ABOUT_PART: Final = "part.json"
 # Measured: from larger groups everyone's rows are read a tenth faster at most, one person's in twice the time.
 _ROWS_OF_A_GROUP: Final = 4_096
 _COMPRESSION: Final = "lz4"
-# Hardly two alike, so a dictionary of them would only take place and time.
+# Nearly all different, so a dictionary would only take space and time.
 _NAMES_OF_RECORDS: Final = frozenset(TABLES[table].identity[0] for table in DISPUTABLE)
 _DIGITS_IN_NAME: Final = 16
 _OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, TOUCHED, 'part'])})[-.].*")
@@ -70,7 +70,7 @@ _OF_A_PART: Final = re.compile(rf"\.?({'|'.join([*READY, TOUCHED, 'part'])})[-.]
 
 @dataclass(frozen=True)
 class AboutKept:
-    """What kept records say of themselves.
+    """What is noted about kept records as a whole.
 
     Attributes
     ----------
@@ -86,14 +86,14 @@ class AboutKept:
 
 @dataclass(frozen=True)
 class Written:
-    """What a file of a table says.
+    """A file of a table, as it was written.
 
     Attributes
     ----------
     rows : int
     sha256 : str
     last_day : date or None
-        The last day on which a row came on file, as it says, up to the day of writing.
+        The last day on which a row came on file, up to the day of writing.
     """
 
     rows: int
@@ -103,7 +103,7 @@ class Written:
 
 @dataclass(frozen=True)
 class AboutPart:
-    """What a part says of itself.
+    """A part's description of itself: ``part.json``.
 
     Attributes
     ----------
@@ -113,11 +113,11 @@ class AboutPart:
     set_aside : int
         How many rows that may name its people were set aside when it was kept.
     unclear : int
-        How many rows were set aside then, of whomever, that may be a withdrawal or an objection to any record.
+        How many rows of the whole records were set aside then that may be a withdrawal or an objection to any record.
     added_to : tuple of str
-        The states in which the part was before each of the last additions, the earliest first.
+        The state of the part before each of the last additions, the earliest first.
     touched : str, optional
-        The hash of the file that names whom these touched.
+        The hash of the file with the people whose rows these touched.
     """
 
     rows: Mapping[str, int]
@@ -130,7 +130,7 @@ class AboutPart:
 
     @property
     def state(self) -> str:
-        """What the part's records are known by: the same for the same records, however they came in."""
+        """Identifies the part's records: the same for the same records, in whatever steps they were added."""
         return hashlib.sha256("".join(self.sha256[table] for table in READY).encode()).hexdigest()
 
     def with_tables(self, written: Mapping[str, Written]) -> AboutPart:
@@ -164,7 +164,7 @@ def check_is_kept(folder: Path, problem: str = "these are no kept records") -> N
 
 
 def check_no_addition_is_left(folder: Path) -> None:
-    """Raise where some parts of kept records have been added to and others have not."""
+    """Raise if some parts of kept records have been added to and others have not."""
     if (folder / ADDING).exists():
         raise RecordsError(
             "records are being added to these, or an addition was stopped half-way",
@@ -174,7 +174,7 @@ def check_no_addition_is_left(folder: Path) -> None:
 
 
 def naming_files(folder: Path) -> list[Path]:
-    """Return the files by which kept records say what they are: all others are named in them."""
+    """Return the files that name all others of kept records by their hashes."""
     return [folder / ABOUT, *(folder / part_folder(part) / _ABOUT_PART for part in range(PARTS))]
 
 
@@ -219,7 +219,7 @@ def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
 
 
 def _last_day(days: pa.ChunkedArray) -> date | None:
-    """Return the last of some days up to today: none that is to come, for that may be wrong."""
+    """Return the last of some days that is not in the future: such a day may be mistyped."""
     import pyarrow as pa
 
     each = numpy_numbers(days.cast(pa.int32())).astype("datetime64[D]")
@@ -228,14 +228,14 @@ def _last_day(days: pa.ChunkedArray) -> date | None:
 
 
 def write_about_part(folder: Path, about: AboutPart) -> None:
-    """Make the tables that :func:`write_table` wrote into a folder those of the part, and remove all others."""
+    """Write ``part.json``, which makes the tables it names those of the part, and remove all other files."""
     with whole_file(folder / _ABOUT_PART) as scratch:
         scratch.write_text(json.dumps(asdict(about), indent=2, default=date.isoformat) + "\n", encoding="utf-8")
     _remove_all_others(folder, about)
 
 
 def _remove_all_others(folder: Path, about: AboutPart) -> None:
-    """Remove from a part's folder what who was stopped while writing it again left there."""
+    """Remove what a stopped change left in a part's folder."""
     own = {_ABOUT_PART, *(file.name for file in _hashed(folder, about))}
     for entry in folder.iterdir():
         if entry.name not in own:
@@ -254,7 +254,7 @@ def finish_adding(folder: Path) -> None:
 
 
 def check_finishes_what_was_begun(folder: Path, files: Collection[str]) -> None:
-    """Raise if an addition was stopped half-way and not all that it added is added now: it would stay half."""
+    """Raise if an addition was stopped half-way and this one does not include all of its files."""
     noted = folder / ADDING
     begun = set(noted.read_text(encoding="ascii", errors="replace").split()) if noted.is_file() else set()
     if not begun <= set(files):
@@ -268,7 +268,7 @@ def check_finishes_what_was_begun(folder: Path, files: Collection[str]) -> None:
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
-    """Let nobody else change kept records, nor keep them again, and remove what who was stopped at that left."""
+    """Let nobody else change kept records or keep them again, and remove what a stopped change left."""
     folder = folder.resolve()
     unfinished = unfinished_of(folder)
     with alone_in(folder, wait=True):
@@ -285,7 +285,7 @@ def changing(folder: Path) -> Iterator[None]:
 
 
 def spill_of(folder: Path) -> Path:
-    """Return where lies, while a folder is changed, what does not fit into memory."""
+    """Return the folder for what does not fit into memory while a folder is changed."""
     return folder.resolve().with_name(f".{folder.resolve().name}.changing")
 
 
@@ -309,15 +309,15 @@ def write_about(folder: Path, about: AboutKept) -> None:
 
 
 def read_about(folder: Path) -> AboutKept:
-    """Return what kept records say of themselves.
+    """Return what is noted about kept records as a whole.
 
     Raises
     ------
     RecordsError
-        If they say it in another format, the policy is another one, or something else lies
-        in the folder that would be passed over.
+        If they are of another format, the policy was altered, or the folder holds something
+        else, which would be ignored.
     ArgumentError
-        If databases would take its name to stand for others.
+        If the folder's name holds a wildcard.
     """
     about_file, policy_file = folder / ABOUT, folder / POLICY
     check_stands_for_itself(folder)
@@ -346,7 +346,7 @@ def read_about(folder: Path) -> AboutKept:
 
 
 def strangers(folder: Path) -> list[Path]:
-    """Return what lies in a folder, or in its parts, and belongs to no kept records."""
+    """Return what is in a folder, or in its parts, and does not belong to kept records."""
     found = [entry for entry in folder.iterdir() if entry.name not in {QUESTION, *NAMES_IN_A_FOLDER}]
     for part in map(part_folder, range(PARTS)):
         if (folder / part).is_dir():
@@ -355,7 +355,7 @@ def strangers(folder: Path) -> list[Path]:
 
 
 def state_of_part(folder: Path, part: int) -> tuple[State, State]:
-    """Return what tells whether all records were kept again, and whether a part was written again."""
+    """Return the state of the whole folder, which changes when all is kept again, and that of a part."""
     return _state(folder / ABOUT), _state(folder / part_folder(part) / _ABOUT_PART)
 
 
@@ -370,7 +370,7 @@ def _state(file: Path) -> State:
 
 
 def verify(folder: Path, parts: Collection[int], threads: int | None = None) -> None:
-    """Hold every file of some parts against its hash, on so many threads, or as many as there are cores.
+    """Check every file of some parts against its hash, on so many threads, or as many as there are cores.
 
     Raises
     ------
@@ -397,7 +397,7 @@ def verify_file(file: Path, sha256: str) -> None:
 
 
 def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
-    """Return what a part says of itself and its tables, to be changed; what was left of a stopped change is removed.
+    """Return a part's description and its tables, to be changed; what a stopped change left is removed.
 
     Raises
     ------
@@ -411,7 +411,7 @@ def read_part(folder: Path, part: int) -> tuple[AboutPart, dict[str, pa.Table]]:
 
 
 def read_table(folder: Path, part: int, table: str) -> pa.Table:
-    """Return one table of a part, held against its hash.
+    """Return one table of a part, checked against its hash.
 
     Raises
     ------
@@ -425,12 +425,12 @@ def read_table(folder: Path, part: int, table: str) -> pa.Table:
 
 
 def about_part(folder: Path, part: int) -> AboutPart:
-    """Return what a part says of itself.
+    """Return a part's description of itself.
 
     Raises
     ------
     RecordsError
-        If it is missing, or says nothing that can be used.
+        If it is missing or damaged.
     """
     file = folder / part_folder(part) / _ABOUT_PART
     try:

@@ -52,7 +52,7 @@ class Kept:
         How many rows were set aside, and so are not kept.
     unclear : int
         How many of them may be someone's withdrawal, or an objection to a record they do not name: nothing can
-        be added (:func:`egretscore.add_records`) until all are mended and the records kept again.
+        be added (:func:`egretscore.add_records`) until all are corrected and the records kept again.
     """
 
     rows: int
@@ -151,7 +151,7 @@ def _begun(parts: Path, part: int) -> Path:
 
 
 def _write_parts(records: Records, folders: Mapping[int, Path]) -> Mapping[int, kept.AboutPart]:
-    """Write the records of the people of some parts into a folder each, and return what each says of itself."""
+    """Write the records of some parts into a folder each, and return the description of each."""
     with asking():
         written = {name: _write_table(records, table, folders) for name, table in READY.items()}
     set_aside, unclear = records.set_aside_by_part(), number_of_rows(records.unclear)
@@ -164,7 +164,7 @@ def _write_parts(records: Records, folders: Mapping[int, Path]) -> Mapping[int, 
 
 
 def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) -> dict[int, kept.Written]:
-    """Write a table's rows of the people of some parts, in an order that no file or thread has a say in."""
+    """Write a table's rows for each of some parts, in an order that does not depend on files or threads."""
     import pyarrow as pa
 
     batches = rows_in_order(records, table)
@@ -182,7 +182,7 @@ def _write_table(records: Records, table: Table, folders: Mapping[int, Path]) ->
 def rows_in_order(records: Records, table: Table) -> pa.RecordBatchReader:
     """Return a table's rows in the order in which they are kept, with the part of each."""
     order = ", ".join(f'"{column}"' for column in dict.fromkeys(("part", *table.order)))
-    # Of the five tables nobody else's rows are there; to ask again would be another MD5 for each row.
+    # The five tables hold nobody else's rows; checking again would cost another MD5 for each row.
     theirs = "subject_id IS NOT NULL" if table.name in TABLES else "subject_id IS NOT NULL AND chosen(subject_id)"
     people = f'SELECT DISTINCT subject_id FROM "{table.name}" WHERE {theirs}'
     # One MD5 for each person, not for each row.

@@ -1,4 +1,4 @@
-"""New rows of a part of kept records among those that are kept: what is new, completes, is known or contradicts."""
+"""Merging the new rows of a part with its kept ones: each is new, completes, is known or contradicts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """A cell of which a row says something else than what is kept; None is an empty one.
+    """A cell in which a row differs from the kept one; None is an empty cell.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A row that says something else than what is kept of its record.
+    """A row that contradicts the kept row of its record.
 
     Attributes
     ----------
@@ -77,18 +77,18 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of the new rows of a table of a part.
+    """The result of merging the new rows of a table of a part.
 
     Attributes
     ----------
     table : str
     new, completed, known : int
-        How many rows came in, complete one that was kept, and say nothing new.
+        How many rows are new, complete a kept one, and say nothing new.
     contradictions : tuple of Contradiction
     rows : Table or None
-        All rows of the table now, where any came in or completes one.
+        All rows of the table now; None if nothing changed.
     touched : array of subject_id or None
-        Whose rows those are.
+        The people whose rows were added or completed.
     """
 
     table: str
@@ -101,7 +101,7 @@ class Merged:
 
 
 def merge(database: duckdb.DuckDBPyConnection, name: str, before: pa.Table, rows: pa.Table) -> Merged:
-    """Put new rows of a table of a part among those that are kept."""
+    """Merge new rows of a table of a part with the kept ones."""
     from pyarrow import compute
 
     table = CHECKED[name]
@@ -140,7 +140,7 @@ def people_after(
     changed: Mapping[str, pa.Table],
     touched: pa.Array,
 ) -> pa.Table:
-    """Return who is on file in a part, and since when, once some were touched."""
+    """Return everyone on file in a part and since when, working it out again for the people touched."""
     from pyarrow import compute
 
     with database.cursor() as connection:
@@ -152,7 +152,7 @@ def people_after(
 
 
 def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
-    """Return the rows of ``doubts`` about the records that rows contradict."""
+    """Return the rows of ``doubts`` for contradicted records."""
     import pyarrow as pa
 
     since = np.array([one.since for one in contradictions], dtype="datetime64[D]")
@@ -167,7 +167,7 @@ def doubts_of(contradictions: tuple[Contradiction, ...]) -> pa.Table:
 
 
 def doubts_of_broken(database: duckdb.DuckDBPyConnection, broken: pa.Table, before: Mapping[str, pa.Table]) -> pa.Table:
-    """Return the rows of ``doubts`` about the records that are kept and of which a row cannot be read."""
+    """Return the rows of ``doubts`` for kept records that have an unreadable new row."""
     with database.cursor() as connection:
         connection.register(BROKEN.name, broken)
         for name in DISPUTABLE:
@@ -177,7 +177,7 @@ def doubts_of_broken(database: duckdb.DuckDBPyConnection, broken: pa.Table, befo
 
 
 def _judged(table: Table) -> str:
-    """Return the query for the new rows and what each is to those that stood: new, known, completes or contradicts."""
+    """Return the query for the new rows, each with its verdict: new, known, completes or contradicts."""
     later = table.later_columns
     fixed = [name for name in table.column_names if name not in {*table.identity, *later}]
 
@@ -200,7 +200,7 @@ def _judged(table: Table) -> str:
 
 
 def _contradicted(table: Table) -> str:
-    """Return the query for the records that rows contradict, since when, and every cell as it is kept and given."""
+    """Return the query for the contradicted records, since when, and all cells as kept and as given."""
     what = f"'{table.name}', \"{table.identity[0]}\""
     if table is OBJECTIONS:
         what = '"table", record_id'
@@ -216,10 +216,10 @@ def _contradicted(table: Table) -> str:
 
 
 def _contradiction(table: Table, row: tuple[Any, ...]) -> Contradiction:
-    """Return what a row of the query for contradictions says."""
+    """Return the contradiction that a row of that query describes."""
     of, record_id, subject_id, since, kept, given = row
     later, cells = table.later_columns, map(Difference, table.column_names, kept, given)
     differences = tuple(cell for cell in cells if cell.kept != cell.given)
-    # A cell that may be filled later contradicts none that is empty, unless each row fills what the other does not.
+    # A cell that may be filled later does not contradict an empty one, unless each row fills what the other lacks.
     both_say = tuple(cell for cell in differences if cell.column not in later or (cell.kept and cell.given))
     return Contradiction(of, record_id, subject_id, since, both_say or differences)

@@ -1,4 +1,4 @@
-"""Records that were kept, seen as records: on disk, and as they are now."""
+"""Kept records, opened to be asked: they stay on disk, and each question sees them as they are then."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class KeptRecords(Records):
     ----------
     folder : Path
     parts : numbers from 0 to 63, optional
-        Of whom; of everyone when not given.
+        Only the people of these parts; everyone when not given.
     resources : Resources
     """
 
@@ -46,7 +46,7 @@ class KeptRecords(Records):
 
     def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
         check_threads(resources.threads)
-        self._kept_as, _ = kept.state_of_part(folder, 0)  # first, so that no later state passes for this one
+        self._kept_as, _ = kept.state_of_part(folder, 0)  # first: what is read below is at least as new
         about = kept.read_about(folder)
         self._folder, self._resources = folder, resources
         self._parts = sorted(range(PARTS) if parts is None else parts)
@@ -54,7 +54,7 @@ class KeptRecords(Records):
         self._seen: dict[int, kept.State] = {}
         self._files: list[dict[str, Path]] = []
         self._only: str | None = None
-        # By process: to close one that was opened before a fork would wait for threads that are not there.
+        # By process: closing a database opened before a fork would wait for threads that the fork does not have.
         self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
         super().__init__(parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
 
@@ -84,9 +84,9 @@ class KeptRecords(Records):
         return max(days, default=None)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection of one's own to the locked database.
+        """Return a new connection to the locked database.
 
-        The first call holds every file against its hash; later ones, those of the parts that were written again.
+        The first call checks every file against its hash; later calls, the files of parts that were rewritten since.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class KeptRecords(Records):
         return database.cursor()
 
     def _database(self) -> duckdb.DuckDBPyConnection:
-        """Return the database of this process, opened by its first question: after a fork, no other's would answer."""
+        """Return the database of this process, opened at first use: one opened before a fork fails after it."""
         process = os.getpid()
         if process not in self._databases:
             connection = open_locked((), self._resources, folders=[self._folder.absolute()])
@@ -115,7 +115,7 @@ class KeptRecords(Records):
         return self._databases[process]
 
     def narrow(self, subjects: pa.ChunkedArray) -> None:
-        """See the rows of some people alone from now on."""
+        """Show the rows of these people only, from now on."""
         import pyarrow as pa
         from pyarrow import compute
 
@@ -134,8 +134,7 @@ class KeptRecords(Records):
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.
 
-        A part's files are read through, to hold them against their hashes, by the first call of the part and by
-        the first after the part was written again.
+        The first call for a part, and the first after it was rewritten, check its files against their hashes.
         """
         import pyarrow as pa
 
@@ -170,7 +169,7 @@ class KeptRecords(Records):
         return erase(self._folder, subject_id)
 
     def _rows_of_part(self, part: int) -> RowsOfPart:
-        """Return the rows of a part as it is now, held against its hashes."""
+        """Return the rows of a part as it is now, its files checked against their hashes."""
         known = self._found.get(part)
         if known is None or known[0] != self._state_of(part):
             with self._lock:
@@ -182,7 +181,7 @@ class KeptRecords(Records):
         return known[1]
 
     def _state_of(self, part: int) -> kept.State:
-        """Return what tells whether a part was written again; raise if all records were kept again."""
+        """Return the state of a part; raise if all records were kept again."""
         kept_as, state = kept.state_of_part(self._folder, part)
         if kept_as != self._kept_as:
             raise RecordsError(

@@ -1,4 +1,4 @@
-"""Whom the last additions to kept records touched, so that who knew a part before them can tell who changed since."""
+"""The people touched by the last additions to kept records: who changed since a part was in an earlier state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_ADDITIONS: Final = 31
 def write_addition(
     folder: Path, part: int, about: kept.AboutPart, changed: Mapping[str, pa.Table], touched: pa.Array
 ) -> None:
-    """Write tables of a part again, to which rows were added, and remember whom that touched.
+    """Rewrite the tables of a part that rows were added to, and remember the people touched.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def write_addition(
 
 
 def knows_since(folder: Path, part: int, state: str) -> bool:
-    """Return whether a part remembers whom additions touched since it was in a state."""
+    """Return whether a part remembers everyone touched since it was in a state."""
     about = kept.about_part(folder, part)
     return state == about.state or state in about.added_to
 
 
 def touched_since(folder: Path, part: int, state: str) -> pa.Array:
-    """Return the ids of those whom additions to a part touched since it was in a state.
+    """Return the ids of the people touched by additions to a part since it was in a state.
 
     Raises
     ------
