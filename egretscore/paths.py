@@ -1,4 +1,4 @@
-"""The place that a caller names."""
+"""Paths given by a caller."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from egretscore.errors import ArgumentError
 
 
 def as_path(given: object, says: str, remedy: str | None = None) -> Path:
-    """Return a place given as text or as a path.
+    """Return a path given as text or as a path.
 
     Parameters
     ----------
     given : object
     says : str
-        What is told of what is no path, such as "a model comes from a folder".
+        The problem stated when it is no path, such as "a model comes from a folder".
     remedy : str, optional
 
     Raises
     ------
     ArgumentError
-        If it is neither, or an empty text, of which ``Path`` would make the current folder.
+        If it is neither, or an empty text, which ``Path`` would take for the current folder.
     """
     if not isinstance(given, str | os.PathLike) or given == "":
         value = given if isinstance(given, str) else type(given).__name__

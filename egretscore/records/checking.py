@@ -3,10 +3,10 @@
 Every row of ``staged`` ends up in exactly one of three places: the table itself, the
 quarantine, or the count of repeated rows. So the counts always add up.
 
-A row that is set aside must not count against anyone by its absence. So a consents row that
-cannot be read sets aside the consents of everyone it names, for it may be a withdrawal; and
-a record to which an objection cannot be read, or of which another row cannot be, or says
-something else, is in ``doubts``, where standing finds it: it counts against nobody.
+Setting a row aside must not count against anyone. So a consents row that cannot be read sets
+aside the consents of everyone it names, for it may be a withdrawal. And a record goes into
+``doubts``, where standing finds it and lets it count against nobody, if another of its rows
+cannot be read or contradicts it, or an objection to it cannot be read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from egretscore.records.schema import (
 )
 
 _LONGEST_VALUE = 200
-# Of a row: in the order of sources and rows, and no other row's.
+# One number for each row, in the order of sources and rows.
 _ID = "source * 1099511627776 + row"
 _SIGNS_IN_IDS: Final = "._:+/=-"
 
@@ -62,9 +62,9 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
 def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
     """Create ``words_in(text)``, everything in a text that may be an id, and ``names(text, subject)``.
 
-    An id may end with signs, and what follows it begin with some. In JSON, and in a line that is no text, what cannot
-    be seen is written with letters after a backslash; what takes no room, such as a soft hyphen, may stand within an
-    id. Where lines were glued together, an id may follow a date.
+    An id may end with signs, or signs may follow it, so both readings are given. In JSON, and in a line that is not
+    UTF-8, invisible characters are written as a backslash and letters; those of no width, such as a soft hyphen, may
+    stand within an id. Where two lines ran together, an id may follow a date without a gap.
     """
     invisible = r"regexp_replace(text, '\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[bfnrt])', ' ', 'g')"
     glued = r"regexp_replace(text, '([0-9]{4}-[0-9]{2}-[0-9]{2})', '\1 ', 'g')"
@@ -101,10 +101,10 @@ def check_staged(
     *,
     in_memory: bool,
 ) -> None:
-    """Move the rows of ``staged`` into their table, the quarantine and the counts, and put beside them those in place.
+    """Move the rows of ``staged`` into their table, the quarantine and the counts; the rows in place join the table.
 
-    In memory, a table holds all of them, in order, so that one person's rows are found without looking at all;
-    else it is a view, which reads those in place anew for each question.
+    In memory, the table holds all rows in order, so that one person's are found quickly. Otherwise it is a view,
+    which reads the rows in place from their files for each question.
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
@@ -187,22 +187,21 @@ def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _note_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Note in ``broken`` of which records a row cannot be read."""
+    """Note in ``broken`` which records have a row that cannot be read."""
     if table.name in DISPUTABLE:
         connection.execute(f"INSERT INTO {BROKEN.name} {_meant_by_unsound(table)}")
 
 
 def _doubt_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Doubt a record of which one row can be read and another cannot: that one may say that it was settled."""
+    """Doubt a record that has a readable row and an unreadable one, which may say that it was settled."""
     if connection.execute(f"SELECT 1 FROM {BROKEN.name} WHERE \"table\" = '{table.name}' LIMIT 1").fetchall():
         connection.execute(f"INSERT INTO {DOUBTS.name} {records_meant(BROKEN.name, table.name)}")
 
 
 def _meant_by_unsound(table: Table) -> str:
-    """Return the query for which records the rows may be about that have something wrong in them: like ``broken``.
+    """Return the query for the records that the faulty rows may be about, with the columns of ``broken``.
 
-    Where the cells of a line are not known, it may be about any record of everyone whom it names, and about any
-    that it names.
+    A line that cannot be cut into cells may be about any record of every person it names, and any record it names.
     """
     record, subject, day = (text_of(name) for name in (table.identity[0], "subject_id", table.on_file))
     disputable, of_these = [table.name], "true"
@@ -247,7 +246,7 @@ def records_meant(meant: str, table: str) -> str:
 
 
 def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
-    """Fix which identities more than one sound row has, and say if any: the few rows that later checks compare."""
+    """Find the identities that several sound rows share, for later checks; return whether there are any."""
     identity = quoted(table.identity)
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE twice AS SELECT {identity} FROM sound GROUP BY {identity} HAVING count(*) > 1"
@@ -290,8 +289,8 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Set aside all rows under one id that do not say the same, and doubt the record.
 
-    Else one of them could count against its holder once it is delivered again, to be added to kept records, or
-    what they contradict there would.
+    Otherwise, once delivered again and added to kept records, one of them could count against its holder, or what it
+    contradicts there could.
     """
     identity, whole_row = quoted(table.identity), quoted(table.column_names)
     complete = "" if table.completed_by is None else f'WHERE "{table.completed_by}" IS NOT NULL'
@@ -320,11 +319,11 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 
 
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
-    """Set aside every consent of a person whom a row set aside names: that row may be a withdrawal.
+    """Set aside every consent of a person named in a row that is set aside: that row may be a withdrawal.
 
-    Where its first cells are right it names the person that they say, and otherwise everyone whose id stands in it.
+    If its first cells are right, they name the person. Otherwise the row names everyone whose id occurs in it.
     """
-    # A cell that is right in its column names nobody, where the first does not say whose the row is.
+    # Where the first cell does not say whose the row is, a cell that is right for its column names nobody.
     may_name = (
         f'CASE WHEN "{c.name}" IS NULL OR {c.name == "subject_id"} THEN "{c.text}" END' for c in CONSENTS.columns
     )
@@ -346,7 +345,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
-    """Read what cannot be read of an objection as: still open, and about every record that may be meant."""
+    """Take an objection that cannot be read to be still open, and about every record that it may mean."""
     connection.execute(f"CREATE TEMP TABLE meant AS SELECT * FROM {BROKEN.name} WHERE false")
     connection.execute(f"INSERT INTO meant {_meant_by_unsound(OBJECTIONS)}")
     if connection.execute("SELECT 1 FROM meant LIMIT 1").fetchall():
@@ -398,16 +397,16 @@ def _settle(
 
 
 def _is_of_these(table: Table) -> str:
-    """Return the condition that a row that is set aside is to be told with the people of these parts.
+    """Return the condition that a row set aside is reported with these parts.
 
-    One that does not say whose it is is looked at with those of every part, and told with those of one.
+    A row that does not say whose it is comes in with every group of parts, and is reported with one of them.
     """
     return "true" if table.reaches_others else f'chosen("{text_of("subject_id")}")'
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]) -> None:
     """Count where every row of each source went; those in place are good."""
-    lie = {rows.source: len(rows.identities) for rows in in_place}
+    in_files = {rows.source: len(rows.identities) for rows in in_place}
     staged = connection.execute(
         f"""
         SELECT source, count(parsed.id), count(parsed.id) FILTER (NOT {_is_of_these(table)}),
@@ -418,6 +417,6 @@ def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequen
         [table.name],
     ).fetchall()
     for source, count, of_others, set_aside, repeated in staged:
-        rows = lie.get(source, count) - of_others
+        rows = in_files.get(source, count) - of_others
         counted = [source, rows, rows - set_aside - repeated, set_aside, repeated]
         connection.execute("INSERT INTO counts VALUES (?, ?, ?, ?, ?)", counted)

@@ -1,9 +1,9 @@
-"""Rows whose cells have types already: those with nothing wrong in them stay where they lie.
+"""Rows whose cells are typed already: those with nothing wrong in them stay where they are.
 
-To hold what every cell is against what it should be, a row need not be copied, let alone become
-text. So such rows are looked through once. What is wrong in them, or may stand twice, becomes text
-in ``staged`` like all other rows, and goes the same way; the rest are read from where they lie,
-as the values they are, when they are asked for. What comes of either way is the same.
+A typed row need not be copied or turned into text to be checked. Such rows are scanned once. Those
+with something wrong in them, and those that another row may repeat, become text in ``staged`` and
+are checked like all other rows; the rest are read from their file or frame, as values, when they
+are asked for. The result is the same either way.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEWEST_TYPED_ROWS = 8_000
-"""From how many rows of a source on it pays to leave them where they lie."""
+"""From how many rows of a source on it pays to leave them where they are."""
 
 WHOLE_NUMBERS_BELOW: Final = {"DOUBLE": 2**53, "FLOAT": 2**24}
-"""Below which a floating-point number is one whole number; from there on it stands for several."""
+"""Below this a floating-point number stands for one whole number; from here on it may stand for several."""
 
 ROUNDED: Final = "\n(rounded: a floating-point number)"
-"""What ends the text of a larger one, so that it is nobody's id."""
+"""Ends the text of a larger number, so that it can be nobody's id."""
 
 _NO_TEXT: Final = "\n(not UTF-8)"
 _NUMBERED: Final = ", file_row_number = true, filename = true"
@@ -44,12 +44,12 @@ class Relation:
     Attributes
     ----------
     sql : str
-        What it reads.
+        What to select from.
     row : str
         The expression for the number of a row.
     types : mapping of column to type
     file : Path or None
-        The Parquet file that they lie in.
+        Their Parquet file, if they are in one.
     """
 
     sql: str
@@ -64,11 +64,11 @@ class Relation:
 
     @classmethod
     def of_table(cls, connection: duckdb.DuckDBPyConnection, name: str, row: str) -> Relation:
-        """Return the rows of a table of the database, one column of which is the number of the row."""
+        """Return the rows of a table of the database; ``row`` is its column of row numbers."""
         return cls(name, f'"{row}"', _types(connection, name))
 
     def text(self, column: str) -> str:
-        """Return the expression for the text of a column, as a CSV file would have it: NULL where there is none."""
+        """Return the expression for the text of a column, as in a CSV file: NULL where it is empty."""
         return _as_text(f'"{column}"', self.types[column])
 
     @property
@@ -81,17 +81,17 @@ class Relation:
         own, text = column.type, self.text(column.name)
         if own.sql == "VARCHAR":
             return text
-        # TRY_CAST: a database may look at the cells of rows that are set aside, to pass over them.
+        # TRY_CAST: the database may evaluate this for rows set aside as well, before it drops them.
         return f'TRY_CAST("{column.name}" AS {own.sql})' if self.has_values(column) else f"{own.name}({text})"
 
     def has_values(self, column: Column) -> bool:
-        """Return whether the cells of a column are values, of which no text need be made to tell if they are right."""
+        """Return whether the cells of a column are typed values that can be checked without turning them into text."""
         return self.types[column.name] in column.type.typed_as
 
 
 @dataclass(frozen=True)
 class InPlace:
-    """The rows of a source that were looked through: those that are not in ``staged`` lie where they lay.
+    """The rows of a source that were scanned: those not in ``staged`` are still in their file or frame.
 
     Attributes
     ----------
@@ -107,9 +107,9 @@ class InPlace:
 
 
 def prepare_in_place(connection: duckdb.DuckDBPyConnection, *, in_parts: bool) -> None:
-    """Create the schema ``in_place`` for all that is needed to read rows in place.
+    """Create the schema ``in_place``, with what is needed to read rows in place.
 
-    In it, ``is_chosen(cell)`` says whether the subject of such a row is chosen, without an MD5 for each row.
+    Its macro ``is_chosen(cell)`` says whether a row's subject is chosen, without an MD5 for each row.
     """
     connection.execute("CREATE SCHEMA in_place")
     connection.execute("CREATE TABLE in_place.chosen_subjects (subject VARCHAR)")
@@ -118,7 +118,7 @@ def prepare_in_place(connection: duckdb.DuckDBPyConnection, *, in_parts: bool) -
 
 
 def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Relation) -> bool:
-    """Return whether the rows of a relation have types, and there are enough of them."""
+    """Return whether the rows of a relation are typed, and enough for that to pay."""
     if table.reaches_others or not all(_may_be_told(column, relation.types[column.name]) for column in table.columns):
         return False
     ((rows,),) = connection.execute(f"SELECT count(*) FROM {relation.sql}").fetchall()
@@ -126,15 +126,15 @@ def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Rela
 
 
 def may_be_of_the_chosen(subject: str) -> str:
-    """Return the condition that a row may be about someone who is chosen, by the text of its subject."""
+    """Return the condition that a row may be about someone chosen, given the text of its subject."""
     return f"chosen({subject}) OR {SUBJECT_ID.name}(stripped(coalesce({subject}, ''))) IS NULL"
 
 
 def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) -> None:
-    """Put the subjects who are chosen, or may be, into ``subjects``, and say of each whether it is an id.
+    """Put the subjects who are, or may be, chosen into ``subjects``, and whether each is a valid id.
 
-    Once of each, for to ask it of every row takes longer than to read it. It is asked of ``any_value``: what is
-    asked of a group's key, DuckDB asks of each row all the same.
+    Each subject is checked once: to check every row takes longer than to read it. ``any_value`` is needed for
+    that: DuckDB evaluates an expression over a group's key for each row.
     """
     cells = f"(SELECT subject_id FROM {relation.sql} GROUP BY subject_id)"
     connection.execute(
@@ -150,7 +150,7 @@ def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) 
 def look_through(
     connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, *, in_parts: bool
 ) -> InPlace:
-    """Look through the rows of ``subjects``, and put those into ``staged`` in which something is wrong."""
+    """Scan the rows of ``subjects``, and put those with something wrong in them into ``staged``."""
     given, taken, fit = [], [], []
     for column in table.columns:
         cell, own = f'"{column.name}"', column.type
@@ -200,9 +200,9 @@ def stage_rows(
 def stage_what_may_stand_twice(
     connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]
 ) -> None:
-    """Put the rows into ``staged`` that lie in place and that another row may repeat or contradict.
+    """Put those rows in place that another row may repeat or contradict into ``staged``.
 
-    Hashes find them, in a fraction of the memory; two that meet by chance stage a row too many, which is no harm.
+    They are found by hashes, in a fraction of the memory; a chance collision stages a row too many, which does no harm.
     """
     of_staged = ", ".join(f'"{name}"' for name in table.identity)
     staged = connection.execute(f"SELECT source, hash({of_staged}) AS identity FROM staged").fetchnumpy()
@@ -223,9 +223,9 @@ def stage_what_may_stand_twice(
 
 
 def queries_in_place(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Iterable[InPlace]) -> list[str]:
-    """Return queries for the rows that lie in place, less those that are in ``staged``.
+    """Return queries for the rows in place that are not in ``staged``.
 
-    Files of the same types are read by one query, in which the database shares out the work best.
+    Files of the same types are read by one query: that spreads the work over the threads best.
     """
     alike: dict[tuple[Any, ...], list[InPlace]] = {}
     for rows in in_place:
@@ -269,7 +269,7 @@ def _identity(table: Table, relation: Relation) -> str:
 
 
 def _may_be_told(column: Column, of: str) -> bool:
-    """Return whether cells of a type can be looked at where they lie."""
+    """Return whether cells of a type can be checked in place."""
     return column.type.of_any_type or of in (column.type.typed_as or ("VARCHAR",))
 
 

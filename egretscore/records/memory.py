@@ -1,4 +1,4 @@
-"""How many parts of the records are read at once, so that they fit into the memory that may be used."""
+"""How many parts of the records are read at once, so that they fit into memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def memory_to_use(memory: int | None) -> int:
     Raises
     ------
     ArgumentError
-        If they are too few for anything, or no number, or none are given and the system does not say what there is.
+        If they are too few or no number, or none are given and the system does not say how much memory it has.
     """
     if memory is None:
         return max(_memory_of_this_machine() // 2, _SMALLEST_MEMORY)
@@ -59,12 +59,12 @@ def memory_to_use(memory: int | None) -> int:
 
 
 def for_the_database(memory: int) -> int:
-    """Return how much of the memory is the database's; the rest is for what is made of its answers."""
+    """Return the database's share of the memory; the rest is for working on its answers."""
     return int(memory * _SHARE_OF_THE_DATABASE)
 
 
 def _memory_of_this_machine() -> int:
-    """Return the bytes of memory there are, or those a container may use of them."""
+    """Return the bytes of memory of the machine, or of the container if it may use fewer."""
     if not hasattr(os, "sysconf"):
         raise ArgumentError("this system does not say how much memory there is", remedy="Give the memory to use.")
     every = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -75,7 +75,7 @@ def _memory_of_this_machine() -> int:
 
 
 def parts_at_once(folder: Path, memory: int) -> int:
-    """Return how many parts of a folder's records are read at once, as far as the files tell."""
+    """Estimate, from the files, how many parts of a folder's records can be read at once."""
     if is_kept(folder):
         rows = sum(sum(about_part(folder, part).rows.values()) for part in range(PARTS))
         at_once = min(_MOST_KEPT_ROWS, memory // _BYTES_OF_KEPT_ROW)
@@ -103,7 +103,7 @@ def _bytes_of(connection: duckdb.DuckDBPyConnection, table: Table, file: Path) -
     except duckdb.InterruptException:
         raise
     except (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError):
-        pass  # what is wrong with it, reading it will say
+        pass  # reading the file will say what is wrong with it
     return rows * of_a_row
 
 
@@ -135,14 +135,14 @@ def as_memory_allows(
                 ) from error
         else:
             yield group, found
-            del found  # while the next are read, these are not held as well
+            del found  # not held while the next group is read
             continue
         # Not while the error is handled: it holds on to what the failed read had in memory.
         yield from as_memory_allows(groups_of(group, len(group) // 2), read)
 
 
 def one_ahead(items: Iterator[_Read]) -> Generator[_Read, None, None]:
-    """Yield items, the next of which is being made while the caller works on one; close it when done."""
+    """Yield items, making the next one while the caller works on this one; close it when done."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, items, None)
         while (item := following.result()) is not None:

@@ -23,7 +23,7 @@ WHICH_PART: Final = f"the first byte of the MD5 of subject_id, modulo {PARTS}"
 """How a person's part is found, in words."""
 
 QUESTION: Final = "question.json"
-"""The file among unfinished parts that says what they answer; one may be left where a run was stopped at its end."""
+"""The file beside unfinished parts with the question they answer. A run stopped at its very end leaves it behind."""
 
 _ALL: Final = 256
 
@@ -42,8 +42,8 @@ def sql_part_of(subject: str) -> str:
 def macro_chosen(parts: Collection[int] | None) -> str:
     """Return the statement that creates ``chosen(subject)``: whether a subject is in one of these parts.
 
-    The cell of a broken row may be empty, or no subject_id at all; it has a part all the same. What cannot be seen
-    around an id makes it no other person's.
+    The cell of a broken row may be empty, or hold no valid subject_id; it has a part all the same. Invisible
+    characters around an id are ignored.
     """
     if parts is None:
         return "CREATE MACRO chosen(subject) AS true"
@@ -53,9 +53,9 @@ def macro_chosen(parts: Collection[int] | None) -> str:
 
 
 def tables_told_with(parts: Collection[int]) -> frozenset[str]:
-    """Return of which tables it is told with these parts where the rows went.
+    """Return the tables whose counts and problems are reported with these parts.
 
-    Those that are read whole with any parts (``Table.reaches_others``) are told with the first.
+    A table that is read whole with every group of parts (``Table.reaches_others``) is reported once, with part 0.
     """
     return frozenset(table.name for table in TABLES.values() if 0 in parts or not table.reaches_others)
 
@@ -70,7 +70,7 @@ def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Ta
     people : array of str
         Whose rows to replace.
     theirs : Table
-        Their rows, none of anyone else's, in the order of subject_id: none of who has none any more.
+        The rows these people have now, in the order of subject_id, and nobody else's.
     """
     import pyarrow as pa
     from pyarrow import compute
@@ -82,7 +82,7 @@ def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Ta
 
 
 def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
-    """Cut rows that come in the order of their ``part`` into one table for each part."""
+    """Cut rows that come in the order of ``part`` into one table for each part."""
     import pyarrow as pa
 
     def whole(rows: list[pa.RecordBatch]) -> pa.Table:

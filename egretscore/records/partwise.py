@@ -1,10 +1,9 @@
-"""Working through the records of everyone part by part, in bounded memory, into a place of one's own.
+"""Working through everyone's records part by part, in bounded memory, into a new file or folder.
 
-People are dealt out into parts (``egretscore.records.parts``). A run takes as many parts at
-once as its memory holds (``memory.py``), reads their people's records, and writes each part whole into a
-hidden folder beside the place it is to take. When the last is done, the folder takes its
-place. A run may be stopped at any moment and leaves its parts; the next run of the same question
-goes on with the others.
+People are dealt out into parts (``egretscore.records.parts``). A run reads as many parts at
+once as fit into its memory (``memory.py``) and writes each part whole into a hidden folder beside
+the output. When the last part is done, that folder becomes the output. A run may be stopped at any
+moment: its finished parts stay, and the next run of the same question goes on with the others.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from egretscore.writing import (
 )
 
 SPILL: Final = "spill"
-"""The folder, among the parts of a run, for what does not fit into memory."""
+"""The folder beside the parts of a run for what does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Progress:
     read : int
         For how many of the parts the records have been read: most of the work.
     taken_up : int
-        How many of them an earlier run had done, which is no measure of this one's speed.
+        How many of the parts an earlier run had done: they do not count in this run's speed.
     written : int
         How many people, or rows, this run has written.
     """
@@ -58,7 +57,7 @@ class Progress:
 
 
 def check_can_be_told(progress: object) -> None:
-    """Raise if this cannot be called with how far a run is: before the run, not after its first part."""
+    """Raise if ``progress`` cannot be called: before the run, not after its first part."""
     if not callable(progress):
         raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")
 
@@ -70,14 +69,15 @@ def check_not_among(out: Path, records: Path) -> None:
 
 
 def state_of_records(folder: Path) -> list[Any]:
-    """Return what tells whether the records are others than before.
+    """Return what tells whether the records have changed since.
 
-    Of kept ones, the files that name all others by their hashes, against which those are held when they are read.
+    Of kept records, only the state of the files that name all others by their hashes: those others are checked
+    against the hashes when they are read.
 
     Raises
     ------
     RecordsError
-        If an addition to kept ones is at work, or was stopped half-way.
+        If records are being added to kept ones, or an addition was stopped half-way.
     """
     if is_kept(folder):
         check_no_addition_is_left(folder)
@@ -111,18 +111,18 @@ def parts_beside(
 ) -> Iterator[tuple[Path, list[int]]]:
     """Give the hidden folder of the parts, and the parts that no earlier run of this question finished.
 
-    When all went well, the caller has put it in its place, or removed it.
+    The caller puts the folder in its place, or removes it, before leaving.
 
     Parameters
     ----------
     out : Path
         What is to be written.
     question : str
-        What the parts answer.
+        What the parts answer; parts that answer another question are removed.
     part_name : function of a part
-        Of the file or folder of each.
+        Returns the name of its file or folder.
     is_whole : function of the hidden folder and a part
-        Whether a part that an earlier run wrote is as it wrote it: after a power cut it may not be.
+        Returns whether a part is as an earlier run wrote it: after a power cut it may not be.
 
     Raises
     ------
@@ -145,26 +145,26 @@ def parts_beside(
             clear(folder, keep={QUESTION, *finished, *map(note_beside, finished)})
             yield folder, [part for part in range(PARTS) if names[part] not in finished]
         except BaseException:
-            if is_still(folder, ours):  # else it is in its place, and this may be what another run has begun
+            if is_still(folder, ours):  # else it is in its place already, and this one is another run's
                 nothing_to_go_on_with = not any((folder / name).exists() for name in names)
                 shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
             raise
 
 
 def take_the_place(parts: Path, out: Path, holds: Collection[str]) -> None:
-    """Make the folder of the parts the folder that was to be written, with nothing in it but what it holds.
+    """Make the folder of the parts the output, with nothing in it but the files and folders named ``holds``.
 
-    Stopped before, the next run finds all parts done. Stopped after, the file of the question and the folder that
-    was there before are left, which the next run, and who erases from kept records, removes.
+    If this is stopped before, the next run finds all parts done. If after, the file of the question and the folder
+    that was replaced are left; the next run removes them, and so does erasing from kept records.
     """
-    # What a killed process of a cluster was writing may lie there as well.
+    # A killed process of a cluster may have left unfinished files there.
     clear(parts, keep={QUESTION, *holds, *map(note_beside, holds)})
     put_in_place(parts, out)
     remove_what_was_replaced(out)
 
 
 def remove_what_was_replaced(out: Path) -> None:
-    """Remove what is left when parts have taken the place of earlier ones."""
+    """Remove what is left once a folder of parts has become the output."""
     for noted in (QUESTION, *(entry.name for entry in out.glob(note_beside("*")))):
         (out / noted).unlink(missing_ok=True)
     shutil.rmtree(earlier_of(out), ignore_errors=True)

@@ -68,10 +68,10 @@ def read_records(
 def read_parts(folder: Path, parts: Collection[int], policy: Policy, resources: Resources = NO_LIMIT) -> Records:
     """Read and check a folder's records of the people of some parts (see ``egretscore.records.parts``).
 
-    What is read of a person is what :func:`read_records` reads. Rows that are set aside in
-    the tables that reach others are counted with any parts, all other rows with one. Rows of
-    Parquet files may be read from the files again with every question: who asks must make sure that
-    they are the same still. Nobody can be erased from these.
+    Of each person, exactly what :func:`read_records` reads is read. Rows set aside in the
+    tables that reach others are counted with every group of parts, all other rows once. Rows of
+    Parquet files may be read from the files again for every question: the caller must make sure
+    that the files have not changed. Nobody can be erased from these records.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _read(
     connection.execute(macro_chosen(parts if in_parts else None))
     try:
         _fill(connection, sources, policy, resources.threads, in_memory=in_memory, in_parts=in_parts)
-        if not for_addition:  # of which records a row could not be read is asked of kept ones alone
+        if not for_addition:  # only an addition asks which records have an unreadable row
             connection.execute(f"DELETE FROM {BROKEN.name}")
     except duckdb.OutOfMemoryException as error:
         raise do_not_fit() from error
@@ -159,9 +159,9 @@ def _stage(
     *,
     in_parts: bool,
 ) -> list[InPlace]:
-    """Read the sources of a table, files several at once: within one, the database may find nothing to share out.
+    """Read the sources of a table, several files at once: a single file may not keep all threads busy.
 
-    Each through a cursor of its own, with which what was worked on goes.
+    Each is read through a cursor of its own, whose temporary tables go with it.
     """
 
     def read(source: int) -> InPlace | None:

@@ -32,11 +32,12 @@ class ColumnType:
     vocabulary : str, optional
         The list of words the text must be in.
     typed : str
-        The same as ``parse`` over a ``cell`` that is such a value already; empty where no type tells.
+        The same as ``parse`` where ``cell`` is not text but a value of one of the types ``typed_as``.
     typed_as : tuple of str
-        The DuckDB types of such cells.
+        DuckDB types; none where only text is taken.
     of_any_type : bool
-        Whether a cell of any other type is told by its text as well, without the text being kept.
+        Whether a row may stay in its file (``in_place.py``) whatever the type of this cell: it is then judged by its
+        text.
     """
 
     name: str
@@ -174,7 +175,7 @@ FIXED_WORDS: Final[Mapping[str, frozenset[str]]] = {
 class Column:
     """A column of a table; ``optional`` cells may be empty, the column may not be missing.
 
-    A ``later`` cell says what became of the record: empty at first, it may be filled once the row is on file.
+    A ``later`` cell is empty at first and may be filled once the row is on file, as an outcome is.
     """
 
     name: str
@@ -233,11 +234,11 @@ class Table:
     on_file : str
         The column with the day on which a row came on file.
     completed_by : str, optional
-        A column that is empty in a row's earlier state: a row that fills it stands in place
-        of one that does not.
+        A column that is empty in a row's earlier state: a row that fills it replaces one that
+        does not.
     reaches_others : bool
-        Whether a row that is set aside can touch other people than its subject: then the
-        table is checked as a whole, also where people are scored in parts.
+        Whether a row that is set aside can affect other people than its subject: then the
+        whole table is checked, even where people are scored in parts.
     """
 
     name: str
@@ -270,7 +271,7 @@ class Table:
 
     @property
     def later_days(self) -> tuple[str, ...]:
-        """The names of those that say on which day something became of the record."""
+        """The names of the later columns that hold a date."""
         return tuple(column.name for column in self.columns if column.later and column.type is DATE)
 
 
@@ -397,9 +398,9 @@ DOUBTS: Final = Table(
     on_file="since",
 )
 BROKEN: Final = replace(DOUBTS, name="broken")
-"""The records of which a row was set aside because it cannot be read, whether another can be or not.
+"""The records that have an unreadable row, whether another row of theirs can be read or not.
 
-Where ``record_id`` is NULL it may be any record of the person, where ``subject_id`` is, that record of anyone."""
+Without a ``record_id`` it may be any record of the person; without a ``subject_id``, that record of anyone."""
 
 PEOPLE: Final = Table(
     "people",

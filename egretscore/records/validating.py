@@ -1,4 +1,4 @@
-"""Checking the records of everyone, as many parts at once as the memory holds, to say what is wrong with them."""
+"""Checking everyone's records, as many parts at once as fit into memory, to report what is wrong with them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Validated:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The tables of which there is no file, taken to be empty."""
+        """The tables without a file, which are taken to be empty."""
         there = {count.table for count in self.counts}
         return tuple(table for table in TABLES if table not in there)
 
@@ -100,7 +100,7 @@ def validate_records(
     memory: int | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Validated:
-    """Check a folder's records, in bounded memory but for what is wrong with them.
+    """Check a folder's records in bounded memory, apart from the list of what is wrong.
 
     Parameters
     ----------
