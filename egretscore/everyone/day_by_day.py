@@ -1,10 +1,9 @@
-"""Scoring again only whom the days since the scores of an earlier date changed.
+"""Scoring again only the people for whom something changed since the scores of an earlier date.
 
-Whose records changed, kept records tell: what was added to them since, and to whom
-(``egretscore.records.kept.touched``). Whose standing changes by date alone, a query tells
-(``egretscore.features.turning``). All others have the score they had. A part of which it is not
-known what it was when the earlier scores were made, as after someone was erased from it, is
-scored anew, everyone in it.
+Kept records tell whose rows were added to since (``egretscore.records.kept.touched``), and a query
+tells for whom the new date alone changes something (``egretscore.features.turning``). Everyone else
+keeps their earlier score. Where a part no longer knows who changed, as after someone was erased from
+it, everyone in it is scored again.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Previous:
     as_of : date
     states : tuple of str
         The state of each part of the kept records then.
-    sha256 : mapping of file to the hash of these scores
+    sha256 : mapping of each file of scores to its hash
     """
 
     folder: Path
@@ -55,26 +54,26 @@ class Previous:
 
     @property
     def asked(self) -> Mapping[str, Any]:
-        """What a question says of them: what they are, not where, for a run stopped at its very end may move them."""
+        """How a question names them: by content, not by place, for a run stopped at its very end may move them."""
         return {"since": self.as_of.isoformat(), "previous": dict(self.sha256)}
 
     def knows(self, records: Path, part: int) -> bool:
-        """Return whether it can be told who of a part changed since."""
+        """Return whether a part still knows who changed since."""
         return knows_since(records, part, self.states[part])
 
     def narrow(self, found: KeptRecords, records: Path, engine: Engine, day: date, parts: Sequence[int]) -> None:
-        """See the records of those alone who changed by a date.
+        """Restrict records to the people for whom something changed by a date.
 
         Parameters
         ----------
         found : KeptRecords
-            Of the people of these parts.
+            The records of these parts.
         records : Path
             Their folder.
         engine : Engine
         day : date
         parts : numbers from 0 to 63
-            Of which it can be told who changed.
+            Each must still know who changed (:meth:`knows`).
         """
         import pyarrow as pa
 
@@ -106,33 +105,33 @@ class Previous:
         return table_in(pa.BufferReader(content))
 
     def with_changes(self, part: int, scores: pa.Table) -> pa.Table:
-        """Return the scores of a part: the earlier ones, but of those who are scored again.
+        """Return the earlier scores of a part, with those of the people scored again replaced.
 
-        Nobody who was on file is no longer, or the part would have to be scored anew (:meth:`knows`).
+        Nobody has left the file since, or the whole part would be scored again (:meth:`knows`).
         """
         merged = people_replaced(self.scores_of(part), scores["subject_id"].combine_chunks(), scores)
         return merged.replace_schema_metadata(scores.schema.metadata)
 
 
 def read_previous(folder: Path, since: date | None, engine: Engine, columns: Sequence[str]) -> Previous:
-    """Return the scores of an earlier date, from which those of a later one can be made.
+    """Return the scores of an earlier date, to continue from.
 
-    Where a run that was to replace them was stopped at its very end, they lie where it put them aside.
+    If a run that replaces them was stopped at its very end, they are found where it moved them.
 
     Parameters
     ----------
     folder : Path
-        Of scores, in parts, made of kept records.
+        Scores in parts, made from kept records.
     since : date, optional
-        As of when they must be.
+        The date they must be of.
     engine : Engine
     columns : names of columns
-        What is to be written now.
+        The columns to be written now, which must be the same.
 
     Raises
     ------
     ArgumentError
-        If they are no such scores, or of another date, model or question.
+        If they are no such scores, or of another date or model, or with other columns.
     RecordsError
         If they are damaged.
     """
@@ -147,7 +146,7 @@ def read_previous(folder: Path, since: date | None, engine: Engine, columns: Seq
 def stand_already(
     scores: Path, records: Path, engine: Engine, columns: Sequence[str], about: Mapping[str, Any]
 ) -> bool:
-    """Return whether scores of kept records as they are now stand in a folder, as they were written.
+    """Return whether a folder holds, unaltered, the scores of kept records as they are now.
 
     Parameters
     ----------
@@ -155,7 +154,7 @@ def stand_already(
     engine : Engine
     columns : names of columns
     about : mapping
-        What the scores would say of themselves.
+        The metadata that the scores would have.
     """
     try:
         said = said_of(scores)

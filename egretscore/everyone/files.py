@@ -1,4 +1,4 @@
-"""Scores as files: one, or a folder of parts with ``_scores.json``, which says of whom and by what they were made."""
+"""Scores as files: one file, or a folder of parts with ``_scores.json``, which names their model and records."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ABOUT: Final = "_scores.json"
-"""The file that says of whom and by what the scores of a folder were made."""
+"""The file that names the model and the records that the scores of a folder were made from."""
 
 ORIGIN: Final = "kept"
-"""Where it says of which kept records."""
+"""The key in it for the state of the kept records they were made from."""
 
 SCORE_EVERYONE: Final = "Score everyone, without since and previous."
-"""What to do where earlier scores cannot be gone on from."""
+"""What to do where scoring cannot continue from earlier scores."""
 
 _NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, *map(part_file, range(PARTS))})
 _ROWS_AT_ONCE: Final = 65_536
@@ -42,19 +42,19 @@ _ROWS_AT_ONCE: Final = 65_536
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The result of a run.
 
     Attributes
     ----------
     people, scored : int
         How many people are on file, and how many of them were scored.
     set_aside : int or None
-        How many rows were set aside; None if these very scores stood there already.
+        How many rows were set aside; None if exactly these scores were there already.
     read_again : int or None
-        Going on from previous scores: of how many people the records were read. None when
-        everyone's were, and where ``set_aside`` is.
+        When continuing from previous scores: how many people's records were read again. None when
+        everyone's were read, and where ``set_aside`` is None.
     last_day : date or None
-        The last day on which a record came on file; None of no records, and where ``set_aside`` is.
+        The last day on which a record came on file; None if there are no records, or where ``set_aside`` is None.
     """
 
     people: int
@@ -65,7 +65,7 @@ class Outcome:
 
     @classmethod
     def of(cls, parts: Path, *, went_on: bool = False) -> Outcome:
-        """Return what came of the run that wrote these parts, and whether it went on from earlier scores."""
+        """Return the result of the run that wrote these parts; ``went_on`` if it continued from earlier scores."""
         from pyarrow import parquet
 
         people = unscored = 0
@@ -88,12 +88,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Origin:
-    """Of which kept records, and by what, scores were made.
+    """What scores of kept records were made from.
 
     Attributes
     ----------
     version : str
-        That of this library.
+        The version of this library.
     query_sha256 : str
         The hash of the query for everyone's vectors.
     states : tuple of str
@@ -106,7 +106,7 @@ class Origin:
 
     @classmethod
     def of(cls, engine: Engine, folder: Path) -> Origin:
-        """Return what scores made now of a folder of kept records are made of."""
+        """Return what scores made now from a folder of kept records are made from."""
         return cls(
             __version__, engine.query_sha256, tuple(kept.about_part(folder, part).state for part in range(PARTS))
         )
@@ -116,7 +116,7 @@ class Origin:
 
 
 def check_can_be_scored(engine: object, records: object, out: object) -> None:
-    """Raise if this is no engine, or if these are no places to score from and to."""
+    """Raise if this is no engine, or these are not paths to score from and to."""
     if not isinstance(engine, Engine):
         raise ArgumentError(
             "this is no engine", value=type(engine).__name__, expected="what load_engine(folder) returns"
@@ -137,19 +137,19 @@ def question(
     columns: ColumnsAsked,
     gone_on_from: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return what is asked, and of which records: parts that answer another question are not taken up.
+    """Return the question of a run as text: parts that answer another question are not used.
 
     Parameters
     ----------
     engine : Engine
     folder : Path
-        Of the records.
+        The folder of the records.
     state : list
-        Of these records (:func:`egretscore.records.partwise.state_of_records`).
+        The state of these records (:func:`egretscore.records.partwise.state_of_records`).
     day : date
     columns : ColumnsAsked
     gone_on_from : mapping, optional
-        Which earlier scores it goes on from.
+        The earlier scores that the run continues from.
     """
     asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
     origin = {ORIGIN: asdict(Origin.of(engine, folder))} if kept.is_kept(folder) else {}
@@ -171,7 +171,7 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
 
 
 def place_of_scores(out: Path, records: Path) -> Path:
-    """Return where scores are written, links followed; raise if they cannot be."""
+    """Return where scores are written, with links followed; raise if they cannot be written there."""
     check_named_in_text(out)
     named = out
     try:
@@ -207,7 +207,7 @@ def is_whole(parts: Path, part: int) -> bool:
 def finish(
     parts: Path, out: Path, outcome: Outcome, asked: str, resources: Resources, check: Callable[[], None]
 ) -> None:
-    """Make the finished parts the file or the folder that was to be written, if at the very end ``check`` lets them."""
+    """Make the finished parts the output file or folder, unless ``check`` raises at the very end."""
     if _is_one_file(out):
         _write_in_one(parts, out, resources, check)
     else:
@@ -243,7 +243,7 @@ def _write_in_one(parts: Path, out: Path, resources: Resources, check: Callable[
 
 
 def _of_one_size(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Cut rows into tables of one size, however the database dealt them out."""
+    """Cut rows into tables of one size, whatever the sizes of the batches."""
     import pyarrow as pa
 
     waiting = pa.Table.from_batches([], schema)
@@ -275,7 +275,7 @@ def _write_about(parts: Path, outcome: Outcome, asked: str) -> None:
 
 
 def said_of(folder: Path) -> Mapping[str, Any]:
-    """Return what scores say of themselves, if they were made of kept records, in parts."""
+    """Return what ``_scores.json`` says; raise unless the scores were made from kept records, in parts."""
     file = folder / ABOUT
     try:
         about = json.loads(file.read_text(encoding="utf-8"))

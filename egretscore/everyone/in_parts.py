@@ -1,9 +1,8 @@
 """Scoring everyone on file into Parquet, part by part, so that a whole city fits through a small machine.
 
-How a run works through the parts, and goes on where it was stopped, is told in
-``egretscore.records.partwise``. What a part holds depends on the records and the question
-alone, so the finished bytes do not tell how often a run was stopped, how much memory or how
-many threads it had, or into how many files the records were cut.
+``egretscore.records.partwise`` says how a run works through the parts and goes on where it was
+stopped. What a part holds depends on the records and the question alone, so the finished bytes do
+not depend on interruptions, memory, threads, or how the records are split into files.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     out : path
         A name ending in ``.parquet`` for one file, in the order of subject_id; else a
         folder: one file for each part, in the order of subject_id, and ``_scores.json``,
-        which says of whom and by what they were made. A folder of earlier scores is replaced.
+        which names the model and the records. A folder of earlier scores is replaced.
     vectors, reasons, benefits : bool
         Which columns to add; see :meth:`Engine.score_columns`.
     since : date or str, optional
@@ -144,9 +143,9 @@ class _Group:
     people : mapping of part to Table
         Everyone to be scored; see :meth:`Engine.people_by_part`.
     read : mapping of part to PartRead
-        What reading each came to.
+        What was found when the records of each were read.
     before : Previous or None
-        The scores of all others of these parts, where only some people are to be scored.
+        The earlier scores of everyone else in these parts, where only some people are to be scored.
     """
 
     people: Mapping[int, pa.Table]
@@ -154,19 +153,19 @@ class _Group:
     before: Previous | None
 
     def bundles(self) -> list[Sequence[int]]:
-        """Return the parts in bundles of enough people each to be worth a call of numpy's."""
+        """Return the parts in bundles, each of enough people to be worth scoring in one numpy call."""
         total = sum(map(len, self.people.values()))
         return groups_of(list(self.people), max(1, _PEOPLE_AT_ONCE * len(self.people) // max(1, total)))
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What is asked of which records, and what may be used to answer it.
+    """One run: the question, the records, and the memory it may use.
 
     Attributes
     ----------
     before : Previous or None
-        The scores that it goes on from.
+        The earlier scores that it continues from.
     """
 
     engine: Engine
@@ -195,7 +194,7 @@ class _Run:
             )
 
     def is_answered_by(self, scores: Path) -> bool:
-        """Return whether a folder holds these very scores of these kept records, as they were written."""
+        """Return whether a folder holds exactly the scores this run would write, unaltered."""
         return stand_already(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
 
     def groups(self, parts: Sequence[int], resources: Resources) -> Generator[_Group, None, None]:
@@ -225,7 +224,7 @@ class _Run:
         return _Group(people, read, before)
 
     def write(self, group: _Group, parts: Path, bundle: Sequence[int]) -> list[int]:
-        """Score and write some parts of a group, and return of how many people each is."""
+        """Score and write some parts of a group, and return the number of people in each."""
         import pyarrow as pa
 
         scores = self.scorer.table(pa.concat_tables(group.people[part] for part in bundle))
@@ -240,7 +239,7 @@ class _Run:
 
 
 def _score_in_parts(run: _Run, out: Path, threads: int | None, progress: Callable[[Progress], None]) -> Outcome:
-    """Score the parts that no earlier run of the same question finished, and put all of them in their place."""
+    """Score the parts that no earlier run of the same question finished, and make all of them the output."""
     state = state_of_records(run.folder)
     asked, check = run.question(state), partial(check_unchanged, run.folder, state, "scored")
     with parts_beside(out, asked, part_file, is_whole) as (parts, unfinished):
@@ -254,16 +253,16 @@ def _score_in_parts(run: _Run, out: Path, threads: int | None, progress: Callabl
                     for people in bundle:
                         done, written = done + 1, written + people
                         progress(Progress(done, read, taken_up, written))
-                del group  # while the next is read, this is not held as well
+                del group  # not held while the next group is read
         outcome = Outcome.of(parts, went_on=run.before is not None)
-        # Whoever was erased meanwhile has no place in what is finished.
+        # Checked once more at the end: someone may have been erased meanwhile.
         finish(parts, out, outcome, asked, resources, check)
     return outcome
 
 
 @contextmanager
 def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
-    """Give threads that score and write parts side by side, and begin no more when the run is stopped."""
+    """Give threads that score and write parts at once, and start no more parts when the run is stopped."""
     pool = ThreadPoolExecutor(threads_to_use(threads))
     try:
         yield pool
@@ -274,7 +273,7 @@ def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
 def _where_to_go_on(
     run: _Run, since: date | str | None, previous: str | Path | None, out: Path
 ) -> tuple[Path, date | None]:
-    """Return the folder of the previous scores, and the date that they must be of."""
+    """Return the folder of the previous scores, and their date if one was given."""
     if previous is None:
         raise ArgumentError("since needs previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "only kept records tell who changed since a date")

@@ -1,7 +1,7 @@
-"""The scores of a part as a file, with a note beside it by which it is told whether the file is whole.
+"""The scores of a part as a file, with a note beside it that shows whether the file is whole.
 
-This needs numpy and pyarrow: no database and no model library, so it works the same wherever the
-vectors were made.
+This needs numpy and pyarrow but no database and no model library, so it works the same on one
+machine and on the executors of a cluster.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ AS_WRITTEN: Final[Mapping[str, Any]] = {"compression": "zstd", "use_dictionary":
 """How scores are laid out in Parquet. Measured: numbers take less time, and no more room, without dictionaries."""
 
 METADATA: Final = b"egretscore"
-"""The key under which a file of scores says by what and as of when they were made."""
+"""The metadata key under which a file of scores names its model and as-of date."""
 
 _NOTE: Final = re.compile(r"([0-9a-f]{64}) ([0-9]{1,18}) ([0-9]{1,18}) (-|\d{4}-\d\d-\d\d)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class PartScorer:
-    """All it takes to write the scores of people, wherever their vectors were made.
+    """Scores people and lays the scores out as they are written, wherever their vectors were made.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class PartScorer:
     policy : Policy
     asked : ColumnsAsked
     about : mapping
-        What the file says of itself: as of when, and by which model.
+        The metadata of the file: its model and as-of date.
     """
 
     scorecard: Scorecard
@@ -84,7 +84,7 @@ class PartRead:
     Attributes
     ----------
     people : int
-        Of how many people there were records to read.
+        How many people had records to read.
     set_aside : int
         How many rows were set aside.
     last_day : date or None
@@ -102,10 +102,10 @@ def part_file(part: int) -> str:
 
 
 def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
-    """Write scores, in the order of subject_id, into a file, whole or not at all, and note beside it what they are.
+    """Write scores, in the order of subject_id, into a file, whole or not at all, with a note beside it.
 
-    The note, one line, is the file's hash and what reading the records came to, "-" for no day: so it can be told
-    whether the file is whole, and a run that goes on can say what came of all.
+    The note is one line, the file's hash and the fields of ``read`` ("-" for no day). It shows whether the file is
+    whole, and lets a run that continues another report on all parts.
     """
     from pyarrow import parquet
 
@@ -126,7 +126,7 @@ def are_whole(file: Path) -> bool:
 
 
 def noted_read(file: Path) -> PartRead | None:
-    """Return what reading the records came to, as noted beside their scores; None where there is no note."""
+    """Return the :class:`PartRead` noted beside a file of scores; None where there is no note."""
     noted = _noted(file)
     return None if noted is None else noted[1]
 

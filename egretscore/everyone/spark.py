@@ -147,7 +147,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
 
 
 def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
-    """Score the people whom a query gives, and write each part of them."""
+    """Score the people that a query returns, and write each part."""
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -165,7 +165,7 @@ def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: P
 
 
 def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> None:
-    """Let the session see the records of some parts, once each file has been held against its hash somewhere."""
+    """Create views of the records of some parts, once each file was checked against its hash on some machine."""
 
     def damage(file: tuple[str, str]) -> str | None:
         path, sha256 = file
@@ -191,13 +191,13 @@ def _see_records(session: SparkSession, folder: Path, parts: Sequence[int]) -> N
 
 
 def _check_is_master(master: str | None) -> None:
-    """Raise if this is no master that Spark knows, of which Java would tell at length and late."""
+    """Raise if this is no Spark master: Java would say so late and at length."""
     if master is not None and not _MASTER.fullmatch(str(master)):
         raise ArgumentError("this is not a Spark master", value=master, expected=_EXPECTED_MASTER)
 
 
 def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
-    """Return the records, whose words the engine knows and whose files Spark can name."""
+    """Return the kept records; raise if the engine cannot use them or Spark cannot open their files."""
     kept.check_is_kept(folder, "Spark scores records that were kept")
     check_stands_for_itself(folder, _GLOB_SIGNS)
     records = KeptRecords(folder)
@@ -206,7 +206,7 @@ def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
 
 
 def _check_java_can_name(folder: Path) -> None:
-    """Raise if the locale, by which Java writes the names of files and Python need not, has no signs for this one."""
+    """Raise if this folder's name cannot be written in the locale, which Java uses for the names of files."""
     try:
         str(folder).encode(locale.getencoding())
     except UnicodeEncodeError as error:
@@ -219,11 +219,11 @@ def _check_java_can_name(folder: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Leave out what Spark's own libraries say of themselves, and of an interrupt, which is said in a line."""
+    """Silence warnings of Spark's own libraries, and their log of an interrupt, which is reported in a line."""
 
     def is_no_interrupt(record: logging.LogRecord) -> bool:
         raised = None if record.exc_info is None else record.exc_info[0]
-        # pyspark answers an interrupt by another command to Java, in the midst of one: py4j tells of that at length.
+        # On an interrupt pyspark sends Java another command in the middle of one, which py4j logs at length.
         return raised is not KeyboardInterrupt and (raised is None or not raised.__module__.startswith("py4j."))
 
     root = logging.getLogger()
@@ -238,7 +238,7 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _in_words() -> Iterator[None]:
-    """Say in a line what Spark says in a hundred."""
+    """Turn an error of Spark's, a hundred lines long, into one line."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
@@ -254,7 +254,7 @@ def _in_words() -> Iterator[None]:
 def _session(
     given: SparkSession | None, master: str | None, threads: int | None, memory: int
 ) -> Iterator[SparkSession]:
-    """Give a session with tables of its own; what was begun here is stopped at the end, and nothing else."""
+    """Give a session with tables of its own; a session started here is stopped at the end."""
     try:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
