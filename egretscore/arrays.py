@@ -1,7 +1,7 @@
-"""numpy's arrays as Arrow's, Arrow's as numpy's, and Parquet files as both, without pandas.
+"""Conversions between numpy and Arrow, and reading Parquet, without loading pandas.
 
-pyarrow's own ways, ``pa.array``, ``to_numpy`` and ``parquet.read_table``, load pandas wherever it is installed: a good
-part of the time and memory of scoring a small town, and of no use to it.
+pyarrow's ``pa.array``, ``to_numpy`` and ``parquet.read_table`` import pandas wherever it is installed, which takes a
+good part of the time and memory of scoring a small town.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 
 def numpy_numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """Return a column of numbers, none of which is missing, as numpy has them; not to be written to."""
+    """Return a column of numbers without missing values as a read-only numpy array."""
     if not len(column):  # pyarrow combines no chunks by way of pandas
         return np.empty(0, dtype=column.type.to_pandas_dtype())
     return np.from_dlpack(column.combine_chunks())
 
 
 def numpy_flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Return a column of true and false, none of which is missing, as numpy has them; not to be written to."""
+    """Return a column of booleans without missing values as a read-only numpy array."""
     import pyarrow as pa
 
     return numpy_numbers(column.cast(pa.uint8())).view(np.bool_)
 
 
 def arrow_numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Return whole numbers as Arrow has them, those that are not known as missing.
+    """Return whole numbers as an Arrow array, those not known as missing values.
 
     Parameters
     ----------
     values : ndarray of whole numbers
     type_ : DataType
-        Arrow's; the numbers must fit.
+        Arrow's type; the numbers must fit.
     known : ndarray of bool, optional
-        All are when not given.
+        Which are known; all when not given.
     """
     import pyarrow as pa
 
@@ -49,14 +49,14 @@ def arrow_numbers(values: NDArray[Any], type_: pa.DataType, known: NDArray[np.bo
 
 
 def arrow_flags(values: NDArray[np.bool_]) -> pa.BooleanArray:
-    """Return true and false as Arrow has them."""
+    """Return booleans as an Arrow array."""
     import pyarrow as pa
 
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
 
 
 def arrow_texts(words: Sequence[str]) -> pa.StringArray:
-    """Return a few words as Arrow has texts."""
+    """Return a few words as an Arrow array of strings."""
     import pyarrow as pa
 
     encoded = [word.encode() for word in words]
@@ -67,7 +67,7 @@ def arrow_texts(words: Sequence[str]) -> pa.StringArray:
 def table_in(file: Path | pa.BufferReader) -> pa.Table:
     """Return the rows of a Parquet file.
 
-    On this thread alone: a process that ends while Arrow begins threads of its own may abort (apache/arrow#34314).
+    On this thread alone: a process that ends while Arrow is starting threads may abort (apache/arrow#34314).
     """
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""The engine: the rooms in order, from checked records to explained scores."""
+"""The engine: scores and explains the people of checked records with a trained model."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def load_engine(folder: str | Path | None = None) -> Engine:
 class Engine:
     """A model ready to score and explain the people of checked records.
 
-    Safe to use from many threads at once: every call opens a connection of its own, or uses its thread's.
+    Safe to use from many threads at once: no two threads share a connection.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Engine:
         reasons: bool = False,
         benefits: bool = False,
     ) -> pd.DataFrame:
-        """Score everyone who may be scored on a date, and say of everyone else on file why they are not.
+        """Score everyone on file who may be scored on a date, and give the status of everyone else.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class Engine:
         Returns
         -------
         DataFrame
-            subject_id (ascending), status, score (missing for who is not scored), grade.
+            subject_id (ascending), status, score and grade (missing where a person is not scored).
         """
         import pandas as pd
 
@@ -182,7 +182,7 @@ class Engine:
         return {**columns, **{name: _texts(columns[name]) for name in ("subject_id", "status", "grade")}}
 
     def people_by_part(self, records: Records, as_of: date | str, parts: Sequence[int]) -> Iterator[pa.Table]:
-        """Return the people of some parts of everyone (see ``egretscore.records.parts``), one part after the other.
+        """Return the people of some parts (see ``egretscore.records.parts``), one part after the other.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class Engine:
         return (people[first:end] for first, end in pairwise([0, *ends]))
 
     def _people(self, records: Records, as_of: date | str) -> pa.Table:
-        """Return everyone on file in the order of subject_id: their status and, of those who are scored, the vector."""
+        """Return everyone on file in the order of subject_id, with status and, where scored, vector."""
         return self._ask(records, f"{self._everyone_sql} ORDER BY subject_id", as_of)
 
     def _ask(self, records: Records, sql: str, as_of: date | str) -> pa.Table:
@@ -229,7 +229,7 @@ class Engine:
         Raises
         ------
         ArgumentError
-            If the id is none, or is shaped like a resident ID or a mobile number.
+            If the id is not a text, is empty, or is shaped like a resident ID or a mobile number.
         RecordsError
             If the records cannot be read any more, or are not for this engine's policy.
         """

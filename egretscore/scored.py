@@ -1,4 +1,4 @@
-"""From people, their status and their vectors to scores, reasons and benefits: whole columns, by tables alone.
+"""From status and vectors to scores, reasons and benefits: whole columns at once.
 
 This needs numpy and pyarrow alone: no database and no model library.
 """
@@ -54,8 +54,8 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
     Returns
     -------
     dict of columns
-        subject_id and status as they came, and grade, as Arrow has texts; benefits as numpy arrays;
-        whole numbers as masked arrays, masked for who is not scored.
+        subject_id and status as given and grade, as Arrow columns of strings; benefits as numpy
+        arrays; whole numbers as masked arrays, masked where a person is not scored.
     """
     from pyarrow import compute
 

@@ -1,4 +1,4 @@
-"""The words that standing says of people and of commitments."""
+"""The status of a person, and how a commitment was settled."""
 
 from __future__ import annotations
 

@@ -17,16 +17,16 @@ from egretscore.errors import ArgumentError
 
 @contextmanager
 def whole_file(file: Path, *, within: Path | None = None, rights_like: Path | None = None) -> Iterator[Path]:
-    """Give a scratch file to write; it takes the place of ``file``, and its rights, when all went well.
+    """Give a scratch file to write; when all went well it replaces ``file`` and keeps its permissions.
 
     Parameters
     ----------
     file : Path
     within : Path, optional
-        The folder for the scratch file, on the same disk, where what a killed process leaves is found
-        and removed; beside ``file`` when not given.
+        The folder for the scratch file, on the same disk, where the leftovers of a killed process
+        are found and removed; beside ``file`` when not given.
     rights_like : Path, optional
-        A file whose rights it gets, where there is one, and no ``file`` whose place it takes.
+        A file whose permissions to copy where ``file`` does not exist yet.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     check_no_folder(file)
@@ -67,23 +67,23 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
         ours = scratch.stat()
         try:
             if earlier_of(folder).is_dir() and not folder.exists():
-                earlier_of(folder).rename(folder)  # for whoever was to replace it was killed in between
+                earlier_of(folder).rename(folder)  # a run that was replacing it was killed in between
             shutil.rmtree(earlier_of(folder), ignore_errors=True)
             clear(scratch)  # what a killed process left
             with errors_that_name(folder):
                 yield scratch
             put_in_place(scratch, folder)
         except BaseException:
-            if is_still(scratch, ours):  # else it is in its place
+            if is_still(scratch, ours):  # else it is in place already
                 shutil.rmtree(scratch)
             raise
         shutil.rmtree(earlier_of(folder), ignore_errors=True)
 
 
 def put_in_place(fresh: Path, folder: Path) -> None:
-    """Make a finished folder the one of this name, with its rights; what has stood there becomes the earlier one.
+    """Replace ``folder`` by a finished one, which gets its permissions; the old one is moved to :func:`earlier_of`.
 
-    Stopped in between, the earlier one is there (:func:`earlier_of`), and none of this name.
+    If this is stopped in between, only the old one exists, under its new name.
     """
     earlier = earlier_of(folder)
     with alone_in(folder, wait=True) if folder.is_dir() else nullcontext():
@@ -105,7 +105,7 @@ def put_in_place(fresh: Path, folder: Path) -> None:
 
 @contextmanager
 def errors_that_name(place: Path) -> Iterator[None]:
-    """Let an error of the system that names no file name this one."""
+    """Let an operating system error without a file name say this one."""
     try:
         yield
     except OSError as error:
@@ -116,18 +116,18 @@ def errors_that_name(place: Path) -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Let nobody else who asks work in a folder; however this one ends, the system lets go of it.
+    """Lock a folder against every other caller; the system releases the lock however this process ends.
 
     Parameters
     ----------
     folder : Path
     wait : bool
-        Wait for who is at work there, instead of raising.
+        Wait for the lock instead of raising.
 
     Raises
     ------
     ArgumentError
-        If somebody is.
+        If another process holds it.
     """
     try:
         import fcntl
@@ -152,7 +152,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def is_still(folder: Path, one: os.stat_result) -> bool:
-    """Return whether a folder of this name is the one that it was."""
+    """Return whether the folder of this name is still the same one."""
     try:
         return os.path.samestat(folder.stat(), one)
     except OSError:
@@ -166,29 +166,30 @@ def sha256_of(file: Path) -> str:
 
 
 def note_beside(name: str) -> str:
-    """Return the name of the file in which is noted what a file is."""
+    """Return the name of the note beside a file."""
     return f"{name}.note"
 
 
 def rights_of(place: Path) -> int:
-    """Return who may do what with a file or a folder."""
+    """Return the permission bits of a file or a folder."""
     return stat.S_IMODE(place.stat().st_mode)
 
 
 def unfinished_of(place: Path) -> Path:
-    """Return where lies what is to become a file or a folder, until all of it is there."""
+    """Return the hidden place of a file or folder until it is complete."""
     return place.with_name(f".{place.name}.unfinished")
 
 
 def earlier_of(folder: Path) -> Path:
-    """Return where a folder lies that another is taking the place of, until it is removed."""
+    """Return the hidden place of a folder that was replaced, until it is removed."""
     return folder.with_name(f".{folder.name}.earlier")
 
 
 def _take_over_rights(fresh: Path, stood: Path) -> None:
-    """Give a folder, and what is in it, the rights of the one whose place it takes, and of what is in that.
+    """Give a folder and its contents the permissions of the one it replaces and of its contents.
 
-    A file of a name of its own gets those of the first file there; what a killed process left is none.
+    A file that was not there before gets the permissions of the first file there. Hidden files, which a killed
+    process may have left, do not count.
     """
     fresh.chmod(rights_of(stood))
     files = (entry for entry in sorted(stood.iterdir()) if entry.is_file() and not entry.name.startswith("."))
@@ -219,7 +220,7 @@ def check_no_folder(file: Path) -> None:
 
 
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
-    """Raise if there is something, and it is not a folder of files of these names and nothing else."""
+    """Raise unless there is nothing there yet, or a folder that holds only files of these names."""
     check_no_mount(folder)
     if not folder.exists():
         return
@@ -231,7 +232,7 @@ def check_replaceable(folder: Path, names: Collection[str]) -> None:
 
 
 def check_no_mount(folder: Path) -> None:
-    """Raise if another disk begins at a folder: no other can take its place."""
+    """Raise if a folder is a mount point, which cannot be replaced."""
     if os.path.ismount(folder):
         raise ArgumentError(
             "the folder to write is where a disk is mounted, and nothing can take its place",
@@ -241,7 +242,7 @@ def check_no_mount(folder: Path) -> None:
 
 
 def _new_file(folder: Path, file: Path) -> Path:
-    """Create a file of a name of its own, as open to others as any new file is."""
+    """Create a file under an unused name, with the permissions of any new file."""
     while True:
         scratch = folder / f".{file.name}-{secrets.token_hex(4)}"
         try:
@@ -254,7 +255,7 @@ def _new_file(folder: Path, file: Path) -> Path:
 
 
 def _reach_the_disk(file: Path) -> None:
-    # Else a power cut after the renaming could leave the name without the content.
+    # Otherwise a power cut after the rename could leave the name without the content.
     handle = os.open(file, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -263,9 +264,9 @@ def _reach_the_disk(file: Path) -> None:
 
 
 def rights_of_new_folders(place: Path) -> int:
-    """Return the rights that a new folder gets in a place.
+    """Return the permissions that a new folder gets in a place.
 
-    One is made to see: to ask the process for its mask is to change it, for the other threads' new files as well.
+    One is made to find out: reading the process's umask means changing it, for the other threads as well.
     """
     with tempfile.TemporaryDirectory(dir=place, prefix=".rights-") as scratch:
         fresh = Path(scratch) / "new"

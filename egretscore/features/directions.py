@@ -1,6 +1,6 @@
-"""Which way a feature may move a score, told by what it counts (promises 3 and 7 of the design).
+"""Which way a feature may move a score, derived from what it counts (promises 3 and 7 of the design).
 
-Its name tells nothing: a model read from a folder calls its features what it likes.
+Its name proves nothing: a model read from a folder may give its features any names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from egretscore.features.declaration import Aggregate, Feature
 from egretscore.policy import WeightSteps
 
 _OF_SOURCE: Final[Mapping[str, int]] = {"civic_points": +1, "penalties": -1}
-# A breach counts together with all worse ones, or settling it would count against its holder.
+# A breach must be counted together with all worse ones, or settling one could count against its holder.
 _OF_SETTLEMENTS: Final[Mapping[frozenset[str], int]] = {
     frozenset(KEPT): +1,
     **dict.fromkeys(map(frozenset, (LATE_OR_WORSE, PARTLY_OR_WORSE, UNKEPT, UNFULFILLED)), -1),
@@ -23,7 +23,7 @@ _TOLD_APART_BY: Final[Mapping[str, set[str]]] = {
     "penalties": {"severity"},
     "commitments": {"settlement", "kind"},
 }
-# What adds up or is told apart can grow with a record, never with its age, and not by settling a breach.
+# These columns grow with more records, and never by a record ageing or a breach being settled.
 _COLUMNS_OF: Final[Mapping[Aggregate, Mapping[str, set[str]]]] = {
     Aggregate.SUM: {"civic_points": {"points"}, "penalties": {"fine_yuan"}, "commitments": {"days_ahead"}},
     Aggregate.VARIETY: {"civic_points": {"activity"}, "penalties": {"severity"}, "commitments": {"kind"}},
@@ -40,7 +40,7 @@ def promised_direction(feature: Feature) -> int | None:
     if of_column is not None and feature.column not in of_column.get(feature.source, set()):
         return None
     if feature.prior is not None:
-        # What a rate does not count lowers it: that may be nothing but breaches.
+        # Everything that a rate does not count lowers it, so it must count all that was kept.
         every_one_kept = feature.source == "commitments" and feature.where == {"settlement": KEPT}
         starts_from_a_share = feature.prior.weight > 0 and 0 <= feature.prior.permille <= 1000  # noqa: PLR2004 - a thousand in a thousand
         return +1 if every_one_kept and starts_from_a_share else None

@@ -72,7 +72,7 @@ def _vectors_of(statuses: exp.Subquery | str, features: Sequence[Feature], polic
 def everyone_query(features: Sequence[Feature], policy: Policy) -> Select:
     """Return the query for everyone on file on a date, with the vectors of those who are scored.
 
-    Columns: subject_id, status and one for each feature, 0 for who is not scored.
+    Columns: subject_id, status and one for each feature, 0 where a person is not scored.
     Parameter: ``:as_of``.
     """
     status = exp.func("COALESCE", column("status", table="statuses"), exp.Literal.string(Status.NOT_CONSENTED.value))

@@ -1,8 +1,9 @@
-"""Whom a passing day may change: everyone with a record that comes on file, ends, or reaches an age that counts.
+"""Who may change from one date to another: everyone with a record that turns in between.
 
-Status and vector depend on the date in two ways: by what is on file, and by the ages at which
-records weigh differently or no longer stand. So who has no record that turns between two dates
-has the same status and the same vector on both.
+A record *turns* on the day it comes on file, on the day one of its later cells (an outcome, a
+repair) takes effect, and on each day it reaches an age at which it weighs differently or no longer
+stands. Status and vector depend on the date in no other way, so a person with no record that turns
+between two dates has the same status and the same vector on both.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from egretscore.status import Settlement
 
 
 def turned_query(features: Sequence[Feature], policy: Policy, since: date, as_of: date) -> exp.Query:
-    """Return the query for everyone with a record that turns after one date and by another.
+    """Return the query for everyone with a record that turns after ``since`` and by ``as_of``.
 
     Columns: subject_id, each once.
     """
@@ -60,7 +61,7 @@ def _commitment_turns(features: Sequence[Feature], policy: Policy, since: date, 
 
 
 def _ages(features: Iterable[Feature], source: str) -> set[int]:
-    """Return the ages, in days, at which a source's records come to count another weight."""
+    """Return the ages, in days, at which the weight of a source's records changes."""
     return {days for feature in features if feature.source == source for days, _ in feature.every_step}
 
 
