@@ -16,7 +16,7 @@ from egretscore.errors import ArgumentError
 
 
 @contextmanager
-def whole_file(file: Path, *, within: Path | None = None, rights_like: Path | None = None) -> Iterator[Path]:
+def whole_file(file: Path, *, within: Path | None = None, permissions_like: Path | None = None) -> Iterator[Path]:
     """Give a scratch file to write; when all went well it replaces ``file`` and keeps its permissions.
 
     Parameters
@@ -25,19 +25,20 @@ def whole_file(file: Path, *, within: Path | None = None, rights_like: Path | No
     within : Path, optional
         The folder for the scratch file, on the same disk, where the leftovers of a killed process
         are found and removed; beside ``file`` when not given.
-    rights_like : Path, optional
+    permissions_like : Path, optional
         A file whose permissions to copy where ``file`` does not exist yet.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
-        rights = rights_of(next((like for like in (file, rights_like) if like is not None and like.exists()), scratch))
-        scratch.chmod(rights | stat.S_IRUSR | stat.S_IWUSR)  # before anything is in it
+        like = next((place for place in (file, permissions_like) if place is not None and place.exists()), scratch)
+        permissions = permissions_of(like)
+        scratch.chmod(permissions | stat.S_IRUSR | stat.S_IWUSR)  # before anything is in it
         with errors_that_name(file):
             yield scratch
             _reach_the_disk(scratch)
-        scratch.chmod(rights)
+        scratch.chmod(permissions)
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
@@ -89,9 +90,9 @@ def put_in_place(fresh: Path, folder: Path) -> None:
     with alone_in(folder, wait=True) if folder.is_dir() else nullcontext():
         stood = next((place for place in (folder, earlier) if place.exists()), None)
         if stood is None:
-            fresh.chmod(rights_of_new_folders(fresh))
+            fresh.chmod(permissions_of_new_folders(fresh))
         else:
-            _take_over_rights(fresh, stood)
+            _copy_permissions(fresh, stood)
         shutil.rmtree(earlier, ignore_errors=True)
         if stood == folder:
             folder.rename(earlier)
@@ -170,7 +171,7 @@ def note_beside(name: str) -> str:
     return f"{name}.note"
 
 
-def rights_of(place: Path) -> int:
+def permissions_of(place: Path) -> int:
     """Return the permission bits of a file or a folder."""
     return stat.S_IMODE(place.stat().st_mode)
 
@@ -185,21 +186,21 @@ def earlier_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.earlier")
 
 
-def _take_over_rights(fresh: Path, stood: Path) -> None:
+def _copy_permissions(fresh: Path, stood: Path) -> None:
     """Give a folder and its contents the permissions of the one it replaces and of its contents.
 
     A file that was not there before gets the permissions of the first file there. Hidden files, which a killed
     process may have left, do not count.
     """
-    fresh.chmod(rights_of(stood))
+    fresh.chmod(permissions_of(stood))
     files = (entry for entry in sorted(stood.iterdir()) if entry.is_file() and not entry.name.startswith("."))
     first = next(files, None)
     for entry in fresh.iterdir():
         like = stood / entry.name
         if entry.is_dir() and like.is_dir():
-            _take_over_rights(entry, like)
+            _copy_permissions(entry, like)
         elif entry.is_file() and (one := like if like.is_file() else first):
-            entry.chmod(rights_of(one))
+            entry.chmod(permissions_of(one))
 
 
 def clear(folder: Path, keep: Collection[str] = ()) -> None:
@@ -263,12 +264,12 @@ def _reach_the_disk(file: Path) -> None:
         os.close(handle)
 
 
-def rights_of_new_folders(place: Path) -> int:
+def permissions_of_new_folders(place: Path) -> int:
     """Return the permissions that a new folder gets in a place.
 
     One is made to find out: reading the process's umask means changing it, for the other threads as well.
     """
-    with tempfile.TemporaryDirectory(dir=place, prefix=".rights-") as scratch:
+    with tempfile.TemporaryDirectory(dir=place, prefix=".permissions-") as scratch:
         fresh = Path(scratch) / "new"
         fresh.mkdir()
-        return rights_of(fresh)
+        return permissions_of(fresh)

@@ -13,17 +13,17 @@ import pytest
 
 from egretscore import writing
 from egretscore.errors import ArgumentError
-from egretscore.writing import put_in_place, rights_of_new_folders, whole_file, whole_folder
+from egretscore.writing import permissions_of_new_folders, put_in_place, whole_file, whole_folder
 
 
-def test_threads_that_write_at_once_leave_the_rights_of_new_files_as_they_were(tmp_path):
+def test_threads_that_write_at_once_leave_the_permissions_of_new_files_as_they_were(tmp_path):
     before, often = os.umask(0o027), sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads take turns wherever they can
     try:
 
         def write(number: int) -> None:
             with whole_file(tmp_path / str(number)) as scratch:
-                scratch.write_text(oct(rights_of_new_folders(tmp_path)), encoding="utf-8")
+                scratch.write_text(oct(permissions_of_new_folders(tmp_path)), encoding="utf-8")
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(write, range(400)))
@@ -51,18 +51,18 @@ def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):
     assert [(entry.name, entry.read_text(encoding="utf-8")) for entry in tmp_path.iterdir()] == [("scores", "earlier")]
 
 
-def test_a_file_keeps_its_rights_when_another_takes_its_place(tmp_path):
+def test_a_file_keeps_its_permissions_when_another_takes_its_place(tmp_path):
     file, other = tmp_path / "scores", tmp_path / "elsewhere"
     other.mkdir()
-    for within, rights in product((None, other), (0o600, 0o440)):
+    for within, permissions in product((None, other), (0o600, 0o440)):
         file.touch()
-        file.chmod(rights)
+        file.chmod(permissions)
         with whole_file(file, within=within) as scratch:
-            assert scratch.stat().st_mode & 0o777 == rights | 0o600
+            assert scratch.stat().st_mode & 0o777 == permissions | 0o600
             scratch.write_text("new", encoding="utf-8")
             assert scratch.parent == (within or tmp_path)
         assert file.read_text(encoding="utf-8") == "new"
-        assert file.stat().st_mode & 0o777 == rights
+        assert file.stat().st_mode & 0o777 == permissions
         file.unlink()
     assert list(tmp_path.iterdir()) == [other]
     assert not list(other.iterdir())
@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_of_a_folder_is_removed_by_the_next(tmp_path)
     assert [str(entry.relative_to(tmp_path)) for entry in sorted(tmp_path.rglob("*"))] == ["town", "town/whole.csv"]
 
 
-def test_a_folder_is_back_with_its_rights_after_whoever_replaced_it_was_killed_in_between(tmp_path):
+def test_a_folder_is_back_with_its_permissions_after_whoever_replaced_it_was_killed_in_between(tmp_path):
     old = tmp_path / ".model.earlier"
     old.mkdir()
     (old / "manifest").touch()

@@ -205,27 +205,27 @@ def test_what_is_set_aside_can_be_written_or_nothing_is_added(folder, capsys):
     assert states(folder / "kept") == before
 
 
-def test_files_that_are_written_again_keep_their_rights(folder):
+def test_files_that_are_written_again_keep_their_permissions(folder):
     for file in (folder / "kept").rglob("*.*"):
         if file.is_file():
             file.chmod(0o600)
     penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
     assert add(folder, ("penalties", {**penalty, "decision_no": "another"})).new == 1
-    assert rights(folder / "kept") == {0o600}
+    assert permissions(folder / "kept") == {0o600}
     assert erase(folder / "kept", "p0")
-    assert rights(folder / "kept") == {0o600}
+    assert permissions(folder / "kept") == {0o600}
     theirs = folder / "kept" / kept.part_folder(part_of("p0"))
     (theirs / ".people.parquet-12345678").touch(0o666)  # as a killed process leaves it
     es.keep_records(folder / "records", folder / "kept")
-    assert rights(folder / "kept") == {0o600}
+    assert permissions(folder / "kept") == {0o600}
     es.score_everyone(shipped_engine(), folder / "kept", AS_OF, folder / "scores")
     for file in (folder / "scores").iterdir():
         file.chmod(0o640)
     es.score_everyone(shipped_engine(), folder / "kept", AS_OF, folder / "scores")
-    assert rights(folder / "scores") == {0o640}
+    assert permissions(folder / "scores") == {0o640}
 
 
-def rights(folder: Path) -> set[int]:
+def permissions(folder: Path) -> set[int]:
     return {file.stat().st_mode & 0o777 for file in folder.rglob("*") if file.is_file()}
 
 

@@ -201,11 +201,11 @@ def name_of_file(table: str, sha256: str) -> str:
 def write_table(rows: pa.Table, folder: Path, table: str) -> Written:
     """Write a table of a part, its rows in the order of subject_id.
 
-    Where the part is written again, the file has the rights that the part's files had.
+    Where the part is written again, the file has the permissions that the part's files had.
     """
     from pyarrow import parquet
 
-    with whole_file(folder / f"{table}.parquet", rights_like=folder / _ABOUT_PART) as scratch:
+    with whole_file(folder / f"{table}.parquet", permissions_like=folder / _ABOUT_PART) as scratch:
         parquet.write_table(
             rows,
             scratch,
