@@ -1,8 +1,8 @@
 """Write the documentation that follows from the code: ``make docs``.
 
-``docs/records.md`` from the schema, ``docs/features.md`` from the declarations,
-``docs/policy.md`` from what a policy file is read by, ``docs/scorecard.md`` from the shipped
-model, and in both READMEs the output of every command and every Python line shown, and the
+``docs/records.md`` comes from the schema, ``docs/features.md`` from the declarations,
+``docs/policy.md`` from the reader of policy files and ``docs/scorecard.md`` from the shipped model.
+In both READMEs the output of every command and Python line shown is written anew, and so is the
 table of the accuracy benchmark.
 """
 
@@ -70,36 +70,37 @@ def documents() -> Mapping[Path, str]:
 _HOW_RECORDS_ARE_GIVEN = """\
 ## How they are given
 
-- In a folder, as `TABLE.csv` or `TABLE.parquet`; as several files, named on after a dot, a hyphen or an
-  underscore (`civic_points-2026.csv`); or as a folder of files that is named so (`penalties.parquet/`).
+- In a folder, as `TABLE.csv` or `TABLE.parquet`; or as several files whose names continue after a dot, a hyphen or
+  an underscore (`civic_points-2026.csv`); or as a folder of files with such a name (`penalties.parquet/`).
 - In Python also as a mapping of table names to pandas, polars or Arrow frames, or to lists of them.
-- `consents` must be there. Another table that is not there is empty.
-- Every column of a table must be there, and no other: an unknown column is an error. A cell may be empty where
-  the column is marked optional.
-- CSV is UTF-8, with a header and commas. Every record is one line: a cell cannot go on in the next, quoted or not.
-- Rows are counted from 1, the first below the header: in a CSV file row 1 is line 2. Blank lines are passed over,
-  and counted all the same.
-- A timestamp is a day if it is midnight: in UTC, where it has a zone. Convert local ones to days first.
+- `consents` must be there. Any other table that is missing is taken to be empty.
+- A table has exactly these columns: a missing or unknown column is an error. Cells may be empty where the column is
+  marked optional.
+- CSV is UTF-8, with a header and commas. Each record is one line: a cell cannot contain a line break, not even in
+  quotes.
+- Rows are counted from 1, starting below the header: in a CSV file row 1 is line 2. Blank lines are skipped but
+  counted.
+- A timestamp counts as a date if it is midnight, in UTC where it has a time zone. Convert local times to dates first.
 
-## What becomes of a record later
+## When more becomes known about a record
 
-An outcome, a repair, a revocation, an exclusion, a withdrawal is written into the record's own row, which keeps
-its `recorded_on`. An objection may be given again when it is decided. [city.md](city.md#day-by-day) tells how new
-rows are added to kept records.
+Write an outcome, a repair, a revocation, an exclusion or a withdrawal into the record's own row, and leave its
+`recorded_on` as it is. An objection may be given a second time once it is decided. [city.md](city.md#day-by-day)
+says how to add new rows to kept records.
 
 ## What is unclear counts against nobody
 
-- **Two rows of one record say different things.** The one recorded first is used until the day on which the other
-  was recorded; from then on the record counts against nobody. If both were recorded on one day, neither is used.
-- **A row cannot be read, and another of its record can.** The record counts against nobody from the `recorded_on`
-  of the row that cannot.
-- **A row that cannot be read does not say which record it is about.** It may be any of that person, or any of that
-  id; a line that cannot be cut into cells may be about any record of whom or what it names.
-- **A row of `consents` cannot be read.** It may be a withdrawal, so whom it names is not scored.
-- **A row of `objections` cannot be read.** It is read as an objection that is still open, to every record that it
-  may be about.
+- **Two rows of one record contradict each other.** The one recorded first is used until the day on which the other
+  was recorded; from then on the record counts against nobody. If both were recorded on the same day, neither is used.
+- **A record has a row that cannot be read.** The record counts against nobody from the `recorded_on` of that row.
+- **A row that cannot be read does not say which record it is about.** If it names only a person, it may be about any
+  record of theirs; if it names only a record id, about any record with that id. A line that cannot be cut into cells
+  may be about any record of any person or id that occurs in it.
+- **A row of `consents` cannot be read.** It may be a withdrawal, so nobody it names is scored.
+- **A row of `objections` cannot be read.** It is taken to be an objection that is still open, against every record
+  that it may be about.
 
-`egretscore validate` names each such row, and what is wrong with it."""
+`egretscore validate` lists each such row and what is wrong with it."""
 
 
 def _records() -> Iterator[str]:
@@ -153,7 +154,7 @@ def _features() -> Iterator[str]:
 
 
 _WHAT_A_POLICY_IS = """\
-# A policy of one's own
+# A policy of your own
 
 A policy says everything a score depends on that is not learned from data: which words records may use, what counts
 and for how long, grades and benefits. It is one TOML file. Begin with a copy of the shipped one, which travels with
@@ -163,13 +164,13 @@ the package:
 $ python -c "import egretscore as es; open('policy.toml', 'w', encoding='utf-8').write(es.shipped_policy().text)"
 ```
 
-Change it, give it another `name` or `version`, and see whether it can be read:
+Change it, give it another `name` or `version`, and check that it can be read:
 
 ```console
 $ python -c "import egretscore as es; print(es.read_policy('policy.toml'))"
 ```
 
-What it may not say is an error that names the file and the entry; so are a key that is unknown and one that lacks.
+A value that is not allowed, an unknown key and a missing key are errors that name the file and the entry.
 
 ## What it says"""
 
@@ -178,18 +179,18 @@ _WHAT_A_POLICY_KEEPS = f"""\
 `[[...]]` is a list of at least one entry, each under such a heading. A text is never empty; `zh` and `en` are what
 people read, in either language. The file is UTF-8.
 
-**An assumption is marked by its source.** Every entry names its `source`, a key of `[sources]`. What no public source
-states names `assumption`, which `[sources]` says to be its authors' own choice. Nothing can tell whether you mark
-all that you assume: a source that does not say it is no source.
+**An assumption is marked by its source.** Every entry names its `source`, a key of `[sources]`. An entry that no
+public source supports names `assumption`, which `[sources]` describes as its authors' own choice. No check can tell
+whether the source that you name really says so: that is up to you.
 
 ## What it must keep
 
-| of | the limit | why |
+| for | the limit | why |
 | --- | --- | --- |
 | every id | begins with a lower-case letter; lower-case letters, digits and `_`; at most 40; once in its section | it names columns and reasons |
-| {_listed(TAKEN_IN)} | no id and no text tells of what is never taken in, such as religion or income | promise 5 |
-| `activities`, `kinds` | at most {MOST_WORDS} each | they are told apart by the bits of one whole number |
-| `activities`, `groups` | no id gives two features one name, or two reasons one code (`train` finds it, reading does not) | a reason is known by its code |
+| {_listed(TAKEN_IN)} | no id and no text mentions what is never taken in, such as religion or income | promise 5 |
+| `activities`, `kinds` | at most {MOST_WORDS} each | each is one bit of a whole number |
+| `activities`, `groups` | no id gives two features the same name, or two reasons the same code (`train` checks this; reading the policy does not) | a reason is known by its code |
 | `scale` | `minimum` < `blank` < `maximum`; `points_to_double_odds` 1 or more | training needs room on both sides of `blank` |
 | `grades` | different minima, the lowest that of the scale, none above its maximum | every score has one grade |
 | `indicators` | {_listed(USED_INDICATORS)} are there | features stand under them |
@@ -203,26 +204,25 @@ all that you assume: a source that does not say it is no source.
 | `weights_by_age` | ages grow, from 1 to at most {OLDEST_WEIGHTED_DAYS} days; weights are 1 to {LARGEST_WEIGHT} and never grow with age | ageing makes nothing worse |
 | `benefits` | `min_score` within the scale | no key can state a restriction (promise 2) |
 
-What a feature counts, and the most it can reach, is no part of the policy: [features.md](features.md).
+What a feature counts, and the most it can reach, is not part of the policy: see [features.md](features.md).
 
-## Who takes one"""  # noqa: E501 - a row of a table is one line
+## What takes a policy"""  # noqa: E501 - a row of a table is one line
 
 
 _WHAT_FOLLOWS_FROM_A_POLICY = """\
-Without one they take the shipped policy; of kept records, and in `es.train`, that of the records.
+When none is given, the shipped policy is used; for kept records, and in `es.train`, the policy of the records.
 
-**A model carries the policy that it was trained under.** What scores, explains or publishes takes a model and no
-policy, and follows the model's. So whatever you change, be it the score at which a benefit opens, train again: the
-same records and seed give the same tables as long as the change does not touch them. In Python, read records with
-`policy=engine.policy`.
+**A model carries the policy that it was trained under.** Scoring, explaining and publishing take a model and follow
+its policy. So train again after any change, even of the score at which a benefit opens: the same records and seed
+give the same tables unless the change affects them. In Python, read records with `policy=engine.policy`.
 
-**Records are read, and kept, under the words of a policy.** A model whose policy lacks one of these words, or takes a
-letter to be consent to more, refuses them; so does one whose policy has a word more, where rows with it may have
-been set aside, as may be of kept records. Keep records under the very policy of the model, and again when its words
-change.
+**Records are read, and kept, with the words of a policy.** A model refuses them if its own policy lacks one of these
+words, or if a letter covers more purposes in it. It also refuses them if its policy has a further word and rows with
+that word may have been set aside, which is never ruled out for kept records. So keep records under the same policy
+as the model, and keep them again when its words change.
 
-**`valid_from` is stated, and nothing more.** `publish` prints it. A date before it is scored under the same rules:
-to know what someone's score was while other rules were in force, use the model of that time."""
+**`valid_from` is only printed**, by `publish`. A date before it is scored under the same rules: to know what someone's
+score was while other rules were in force, use the model of that time."""
 
 
 def _policy() -> Iterator[str]:
