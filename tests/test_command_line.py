@@ -514,7 +514,7 @@ def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path
     monkeypatch.setattr("egretscore.training.train.train", lacks_memory)
     assert main(["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", str(tmp_path / "model")]) == 1
     said = capsys.readouterr().err
-    assert "the memory does not suffice" in said
+    assert "there is not enough memory" in said
     assert "fewer people" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The command line: ``commands`` are what it does, ``arguments`` what can be typed, ``terminal`` how it speaks."""
+"""The command line: ``arguments`` parses it, ``commands`` run it, ``terminal`` prints results and progress."""
 
 from egretscore.cli.commands import main
 

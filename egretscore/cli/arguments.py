@@ -1,4 +1,4 @@
-"""What can be typed after ``egretscore``: the commands, their options, and what their help says."""
+"""The arguments of ``egretscore``: the commands, their options and their help."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one command: what it does not know is its own error, with its own usage."""
+    """The parser of one command: an unknown argument is reported with the usage of that command."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.register("action", None, _GivenOnce)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return what was given, all of which is known."""
+        """Return the options; an unknown argument is an error."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -58,7 +58,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 
 class _GivenOnce(argparse.Action):
-    """Keep the value of an option; argparse would keep the last of several without a word."""
+    """Store the value of an option, and refuse a second one: argparse would silently keep the last."""
 
     _given = False
 
@@ -106,8 +106,8 @@ def _score_options(commands: Any) -> None:
         "score",
         "score everyone on file into Parquet",
         """
-        People are scored in 64 parts, as many at once as fit into the memory. A run that was
-        stopped goes on where it was when it is started again with the same options.
+        People are scored in 64 parts, as many at once as fit into memory. A run that was
+        stopped continues where it was when started again with the same options.
 
         examples:
           egretscore score --out scores.parquet     everyone of the sample town, by the shipped model
@@ -136,23 +136,23 @@ def _score_options(commands: Any) -> None:
         "--since",
         type=_day,
         metavar="DATE",
-        help="with --previous, the day that those scores must be of",
+        help="with --previous: the date that those scores must be of",
     )
     score.add_argument(
         "--previous",
         type=_place,
         metavar="DIR",
-        help="a folder of scores of the same kept records on an earlier day: only who changed since is scored again",
+        help="earlier scores of the same kept records, a folder: only people who changed since are scored again",
     )
-    score.add_argument("--vectors", action="store_true", help="with the vectors: one column for each feature")
-    score.add_argument("--reasons", action="store_true", help="with one column of points for each feature")
-    score.add_argument("--benefits", action="store_true", help="with one column of true and false for each convenience")
+    score.add_argument("--vectors", action="store_true", help="add the vectors: one column for each feature")
+    score.add_argument("--reasons", action="store_true", help="add one column of points for each feature")
+    score.add_argument("--benefits", action="store_true", help="add one column of true and false for each convenience")
     _machine_options(score)
     score.add_argument(
         "--engine",
         choices=("duckdb", "spark"),
         default="duckdb",
-        help="what groups the records: on this machine (default), or Spark, which takes kept ones",
+        help="where to score: on this machine (default) or on Spark, which needs kept records",
     )
     score.add_argument("--master", metavar="URL", help="the Spark cluster (default: this machine)")
     _format_option(score)
@@ -164,9 +164,9 @@ def _train_options(commands: Any) -> None:
         "train",
         "train a model on the records of people whose consent covers it",
         """
-        Give --as-of several times: the model learns from the snapshots of all dates but the last,
-        and is validated on the last. Given once, it learns from some people on that date, and is
-        validated on others on the same date, which says nothing about how it does later.
+        Give --as-of several times: the model learns from the snapshots of all dates but the last
+        and is validated on the last. Given once, it learns from some people on that date and is
+        validated on others on the same date, which does not show how it does later.
 
         example:
           egretscore train --records records --as-of 2024-09-01 --as-of 2025-10-01 --out model
@@ -216,9 +216,9 @@ def _keep_options(commands: Any) -> None:
         "keep",
         "check records once and keep them, ready to be scored and explained",
         """
-        Every command reads the folder as it reads any records. What is set aside is not kept:
-        `egretscore validate` says what and why. Like score, a run that was stopped goes on
-        where it was.
+        Every command reads the folder like any other records. Rows set aside are not kept:
+        `egretscore validate` lists them with the reasons. A run that was stopped continues
+        where it was, as with score.
 
         example:
           egretscore keep --records records --out kept
@@ -237,11 +237,10 @@ def _add_options(commands: Any) -> None:
         "add",
         "add new records to kept ones",
         """
-        Give the rows that are new, and those of which more is known now, such as a commitment
-        that was kept: a row that fills empty cells stands in place of the one that is kept. What
-        contradicts a kept row, or cannot be read, is set aside, and the kept record is in doubt:
-        it counts against nobody. What was stopped is finished by adding the same again, before
-        anything else is added.
+        Give the new rows, and the rows that now say more, such as a commitment with its
+        outcome: a row that fills empty cells replaces the kept one. A row that contradicts the
+        kept one, or cannot be read, is set aside, and the kept record is in doubt: it counts
+        against nobody. If adding was stopped, add the same again before anything else.
 
         examples:
           egretscore add --records 2026-10-31 --kept kept --dry-run
@@ -252,7 +251,7 @@ def _add_options(commands: Any) -> None:
     )
     add.add_argument("--records", type=_place, metavar="DIR", required=True, help="a folder of CSV or Parquet records")
     add.add_argument("--kept", type=_place, metavar="DIR", required=True, help="a folder that keep wrote")
-    add.add_argument("--dry-run", action="store_true", help="say what would come of it, and add nothing")
+    add.add_argument("--dry-run", action="store_true", help="report what would happen, and add nothing")
     _quarantine_option(add)
     _machine_options(add)
     _format_option(add)
@@ -264,15 +263,15 @@ def _erase_options(commands: Any) -> None:
         "erase",
         "erase a person from kept records",
         """
-        What was stopped while erasing is finished by erasing again. The records that were kept
-        from or added, and scores written earlier, are yours to erase: who is still in records
-        that are added once more comes back with them.
+        If erasing was stopped, erase again to finish it. The original records, records added
+        later, and scores written earlier are not touched: erase the person from them yourself,
+        or adding those records again brings the person back.
 
         example:
           egretscore erase r0123456789 --kept kept
         """,
     )
-    erase.add_argument("subject", metavar="SUBJECT", help="whom")
+    erase.add_argument("subject", metavar="SUBJECT", help="whom to erase")
     erase.add_argument("--kept", type=_place, metavar="DIR", required=True, help="a folder that keep wrote")
     _format_option(erase)
 
@@ -328,7 +327,7 @@ def _records_option(parser: argparse.ArgumentParser, *, required: bool = True) -
         type=_place,
         metavar="DIR",
         required=required,
-        help=f"a folder of CSV or Parquet records, or of kept ones{default}",
+        help=f"a folder of CSV or Parquet records, or of kept records{default}",
     )
 
 
@@ -337,10 +336,10 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=_memory_that_suffices,
         metavar="SIZE",
-        help="such as 4GB or 800MB (default: half of the machine's)",
+        help="memory to use, such as 4GB or 800MB (default: half of the machine's)",
     )
     parser.add_argument(
-        "--threads", type=_whole_number(1), metavar="N", help="how many to use (default: as many as there are cores)"
+        "--threads", type=_whole_number(1), metavar="N", help="threads to use (default: as many as there are cores)"
     )
 
 
@@ -349,18 +348,23 @@ def _format_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _quarantine_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quarantine", type=_place, metavar="DIR", help="write the rows set aside, with their reasons")
+    parser.add_argument(
+        "--quarantine",
+        type=_place,
+        metavar="DIR",
+        help="write the rows set aside, with their reasons, into this folder",
+    )
 
 
 def _policy_option(parser: argparse.ArgumentParser, *, takes_kept: bool = True) -> None:
-    of_kept = "; of kept records, theirs" if takes_kept else ""
+    of_kept = "; for kept records, their own" if takes_kept else ""
     parser.add_argument(
         "--policy", type=_place, metavar="FILE", help=f"a policy in TOML (default: the shipped one{of_kept})"
     )
 
 
 def _place(text: str) -> Path:
-    """Return the path of a place; of no name, such as that of an unset variable, pathlib makes the current folder."""
+    """Return the path of a place; an empty name, as of an unset variable, would be the current folder to pathlib."""
     if not text:
         raise argparse.ArgumentTypeError("'' names no place; '.' is the current folder")
     return Path(text)
@@ -374,7 +378,7 @@ def _day(text: str) -> str:
 
 
 def _whole_number(least: int) -> Callable[[str], int]:
-    """Return what reads a whole number that is so much or more."""
+    """Return a parser of whole numbers that are at least so much."""
 
     def read(text: str) -> int:
         if not text.isascii() or not text.isdigit() or int(text) < least:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
 _LACKS_MEMORY = (
-    "the memory does not suffice. Give records of fewer people, or fewer dates, or use a machine with more memory."
+    "there is not enough memory. Give records of fewer people, or fewer dates, or use a machine with more memory."
 )
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with interrupts_noted() as interrupts:
         try:
             return _COMMANDS[options.command](options)
-        # A library may make another error of an interrupt.
+        # A library may turn an interrupt into an error of its own.
         except (Exception, KeyboardInterrupt) as error:
             if interrupts or isinstance(error, KeyboardInterrupt):
                 return _complain("interrupted; give the same command again to finish", INTERRUPTED)
@@ -83,7 +83,7 @@ def _explain(options: argparse.Namespace) -> int:
     engine = load_engine(options.model)
     folder = _records_or_sample(options)
     kept = is_kept(folder)
-    quick = kept or options.records is None  # the sample town is read before anybody wonders
+    quick = kept or options.records is None
     with nullcontext() if quick else working(texts(options.lang)["notes"]["reading"]):
         records = read_records(folder, policy=None if kept else engine.policy)
     _mention(records.set_aside, _policy_of(options.model), options.lang)
@@ -149,7 +149,7 @@ def _score(options: argparse.Namespace) -> int:
     _mention_the_end(outcome.last_day, as_day(as_of), engine.policy)
     if outcome.read_again is not None:
         read_again = number_of(outcome.read_again, "person", "people")
-        say(f"egretscore: the records of {read_again} were read again; all others have the score they had")
+        say(f"egretscore: the records of {read_again} were read again; everyone else keeps the score they had")
     people = number_of(outcome.people, "person", "people")
     said = f"{outcome.scored:,} of {people} scored as of {as_of}: {options.out}"
     _tell(options, said, out=options.out, as_of=as_of, **asdict(outcome))
@@ -312,7 +312,7 @@ def _complain(what: object, status: int) -> int:
 
 
 def _tell(options: argparse.Namespace, what: str, **outcome: object) -> None:
-    """Say what came of a command, or print it for machines."""
+    """Report the result of a command, in words or as JSON."""
     if options.format == "json":
         _print_json(outcome)
     else:
@@ -337,7 +337,7 @@ def _check_quarantine(folder: Path | None) -> None:
 
 
 def _write_quarantine(of: Validated | Added, folder: Path | None) -> None:
-    """Write what was set aside where it is asked for: before anything is printed, which may fail."""
+    """Write the rows set aside, if asked to, before anything is printed: printing may fail."""
     for file in of.write_quarantine(folder) if folder is not None else ():
         say(f"Written: {file}")
 
@@ -350,7 +350,7 @@ def _print_first(problems: Sequence[object]) -> None:
 
 
 def _note(name: str, lang: str, **facts: object) -> None:
-    """Say something beside the result, in a language there are texts in."""
+    """Print a note beside the result, in the language asked for."""
     from egretscore.explanation import texts
 
     say(f"egretscore: {texts(lang)['notes'][name].format(**facts)}")
@@ -376,7 +376,7 @@ def _mention_the_sample_town(options: argparse.Namespace, lang: str = "en") -> N
 
 
 def _mention_the_end(last_day: date | None, as_of: date, policy: Policy, lang: str = "en") -> None:
-    """Say so where commitments count as not kept of which it cannot be known yet."""
+    """Say so if commitments count as not kept only because the records end too early."""
     if last_day is not None and (as_of - last_day).days > policy.commitments.grace_days:
         _note("records_end", lang, last_day=last_day, as_of=as_of)
 

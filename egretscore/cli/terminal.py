@@ -1,4 +1,4 @@
-"""What a command says: on a terminal, into a pipe, or to nobody."""
+"""Printing results, notes and progress: on a terminal, into a pipe, or with no one reading."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SECONDS_BETWEEN_LINES: Final = 10
 
 
 def say(what: str) -> None:
-    """Say something beside the result: whether anybody hears it must not end the work."""
-    if sys.stderr is not None:  # it is, where whoever started us closed it
+    """Print a note to stderr; failing to print it must not end the work."""
+    if sys.stderr is not None:  # None if the parent process closed it
         try:
             print(what, file=sys.stderr, flush=True)
         except OSError:
@@ -29,7 +29,7 @@ def say(what: str) -> None:
 
 
 def print_result(what: str, end: str = "\n") -> None:
-    """Print a result, or no more of it where its reader has seen enough."""
+    """Print a result to stdout; stop quietly if the reader closed the pipe."""
     if sys.stdout is not None:
         try:
             print(what, end=end, flush=True)
@@ -43,7 +43,7 @@ def number_of(count: int, one: str, many: str = "") -> str:
 
 
 def _print_no_more(stream: TextIO) -> None:
-    # Else Python would say so at exit.
+    # Otherwise Python would report it at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -53,10 +53,10 @@ def _on_a_terminal() -> bool:
 
 @contextlib.contextmanager
 def interrupts_noted() -> Iterator[list[int]]:
-    """Give a list that every interrupt of this process is noted in."""
+    """Give a list to which every interrupt of this process is added."""
     noted: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
-    # Signals are the main thread's, and who started us may have told us to ignore this one.
+    # Only the main thread can handle signals, and the parent process may have set this one to be ignored.
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield noted
         return

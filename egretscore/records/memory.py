@@ -130,7 +130,7 @@ def as_memory_allows(
                 raise
             if len(group) == 1:
                 raise ArgumentError(
-                    "the memory does not suffice for one part of the records",
+                    "there is not enough memory for one part of the records",
                     remedy="Give more memory, or fewer threads.",
                 ) from error
         else:

@@ -232,7 +232,7 @@ def add_records(
                 return _add(database, to, hashes, groups, pool, progress, dry_run=dry_run)
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise ArgumentError(
-                "the memory does not suffice for a part of the kept records",
+                "there is not enough memory for a part of the kept records",
                 file=to,
                 remedy="Give more memory, or fewer threads; then add again to finish.",
             ) from error
