@@ -35,7 +35,7 @@ from pyarrow import csv, parquet
 from egretscore.errors import ArgumentError
 from egretscore.paths import as_path
 from egretscore.records.folder import INVENTED_MARK
-from egretscore.records.partwise import check_can_be_told
+from egretscore.records.partwise import check_progress
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_folder
 
@@ -130,7 +130,7 @@ def simulate_town(
         If an argument is out of range or the folder is not empty.
     """
     residents, seed = _whole("residents", residents, least=1), _whole("seed", seed, least=0)
-    check_can_be_told(progress)
+    check_progress(progress)
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("the format must be csv or parquet", value=file_format)
     several = residents > RESIDENTS_PER_BLOCK

@@ -21,7 +21,7 @@ from egretscore.arrays import table_in
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.everyone.files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, said_of
+from egretscore.everyone.files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, read_about_scores
 from egretscore.everyone.part_scores import part_file
 from egretscore.features.turning import turned_query
 from egretscore.records.database import asking
@@ -143,7 +143,7 @@ def read_previous(folder: Path, since: date | None, engine: Engine, columns: Seq
         raise  # of the folder that was named
 
 
-def stand_already(
+def are_up_to_date(
     scores: Path, records: Path, engine: Engine, columns: Sequence[str], about: Mapping[str, Any]
 ) -> bool:
     """Return whether a folder holds, unaltered, the scores of kept records as they are now.
@@ -157,7 +157,7 @@ def stand_already(
         The metadata that the scores would have.
     """
     try:
-        said = said_of(scores)
+        said = read_about_scores(scores)
         there = _read_previous(scores, None, engine, columns)
         whole = all(sha256_of(scores / file) == sha256 for file, sha256 in there.sha256.items())
     except (ArgumentError, RecordsError, OSError):
@@ -166,7 +166,7 @@ def stand_already(
 
 
 def _read_previous(folder: Path, since: date | None, engine: Engine, columns: Sequence[str]) -> Previous:
-    about = said_of(folder)
+    about = read_about_scores(folder)
     other_version = "the previous scores were made by another version of this library"
     as_of = as_day(about.get("as_of", ""))
     if since not in (None, as_of):

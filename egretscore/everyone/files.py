@@ -17,7 +17,7 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.everyone.part_scores import AS_WRITTEN, METADATA, PartScorer, are_whole, noted_read, part_file
 from egretscore.paths import as_path
-from egretscore.records.database import Resources, check_named_in_text, create_view, open_locked
+from egretscore.records.database import Resources, check_name_is_text, create_view, open_locked
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.partwise import check_not_among, take_the_place
@@ -115,7 +115,7 @@ class Origin:
 # ------------------------------------------------------------------------------- what is asked
 
 
-def check_can_be_scored(engine: object, records: object, out: object) -> None:
+def check_engine_and_places(engine: object, records: object, out: object) -> None:
     """Raise if this is no engine, or these are not paths to score from and to."""
     if not isinstance(engine, Engine):
         raise ArgumentError(
@@ -172,13 +172,13 @@ def part_scorer(engine: Engine, day: date, columns: ColumnsAsked, *, invented: b
 
 def place_of_scores(out: Path, records: Path) -> Path:
     """Return where scores are written, with links followed; raise if they cannot be written there."""
-    check_named_in_text(out)
+    check_name_is_text(out)
     named = out
     try:
         out = out.resolve()
     except (OSError, RuntimeError) as error:
         raise ArgumentError("this link leads nowhere", file=named, remedy="Name another place.") from error
-    check_named_in_text(out)
+    check_name_is_text(out)
     check_not_among(out, records)
     if _is_one_file(named) != _is_one_file(out):
         raise ArgumentError(
@@ -274,7 +274,7 @@ def _write_about(parts: Path, outcome: Outcome, asked: str) -> None:
         scratch.write_text(json.dumps(about, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def said_of(folder: Path) -> Mapping[str, Any]:
+def read_about_scores(folder: Path) -> Mapping[str, Any]:
     """Return what ``_scores.json`` says; raise unless the scores were made from kept records, in parts."""
     file = folder / ABOUT
     try:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError
-from egretscore.everyone.day_by_day import Previous, read_previous, stand_already
+from egretscore.everyone.day_by_day import Previous, are_up_to_date, read_previous
 from egretscore.everyone.files import (
     Outcome,
-    check_can_be_scored,
+    check_engine_and_places,
     finish,
     is_whole,
     part_scorer,
@@ -46,7 +46,7 @@ from egretscore.records.parts import PARTS
 from egretscore.records.partwise import (
     SPILL,
     Progress,
-    check_can_be_told,
+    check_progress,
     check_unchanged,
     parts_beside,
     remove_what_was_replaced,
@@ -117,9 +117,9 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If ``out`` holds something else, is being written by another run or lies among the
         records, there is too little memory, or an argument is not of the type it should be.
     """
-    check_can_be_scored(engine, records, out)
+    check_engine_and_places(engine, records, out)
     check_threads(threads)
-    check_can_be_told(progress)
+    check_progress(progress)
     memory = memory_to_use(memory)
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)
@@ -195,7 +195,7 @@ class _Run:
 
     def is_answered_by(self, scores: Path) -> bool:
         """Return whether a folder holds exactly the scores this run would write, unaltered."""
-        return stand_already(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
+        return are_up_to_date(scores, self.folder, self.engine, self.scorer.column_names, self.scorer.about)
 
     def groups(self, parts: Sequence[int], resources: Resources) -> Generator[_Group, None, None]:
         """Read the records of these parts, as many at once as the memory holds."""

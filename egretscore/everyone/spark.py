@@ -31,7 +31,7 @@ from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.everyone.files import (
     Outcome,
-    check_can_be_scored,
+    check_engine_and_places,
     finish,
     is_whole,
     part_scorer,
@@ -40,7 +40,7 @@ from egretscore.everyone.files import (
 )
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.features.query import everyone_query
-from egretscore.records.database import GLOB_SIGNS, Resources, check_stands_for_itself, check_threads
+from egretscore.records.database import GLOB_SIGNS, Resources, check_no_wildcard, check_threads
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import for_the_database, memory_to_use
@@ -113,7 +113,7 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     RecordsError
         If the records are not kept ones, or are damaged.
     """
-    check_can_be_scored(engine, records, out)
+    check_engine_and_places(engine, records, out)
     _check_is_master(master)
     folder, day = Path(records).absolute(), as_day(as_of)
     memory = memory_to_use(memory)
@@ -199,7 +199,7 @@ def _check_is_master(master: str | None) -> None:
 def _kept_records(folder: Path, engine: Engine) -> KeptRecords:
     """Return the kept records; raise if the engine cannot use them or Spark cannot open their files."""
     kept.check_is_kept(folder, "Spark scores records that were kept")
-    check_stands_for_itself(folder, _GLOB_SIGNS)
+    check_no_wildcard(folder, _GLOB_SIGNS)
     records = KeptRecords(folder)
     check_agrees(records, engine.policy, "the model")
     return records

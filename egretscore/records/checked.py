@@ -14,7 +14,7 @@ from egretscore.policy import Policy
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.lookup import PersonRows, RowsInMemory
 from egretscore.records.schema import CHECKED, DOUBTS
-from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
+from egretscore.records.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 
 
 class CheckedRecords(Records):
@@ -46,7 +46,7 @@ class CheckedRecords(Records):
     @property
     def last_day(self) -> date | None:
         """The last day, up to today, on which a record came on file; see :attr:`Records.last_day`."""
-        days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in TELL_THE_LAST_DAY]
+        days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in COUNT_FOR_LAST_DAY]
         last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
         with asking():
             found = self.connect().execute(last, [today()]).fetchone()

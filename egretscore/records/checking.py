@@ -109,7 +109,7 @@ def check_staged(
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
     _note_broken_records(connection, table)
-    if _find_what_stands_twice(connection, table):
+    if _find_duplicates(connection, table):
         if "recorded_on" in table.column_names:
             _find_later_versions(connection, table)
         _find_conflicts(connection, table)
@@ -168,7 +168,7 @@ def _find_wrong_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> Non
         'CREATE OR REPLACE TEMP TABLE problems (id BIGINT, "column" VARCHAR, value VARCHAR, expected VARCHAR)'
     )
     connection.execute(f"INSERT INTO problems {' UNION ALL '.join(searches)}", values)
-    _rest_are_sound(connection)
+    _note_sound_rows(connection)
 
 
 def _expected(connection: duckdb.DuckDBPyConnection, column: Column) -> str:
@@ -180,7 +180,7 @@ def _expected(connection: duckdb.DuckDBPyConnection, column: Column) -> str:
     return column.type.expected + ", ".join(word for (word,) in words)
 
 
-def _rest_are_sound(connection: duckdb.DuckDBPyConnection) -> None:
+def _note_sound_rows(connection: duckdb.DuckDBPyConnection) -> None:
     """Fix which rows have had nothing wrong with them so far."""
     connection.execute("CREATE OR REPLACE TEMP TABLE unsound AS SELECT DISTINCT id FROM problems")
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
@@ -245,7 +245,7 @@ def records_meant(meant: str, table: str) -> str:
     return " UNION ".join(found)
 
 
-def _find_what_stands_twice(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
+def _find_duplicates(connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
     """Find the identities that several sound rows share, for later checks; return whether there are any."""
     identity = quoted(table.identity)
     connection.execute(
@@ -283,7 +283,7 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
             f'INSERT INTO doubts SELECT DISTINCT ?, "{record}", subject_id, recorded_on FROM later_versions',
             [table.name],
         )
-    _rest_are_sound(connection)
+    _note_sound_rows(connection)
 
 
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -315,7 +315,7 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
             """,
             [table.name],
         )
-    _rest_are_sound(connection)
+    _note_sound_rows(connection)
 
 
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
@@ -341,7 +341,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
             "no doubt about this person's consent; another row of theirs is set aside and may be a withdrawal",
         ],
     )
-    _rest_are_sound(connection)
+    _note_sound_rows(connection)
 
 
 def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -> None:
@@ -391,12 +391,12 @@ def _settle(
         INSERT INTO quarantine
         SELECT source, row, stripped("{text_of("subject_id")}"), "column", left(value, {_LONGEST_VALUE}),
                problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)), {unclear}
-        FROM problems JOIN parsed USING (id) WHERE {_is_of_these(table)} ORDER BY source, row, "column"
+        FROM problems JOIN parsed USING (id) WHERE {_is_of_these_parts(table)} ORDER BY source, row, "column"
         """
     )
 
 
-def _is_of_these(table: Table) -> str:
+def _is_of_these_parts(table: Table) -> str:
     """Return the condition that a row set aside is reported with these parts.
 
     A row that does not say whose it is comes in with every group of parts, and is reported with one of them.
@@ -409,8 +409,8 @@ def _count(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequen
     in_files = {rows.source: len(rows.identities) for rows in in_place}
     staged = connection.execute(
         f"""
-        SELECT source, count(parsed.id), count(parsed.id) FILTER (NOT {_is_of_these(table)}),
-               count(unsound.id) FILTER ({_is_of_these(table)}), count(repeated.id) FROM sources
+        SELECT source, count(parsed.id), count(parsed.id) FILTER (NOT {_is_of_these_parts(table)}),
+               count(unsound.id) FILTER ({_is_of_these_parts(table)}), count(repeated.id) FROM sources
         LEFT JOIN parsed USING (source) LEFT JOIN unsound USING (id) LEFT JOIN repeated USING (id)
         WHERE sources."table" = ? GROUP BY source
         """,

@@ -41,7 +41,7 @@ def threads_to_use(threads: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_stands_for_itself(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:
+def check_no_wildcard(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:
     """Raise if a folder's name holds a wildcard."""
     if signs.intersection(str(folder.absolute())):
         raise ArgumentError(
@@ -61,7 +61,7 @@ def is_text(text: str) -> bool:
     return True
 
 
-def check_named_in_text(place: Path) -> None:
+def check_name_is_text(place: Path) -> None:
     """Raise if a place has a name that no database takes."""
     if not is_text(str(place)):
         raise ArgumentError(_NO_TEXT, file=place, remedy="Rename it, or name another.")
@@ -153,7 +153,7 @@ def open_locked(
     return connection
 
 
-def do_not_fit() -> RecordsError:
+def too_large_for_memory() -> RecordsError:
     """Return what is said of too many records."""
     return RecordsError(
         "the records do not fit into memory",
@@ -169,7 +169,7 @@ def asking() -> Iterator[None]:
     except (duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
         raise
     except duckdb.OutOfMemoryException as error:
-        raise do_not_fit() from error
+        raise too_large_for_memory() from error
     except duckdb.Error as error:
         raise RecordsError(
             f"the records cannot be read any more ({str(error).splitlines()[0]})",

@@ -125,12 +125,12 @@ def may_stay(connection: duckdb.DuckDBPyConnection, table: Table, relation: Rela
     return bool(rows >= FEWEST_TYPED_ROWS)
 
 
-def may_be_of_the_chosen(subject: str) -> str:
+def may_be_chosen(subject: str) -> str:
     """Return the condition that a row may be about someone chosen, given the text of its subject."""
     return f"chosen({subject}) OR {SUBJECT_ID.name}(stripped(coalesce({subject}, ''))) IS NULL"
 
 
-def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) -> None:
+def collect_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) -> None:
     """Put the subjects who are, or may be, chosen into ``subjects``, and whether each is a valid id.
 
     Each subject is checked once: to check every row takes longer than to read it. ``any_value`` is needed for
@@ -142,12 +142,12 @@ def look_at_subjects(connection: duckdb.DuckDBPyConnection, relation: Relation) 
         CREATE OR REPLACE TEMP TABLE subjects AS
         SELECT subject, {SUBJECT_ID.name}(subject) IS NOT NULL AS is_id
         FROM (SELECT any_value({relation.subject}) AS subject FROM {cells} GROUP BY {relation.subject})
-        WHERE {may_be_of_the_chosen("subject")}
+        WHERE {may_be_chosen("subject")}
         """
     )
 
 
-def look_through(
+def scan_in_place(
     connection: duckdb.DuckDBPyConnection, table: Table, source: int, relation: Relation, *, in_parts: bool
 ) -> InPlace:
     """Scan the rows of ``subjects``, and put those with something wrong in them into ``staged``."""
@@ -197,9 +197,7 @@ def stage_rows(
     )
 
 
-def stage_what_may_stand_twice(
-    connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]
-) -> None:
+def stage_possible_duplicates(connection: duckdb.DuckDBPyConnection, table: Table, in_place: Sequence[InPlace]) -> None:
     """Put those rows in place that another row may repeat or contradict into ``staged``.
 
     They are found by hashes, in a fraction of the memory; a chance collision stages a row too many, which does no harm.

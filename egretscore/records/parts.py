@@ -52,7 +52,7 @@ def macro_chosen(parts: Collection[int] | None) -> str:
     return f"CREATE MACRO chosen(subject) AS left(md5({cell}), 2) IN ({beginnings})"
 
 
-def tables_told_with(parts: Collection[int]) -> frozenset[str]:
+def tables_reported_with(parts: Collection[int]) -> frozenset[str]:
     """Return the tables whose counts and problems are reported with these parts.
 
     A table that is read whole with every group of parts (``Table.reaches_others``) is reported once, with part 0.

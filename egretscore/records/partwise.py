@@ -56,7 +56,7 @@ class Progress:
     written: int
 
 
-def check_can_be_told(progress: object) -> None:
+def check_progress(progress: object) -> None:
     """Raise if ``progress`` cannot be called: before the run, not after its first part."""
     if not callable(progress):
         raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")

@@ -15,9 +15,9 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
 from egretscore.records.checked import CheckedRecords
 from egretscore.records.checking import check_staged, finish_checks, prepare_checks
-from egretscore.records.database import NO_LIMIT, Resources, do_not_fit, open_locked, threads_to_use
+from egretscore.records.database import NO_LIMIT, Resources, open_locked, threads_to_use, too_large_for_memory
 from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
-from egretscore.records.in_place import InPlace, prepare_in_place, stage_what_may_stand_twice
+from egretscore.records.in_place import InPlace, prepare_in_place, stage_possible_duplicates
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.parts import PARTS, macro_chosen
@@ -114,7 +114,7 @@ def _read(
         if not for_addition:  # only an addition asks which records have an unreadable row
             connection.execute(f"DELETE FROM {BROKEN.name}")
     except duckdb.OutOfMemoryException as error:
-        raise do_not_fit() from error
+        raise too_large_for_memory() from error
     except duckdb.Error as error:
         check_readable(files)
         raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
@@ -145,7 +145,7 @@ def _fill(
             connection.execute("INSERT INTO sources VALUES (?, ?, ?)", [source, name, label])
         in_place = _stage(connection, table, numbered, labels, threads, in_parts=in_parts)
         if in_place:
-            stage_what_may_stand_twice(connection, table, in_place)
+            stage_possible_duplicates(connection, table, in_place)
         check_staged(connection, table, in_place, in_memory=in_memory)
     finish_checks(connection, in_memory=in_memory)
 

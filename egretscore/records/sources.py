@@ -34,10 +34,10 @@ from egretscore.records.in_place import (
     WHOLE_NUMBERS_BELOW,
     InPlace,
     Relation,
-    look_at_subjects,
-    look_through,
-    may_be_of_the_chosen,
+    collect_subjects,
+    may_be_chosen,
     may_stay,
+    scan_in_place,
     stage_rows,
 )
 from egretscore.records.schema import Table
@@ -86,12 +86,12 @@ def stage_frame(
         if not may_stay(connection, table, relation):
             _stage_as_text(connection, table, relation, source, in_parts=in_parts)
             return None
-        look_at_subjects(connection, relation)
+        collect_subjects(connection, relation)
         own = f'in_place."source {source}"'  # the frame itself is seen by this connection alone
         theirs = f"SELECT * FROM frame SEMI JOIN subjects ON subject = {relation.subject}"
         connection.execute(f"CREATE TABLE {own} AS {theirs}")
         relation = Relation.of_table(connection, own, _ROW_NUMBER)
-        return look_through(connection, table, source, relation, in_parts=in_parts)
+        return scan_in_place(connection, table, source, relation, in_parts=in_parts)
     finally:
         connection.unregister("frame")
 
@@ -244,7 +244,7 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
     """Return the query that cuts lines into cells, as far as it can, and says what is wrong with a line."""
     width = len(header)
     # Where it is not known whose a line is, it may be anyone's.
-    comes_in = "true" if table.reaches_others else may_be_of_the_chosen("subject_id")
+    comes_in = "true" if table.reaches_others else may_be_chosen("subject_id")
     # Of a cell with bytes that are no text it is not known what it says.
     known = "can_be_cut AND NOT (garbled AND contains(cells[{0}], '\\x'))"
     cells = ", ".join(
@@ -301,8 +301,8 @@ def _stage_parquet(
         if not may_stay(connection, table, relation):
             _stage_as_text(connection, table, relation, source, in_parts=in_parts)
             return None
-        look_at_subjects(connection, relation)
-        return look_through(connection, table, source, relation, in_parts=in_parts)
+        collect_subjects(connection, relation)
+        return scan_in_place(connection, table, source, relation, in_parts=in_parts)
     except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
         check_readable([file])
         raise RecordsError(
@@ -318,7 +318,7 @@ def _stage_as_text(
 ) -> None:
     comes_in = "true"
     if in_parts and not table.reaches_others:
-        look_at_subjects(connection, relation)
+        collect_subjects(connection, relation)
         comes_in = f"{relation.subject} IN (SELECT subject FROM subjects)"
     stage_rows(connection, table, source, relation, comes_in)
 

@@ -60,8 +60,8 @@ class UnmatchedObjection:
         )
 
 
-TELL_THE_LAST_DAY: Final = tuple(table for table in TABLES.values() if table is not CONSENTS)
-"""The tables whose rows tell when the last record came on file."""
+COUNT_FOR_LAST_DAY: Final = tuple(table for table in TABLES.values() if table is not CONSENTS)
+"""The tables whose rows count for ``Records.last_day``."""
 
 
 class Records(ABC):

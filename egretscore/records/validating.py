@@ -12,8 +12,8 @@ from egretscore.policy import Policy, as_policy
 from egretscore.records.database import Resources
 from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.parts import PARTS, tables_told_with
-from egretscore.records.partwise import Progress, check_can_be_told, check_unchanged, state_of_records
+from egretscore.records.parts import PARTS, tables_reported_with
+from egretscore.records.partwise import Progress, check_progress, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
@@ -43,13 +43,13 @@ class Validated:
     @classmethod
     def of(cls, records: Records, group: Sequence[int]) -> Validated:
         """Return what was found in the records of a group of parts."""
-        told = frozenset(TABLES) if isinstance(records, KeptRecords) else tables_told_with(group)
+        reported = frozenset(TABLES) if isinstance(records, KeptRecords) else tables_reported_with(group)
         return cls(
             tuple(
-                count if count.table in told else SourceCount(count.table, count.file, *(0 for _ in COUNTED))
+                count if count.table in reported else SourceCount(count.table, count.file, *(0 for _ in COUNTED))
                 for count in records.counts
             ),
-            tuple(problem for problem in records.problems if problem.table in told),
+            tuple(problem for problem in records.problems if problem.table in reported),
             records.unmatched_objections,
             records.set_aside_before if isinstance(records, KeptRecords) else 0,
         )
@@ -132,7 +132,7 @@ def validate_records(
         remedy="Of frames, read_records tells what is wrong: records.problems.",
     )
     memory, words = memory_to_use(memory), as_policy(policy)
-    check_can_be_told(progress)
+    check_progress(progress)
     resources = Resources(threads, for_the_database(memory))
     state = state_of_records(folder)
 

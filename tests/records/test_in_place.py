@@ -211,7 +211,7 @@ def test_in_memory_nothing_is_left_of_where_rows_lay(town):
 def test_good_rows_are_taken_as_values_and_none_is_lost(town):
     with (
         mock.patch.object(in_place, "FEWEST_TYPED_ROWS", 0),
-        mock.patch.object(sources, "look_through", wraps=sources.look_through) as taken,
+        mock.patch.object(sources, "scan_in_place", wraps=sources.scan_in_place) as taken,
     ):
         records = read(town)
     assert {call.args[1].name for call in taken.call_args_list} == {"civic_points", "penalties", "commitments"}
@@ -238,7 +238,7 @@ def test_from_many_rows_on(rows):
         "granted_on": [date(2024, 1, 1)],
         "withdrawn_on": pa.array([None], pa.date32()),
     }
-    with mock.patch.object(sources, "look_through", wraps=sources.look_through) as taken:
+    with mock.patch.object(sources, "scan_in_place", wraps=sources.scan_in_place) as taken:
         records = es.read_records({"consents": pa.table(consents), "civic_points": pa.table(points)})
     assert taken.called == (rows >= in_place.FEWEST_TYPED_ROWS)
     assert [count.rows for count in records.counts if count.table == "civic_points"] == [rows]
@@ -342,11 +342,11 @@ def test_of_a_file_that_changes_once_it_is_checked_nothing_is_written(
 
 def test_a_file_that_changes_while_it_is_checked_is_said(town_folder, tmp_path, monkeypatch):
     def then_it_changes(*args: Any, **options: Any) -> Any:
-        found = in_place.look_through(*args, **options)
+        found = in_place.scan_in_place(*args, **options)
         shutil.copy(tmp_path / "other.parquet", town_folder / "penalties.parquet")
         return found
 
     shutil.copy(town_folder / "penalties.parquet", tmp_path / "other.parquet")
-    monkeypatch.setattr(sources, "look_through", then_it_changes)
+    monkeypatch.setattr(sources, "scan_in_place", then_it_changes)
     with pytest.raises(es.RecordsError, match="changed while"):
         es.read_records(town_folder)

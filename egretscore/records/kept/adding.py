@@ -33,8 +33,8 @@ from egretscore.records.kept.keeping import rows_in_order
 from egretscore.records.kept.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
 from egretscore.records.kept.touched import write_addition
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.parts import PARTS, by_part, tables_told_with
-from egretscore.records.partwise import Progress, check_can_be_told, check_not_among, check_unchanged, state_of_records
+from egretscore.records.parts import PARTS, by_part, tables_reported_with
+from egretscore.records.partwise import Progress, check_not_among, check_progress, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
@@ -81,7 +81,7 @@ class _NewRows:
 
     def checked(self, group: Sequence[int]) -> Added:
         """Return what checking the rows of a group of parts gave, before they are merged."""
-        counted = tables_told_with(group)
+        counted = tables_reported_with(group)
         return Added(
             known=sum(count.repeated for count in self.counts if count.table in counted),
             problems=tuple(problem for problem in self.problems if problem.table in counted),
@@ -194,7 +194,7 @@ def add_records(
     )
     to, memory = as_path(to, "kept records are in a folder").resolve(), memory_to_use(memory)
     check_threads(threads)
-    check_can_be_told(progress)
+    check_progress(progress)
     threads = threads_to_use(threads)
     _check_places(folder, to)
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]

@@ -33,7 +33,7 @@ from egretscore import __version__
 from egretscore.arrays import numpy_numbers, table_in
 from egretscore.dates import today
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.records.database import check_named_in_text, check_stands_for_itself, threads_to_use
+from egretscore.records.database import check_name_is_text, check_no_wildcard, threads_to_use
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
 from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
@@ -158,7 +158,7 @@ def is_kept(folder: Path) -> bool:
 
 def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
     """Raise if a folder holds no kept records, or none that can be read."""
-    check_named_in_text(folder)
+    check_name_is_text(folder)
     if not is_kept(folder):
         raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
 
@@ -320,7 +320,7 @@ def read_about(folder: Path) -> AboutKept:
         If the folder's name holds a wildcard.
     """
     about_file, policy_file = folder / ABOUT, folder / POLICY
-    check_stands_for_itself(folder)
+    check_no_wildcard(folder)
     try:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()

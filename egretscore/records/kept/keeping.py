@@ -14,15 +14,15 @@ from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
-from egretscore.records.database import Resources, asking, check_named_in_text, check_stands_for_itself
+from egretscore.records.database import Resources, asking, check_name_is_text, check_no_wildcard
 from egretscore.records.kept import folder as kept
 from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.parts import PARTS, by_part, sql_part_of
 from egretscore.records.partwise import (
     SPILL,
     Progress,
-    check_can_be_told,
     check_not_among,
+    check_progress,
     check_unchanged,
     parts_beside,
     state_of_records,
@@ -108,7 +108,7 @@ def keep_records(
     )
     out, policy = as_path(out, "kept records go into a folder").resolve(), as_policy(policy)
     memory = memory_to_use(memory)
-    check_can_be_told(progress)
+    check_progress(progress)
     _check_place(out, folder)
 
     state = state_of_records(folder)
@@ -196,7 +196,7 @@ def rows_in_order(records: Records, table: Table) -> pa.RecordBatchReader:
 def _check_place(out: Path, records: Path) -> None:
     if kept.is_kept(records):
         raise ArgumentError("these records are kept already", file=records)
-    check_named_in_text(out)
+    check_name_is_text(out)
     check_not_among(out, records)
     check_no_mount(out)
     if out.exists() and not out.is_dir():
@@ -205,4 +205,4 @@ def _check_place(out: Path, records: Path) -> None:
         entries = kept.strangers(out) or ([] if kept.is_kept(out) else sorted(out.iterdir()))
         for entry in entries[:1]:
             raise ArgumentError("the folder to write holds something else", file=entry, remedy="Name a new folder.")
-    check_stands_for_itself(out)
+    check_no_wildcard(out)

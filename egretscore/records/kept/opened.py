@@ -19,7 +19,7 @@ from egretscore.records.kept.erasing import erase
 from egretscore.records.lookup import PersonRows, RowsOfPart
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import READY, TABLES
-from egretscore.records.store import EVERY_COLUMN, TELL_THE_LAST_DAY, Records, SourceCount
+from egretscore.records.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +80,7 @@ class KeptRecords(Records):
     def last_day(self) -> date | None:
         """The last day on which a record came on file, up to that of keeping it; see :attr:`Records.last_day`."""
         parts = [kept.about_part(self._folder, part) for part in self._parts]
-        days = [day for part in parts for table in TELL_THE_LAST_DAY if (day := part.last_day[table.name])]
+        days = [day for part in parts for table in COUNT_FOR_LAST_DAY if (day := part.last_day[table.name])]
         return max(days, default=None)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
