@@ -1,7 +1,7 @@
 """Training: from records to a model, and from any table to a classifier that is a sum of score tables.
 
-``train.py`` takes snapshots of records (``snapshots.py``) and makes a model of them;
-``estimator.py`` lets ``boosting.py`` grow forests whose paths stay within the pairs of features
-that ``pairs.py`` deals out, from where ``start.py`` lets them start, on the numbers that
-``columns.py`` makes of a table; ``forest.py`` compiles them to score tables.
+- ``train.py`` makes a model from snapshots of records (``snapshots.py``).
+- ``estimator.py`` is the classifier: ``columns.py`` turns a table into numbers, ``pairs.py`` chooses
+  the pairs of features, ``start.py`` makes the first trees, ``boosting.py`` grows the forests, and
+  ``forest.py`` compiles them to score tables.
 """

@@ -81,7 +81,7 @@ class Settings:
         }
 
     def quiet_this_thread(self) -> None:
-        """Keep LightGBM from printing: how loud it is, each thread learns with the first parameters it is given."""
+        """Keep LightGBM from printing: its verbosity is set per thread, by the first parameters passed."""
         lgb.Dataset(np.zeros((1, 1)), params={"verbosity": -1}).construct()
 
     def _columns_of(self, features: Sequence[int]) -> list[int]:
@@ -126,9 +126,9 @@ class Rows:
     def bins(self, settings: Settings) -> lgb.Dataset:
         """Return a data set for others to be cut like.
 
-        LightGBM never draws the highest cut of a column by lot, nor the one between all values
-        and the missing ones. Where cuts are drawn, a row above all others gives each column one more
-        cut, there, which nobody needs.
+        LightGBM never draws the highest cut of a column, nor the cut between values and missing
+        values. So, where cuts are drawn at random, a row above all others adds to each column one
+        more cut, which may go undrawn.
         """
         if not settings.random_cuts:
             return self.dataset(settings)
@@ -166,11 +166,11 @@ def boost(
 
 
 class Growth:
-    """A forest that grows stage by stage, beside others.
+    """A forest that grows stage by stage, at the same pace as others.
 
-    Rounds count from the end of the start, whose own loss is that after none. Without a start the first
-    trees hold the mean, so that such a forest is never less than these, and its first loss stands for that after
-    none as well. A round in which nothing could be split adds no tree.
+    Rounds are counted after the starting trees, whose loss is that of round 0. Without starting trees the first tree
+    holds the mean: the loss after the first stage is then noted for round 0 as well. A round in which nothing could be
+    split adds no tree.
 
     Parameters
     ----------
@@ -182,16 +182,16 @@ class Growth:
         The features that may share a path.
     settings : Settings
     start : lightgbm.Booster or None
-        The trees that it grows on from.
+        The starting trees.
 
     Attributes
     ----------
     rounds : list of int
-        After how many rounds the others are known: as many places for every forest whose settings are alike.
+        The rounds after which ``trees`` and ``losses`` are noted: the same for all forests with the same settings.
     trees : list of int
-        How many trees there are then.
+        How many trees there were.
     losses : list of float
-        The log loss of the rows held out then.
+        The log loss of the rows held out.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Growth:
     def _on_and_on(
         self, data: lgb.Dataset, held_out: Rows, sets: list[list[int]], settings: Settings
     ) -> Iterator[None]:
-        """Grow one booster on, of which LightGBM itself follows the loss."""
+        """Grow one booster, whose loss LightGBM itself evaluates after each round."""
         parameters = {**settings.for_lightgbm(sets), "metric": "binary_logloss"}
         valid_sets = [held_out.dataset(settings, data)] if len(held_out.outcome) else []
         booster = self._booster = _grown(data, parameters, 1, self._booster, valid_sets=valid_sets)
@@ -268,7 +268,7 @@ class Growth:
 
 
 def _log_odds(booster: lgb.Booster, rows: Rows, first: int = 0) -> NDArray[np.float64]:
-    """Return what the trees of a booster from the first given on add to the log-odds of rows."""
+    """Return what the trees of a booster, from number ``first`` on, add to the log-odds of rows."""
     if not len(rows.outcome):
         return np.zeros(0)
     found = booster.predict(rows.columns, raw_score=True, start_iteration=first, num_iteration=-1, num_threads=1)
@@ -281,23 +281,23 @@ def grow_until_no_better(
     pairs: Sequence[Pair],
     settings: Settings,
 ) -> int:
-    """Grow forests side by side until the mean log loss of held-out rows gets no less, and return where it was least.
+    """Grow forests in step until their mean log loss on held-out rows stops falling; return where it is least.
 
-    The mean of forests, each with other rows held out, is far smoother than the loss of one, which
-    by chance may stop it early or late.
+    The mean over forests, each with other rows held out, is far smoother than the loss of one, which may be least too
+    early or too late by chance.
 
     Parameters
     ----------
     growths : sequence of Growth
     at_once : callable
-        What calls a function of each of them, such as ``map``.
+        Calls a function on each of them, like ``map``.
     pairs, settings
-        Those of any of them. Where pairs have to take turns, each gets one before growing stops.
+        Those of any of them. Where pairs take turns, each gets a turn before growing stops.
 
     Returns
     -------
     int
-        The place in ``trees`` and ``losses`` of each.
+        The position in ``trees`` and ``losses`` of each.
     """
     a_turn_each = settings.rounds_per_stage * len(stages(pairs, settings.directions))
     means = list[float]()
@@ -336,8 +336,9 @@ def _growing(
 def _grown(
     data: lgb.Dataset, parameters: dict[str, Any], rounds: int, start: lgb.Booster | None, **more: Any
 ) -> lgb.Booster:
-    """Return a forest as it was grown, with what it was grown from: to be written down, or grown on, at once.
+    """Return a grown forest together with its training data.
 
-    Else LightGBM writes every forest down and reads it again, which takes as long as many a round.
+    Without ``keep_training_booster`` LightGBM writes every forest to text and reads it back, which takes as long as
+    several rounds.
     """
     return lgb.train(parameters, data, num_boost_round=rounds, init_model=start, keep_training_booster=True, **more)

@@ -1,10 +1,9 @@
-"""From a table of any kinds of columns to the numbers that a forest is grown on.
+"""From a table with columns of any kind to the numbers that a forest is grown on.
 
-A numeric feature is one column. One with special codes (a credit bureau's -9 for "no
-record") is two: its values, with the codes taken out as missing, and which code stands in
-their place, so that codes are no part of the values' order. A category is one column of
-level numbers. What is missing is NaN, and so is a level that was never seen; in the column of a
-category it is one level more, which a split can tell from all others as it can any level.
+A numeric feature is one column. A numeric feature with special codes (a credit bureau's -9 for "no
+record") is two: its values, with codes replaced by missing values, and the codes, so that codes have
+no place in the order of values. A category is one column of level numbers. A missing value is NaN,
+and so is a level never seen in training; in the column of a category, missing is one more level.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ _AS_GOOD_AS_ZERO = 1.1e-35
 
 @dataclass(frozen=True)
 class InputFeature:
-    """A feature of the table that is learnt from.
+    """A feature of the training table.
 
     Attributes
     ----------
     name : str
     levels : tuple or None
-        The levels of a category, in the order of their numbers; None of a number.
+        The levels of a category, in the order of their numbers; None for a numeric feature.
     special : ndarray of float64
-        The values that are codes and no quantities, of those learnt from.
+        The special codes that occur in training.
     unseen : ndarray of float64
-        Codes that none of the rows learnt from held: nothing is known of them, as of missing values.
+        The special codes that do not: they count as missing values.
     missing : bool
         Whether missing values get a cell of their own.
     usual : float
@@ -62,7 +61,7 @@ class Column:
     feature : int
         The position of its feature.
     codes : bool
-        Whether it says which special code stands in place of a value (0: none).
+        Whether it holds the special code in place of a value (0: none).
     category : bool
         Whether its numbers are levels without an order.
     """
@@ -87,7 +86,7 @@ class Column:
         return np.where(is_code.any(axis=1), np.nan, values) if len(feature.special) else values
 
     def standing_for(self, tables: ScoreTables) -> Floats:
-        """Return, for each cell of the feature, the number by which a split sends the whole cell its way."""
+        """Return a representative number for each cell of the feature: a split sends the whole cell the same way."""
         ordered = np.append(tables.cuts[self.feature], np.inf)
         n_codes = len(tables.special_of(self.feature))
         n_others = n_codes + tables.missing[self.feature]

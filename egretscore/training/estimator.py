@@ -317,7 +317,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return np.flatnonzero(~hold_out), np.flatnonzero(hold_out)
 
     def _ridges_for(self, count: int) -> tuple[float | None, ...]:
-        """Return the weights that the forests of so many rows take in turn."""
+        """Return the ridges that the forests take in turn; few rows get none."""
         return (None,) if count < _FEWEST_ROWS_TO_HOLD_OUT else _ridges(self.ridge)
 
     def _settings(self, bag: int, count: int, smallest_leaf: int) -> Settings:
@@ -351,7 +351,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _handed_in(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None, groups: ArrayLike | None
     ) -> tuple[list[NDArray[Any]], NDArray[Any], NDArray[np.float64], NDArray[np.intp] | None]:
-        """Return what there is to learn from: values of each feature, classes, weights, and whose row each is."""
+        """Return the checked input: values of each feature, classes, weights, and the number of each row's group."""
         self._check_parameters()
         values, classes = self._read(X, y)
         labels = () if self.pair_across is None else self._in_order(self.pair_across, "pair_across")
@@ -398,7 +398,9 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if reset:
             self._categories = frozenset(of_frame) | frozenset(self._by_position(dict.fromkeys(named)))
             if len(frame) != len(labels) or not len(labels):
-                raise ValueError(f"X and y must have rows, and as many. Got {len(frame)} and {len(labels)} instead.")
+                raise ValueError(
+                    f"X and y must have the same number of rows, 1 or more. Got {len(frame)} and {len(labels)} instead."
+                )
         return [_values(frame.iloc[:, i], category=i in self._categories) for i in range(frame.shape[1])], labels
 
     def _special(self) -> dict[int, Sequence[float]]:
@@ -415,7 +417,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return tuple(str(name) for name in getattr(self, "feature_names_in_", numbered))
 
     def _by_position(self, given: Mapping[Any, _Value] | None, parameter: str = "categories") -> dict[int, _Value]:
-        """Return what is given by the name or position of a feature by its position."""
+        """Return a mapping keyed by the names or positions of features, keyed by positions alone."""
         names = list(self._labels)
         # Where the labels themselves are numbers, a number is a label and no position.
         positions = range(0 if any(isinstance(name, int) for name in names) else self.n_features_in_)
@@ -466,7 +468,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
 
 def _as_pandas(X: Any) -> Any:
-    """Return a data frame as pandas has it, or None of what is no frame."""
+    """Return a data frame as a pandas one, or None if it is no data frame."""
     if hasattr(X, "collect") and not hasattr(X, "to_pandas"):
         raise ValueError("X must hold its rows, and a lazy frame holds none yet: collect it.")
     if hasattr(X, "to_pandas"):

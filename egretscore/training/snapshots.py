@@ -1,4 +1,4 @@
-"""Snapshots to train on: what was known of people on a date, and what became of their commitments.
+"""Snapshots to train on: what was known of people on a date, and how their later commitments ended.
 
 The outcome of a snapshot is the share of the person's commitments falling due in the
 horizon after it that were kept in time. Left out are commitments under dispute, and those
@@ -27,7 +27,7 @@ from egretscore.status import Settlement, Status
 
 
 def known_after(horizon_days: int, policy: Policy) -> timedelta:
-    """Return how long it takes until it is known what became of the commitments falling due in a horizon."""
+    """Return how long after a snapshot the outcomes of all commitments due in its horizon are known."""
     return timedelta(days=horizon_days + policy.commitments.grace_days + 1)
 
 
@@ -138,7 +138,7 @@ def _snapshot_query(features: Sequence[Feature], policy: Policy) -> Select:
 
 
 def _at(day: str, query: Select) -> Select:
-    """Return a query about the as-of date as one about another day."""
+    """Return a query with its as-of date renamed to another parameter."""
     renamed = query.copy()
     for placeholder in renamed.find_all(exp.Placeholder):
         placeholder.set("this", day)

@@ -1,10 +1,9 @@
 """Where a forest starts: with trees of one feature each that copy a logistic regression.
 
-Boosting draws straight lines badly: from few rows it makes of them a handful of steps. So a
-ridge logistic regression is fitted first, on the ranks of numbers and the levels of categories,
-and LightGBM grows trees of one feature each that say what it says. Copies in trees go the way
-their features must even where the regression does not, have cells like any other tree, and the
-forest that grows on is one model of LightGBM's.
+Boosting approximates straight lines badly: from few rows it makes a handful of steps. So a ridge
+logistic regression is fitted first, on the ranks of numbers and the levels of categories, and
+LightGBM grows trees of one feature each that predict its log-odds. These trees obey the directions
+even where the regression does not, and boosting continues from them as one LightGBM model.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _STEPS_OF_RANKS = 64
 
 
 def for_regression(columns: NDArray[np.float64], unordered: Sequence[bool]) -> Any:
-    """Return what the regression is given: ranks from -1 to 1, and a column for each level and for what is missing.
+    """Return the input of the regression: ranks from -1 to 1, one column for each level and for missing values.
 
     Parameters
     ----------
@@ -80,7 +79,7 @@ def start_of(rows: Rows, data: lgb.Dataset, settings: Settings) -> lgb.Booster |
     log_odds = regression.decision_function(rows.for_regression)
     n_columns = rows.columns.shape[1]
     alone = stages([], settings.directions)[0]
-    # Each round sees some of the columns: as exact in the end, and faster.
+    # Each round sees some of the columns: the result is as exact, and faster.
     copying = {**settings.for_lightgbm(alone), **_COPYING, "feature_fraction": min(1.0, _COLUMNS_A_ROUND / n_columns)}
     start = lgb.train(copying, data.set_label(log_odds), num_boost_round=_ROUNDS_A_COLUMN * n_columns)
     data.set_label(rows.outcome)
