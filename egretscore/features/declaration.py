@@ -34,7 +34,7 @@ class Aggregate(StrEnum):
 
 @dataclass(frozen=True)
 class Prior:
-    """What a keeping rate starts from, and what records weigh that count against it."""
+    """What a keeping rate starts from, and the weights of the records that count against it."""
 
     permille: int
     weight: int
@@ -104,7 +104,7 @@ class Feature:
 
     @property
     def every_step(self) -> WeightSteps:
-        """At which ages a record weighs what, for the feature or against it; older ones weigh nothing."""
+        """All steps of age at which a record's weight changes, for the feature or against it."""
         return self.weights if self.prior is None else (*self.weights, *self.prior.against)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Feature:
         prior = raw["prior"]
         for value, kind in _plain_values(raw):
             if type(value) is not kind:
-                raise ValueError(f"the feature {raw['name']!r} declares {value!r} in place of {_CALLED[kind]}")
+                raise ValueError(f"the feature {raw['name']!r} declares {value!r} in place of {_NAME_OF_TYPE[kind]}")
         return cls(
             **{
                 **raw,
@@ -133,11 +133,11 @@ class Feature:
         )
 
 
-_CALLED = {str: "a text", int: "a whole number"}
+_NAME_OF_TYPE = {str: "a text", int: "a whole number"}
 
 
 def _plain_values(raw: Mapping[str, Any]) -> Iterator[tuple[object, type]]:
-    """Yield the texts and whole numbers of a declaration as JSON has it, with what each must be."""
+    """Yield every text and whole number of a declaration read from JSON, with the type it must have."""
     yield from ((raw[name], kind) for name, kind in get_type_hints(Feature).items() if kind in (str, int))
     yield from ((word, str) for words in (raw["words"], *raw["where"].values()) for word in words)
     yield from ((raw["prior"][name], int) for name in ("permille", "weight") if raw["prior"])

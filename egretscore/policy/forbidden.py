@@ -1,7 +1,7 @@
-"""What is refused by name, whatever it holds (promise 5 of the design): in columns, and in a policy's own words.
+"""What is refused by name, whatever it holds (promise 5 of the design): columns, and words of a policy.
 
-Any column that a table does not declare is an error; these get an error of their own, so
-that nobody mends it by adding the column.
+Any column that a table does not declare is an error. These get an error of their own, so that nobody
+"fixes" it by declaring the column.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _SIGNS: Final[Mapping[str, str]] = {
 }
 
 FORBIDDEN: Final[Mapping[str, frozenset[str]]] = {matter: frozenset(signs.split()) for matter, signs in _SIGNS.items()}
-"""What is never taken in, and the words in a column's name that show it: each once, their plurals show it too."""
+"""What is never taken in, each with the words in a column's name that show it; plurals show it too."""
 
 _COMPOUNDS: Final[Mapping[str, str]] = {
     "idcard": "ID numbers and ways to reach a person",
@@ -78,11 +78,11 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
 }
 
 _FEWEST_LETTERS: Final = 6
-"""From how many letters on a sign is also found where it is run together with another word: friendcount."""
+"""The length from which a sign is also found when run together with another word, as in friendcount."""
 _FEWEST_LETTERS_BESIDE: Final = 3
-"""How many letters that other word has at least: re-petition, s-election and friend-ly are no two words."""
+"""The least length of that other word: re-petition, s-election and friend-ly are not two words each."""
 _PARTS_OF_MANY_WORDS: Final = frozenset({"mental", "parent", "rating", "station"})
-"""Signs that many a word holds by chance: environmental, transparent, celebrating, reforestation."""
+"""Signs that many words contain by chance: environmental, transparent, celebrating, reforestation."""
 _LONG_SIGNS: Final[Mapping[str, str]] = {
     sign: matter
     for matter, signs in FORBIDDEN.items()
@@ -95,16 +95,16 @@ _OTHER_WORDS: Final = """
     friendliness healthier motherboard outbalance overbalance preselection reallocation remarkable remarkably
     remarking shrillness snowmobile suspension
 """
-_SAY_NOTHING: Final = frozenset(_OTHER_WORDS.split())
-"""Words that hold another sign so, and say nothing of what it says."""
+_HARMLESS_WORDS: Final = frozenset(_OTHER_WORDS.split())
+"""Words that contain a sign by chance and mean something else."""
 
-_SAY_NO_SUCH_THING: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
-"""Turns of phrase in which such a word says nothing of what it may say."""
+_HARMLESS_PHRASES: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
+"""Phrases in which such a word means something else."""
 
 
 def forbidden_matter_of_text(text: str) -> str | None:
-    """Return what a text in words, such as the label of an activity, says it is about, if forbidden, else None."""
-    return forbidden_matter(_SAY_NO_SUCH_THING.sub(" ", text))
+    """Return the forbidden matter that a text, such as the label of an activity, is about, or None."""
+    return forbidden_matter(_HARMLESS_PHRASES.sub(" ", text))
 
 
 def forbidden_matter(name: str) -> str | None:
@@ -121,18 +121,18 @@ def forbidden_matter(name: str) -> str | None:
 
 
 def _matter_run_together(word: str) -> str | None:
-    """Return what a word says it is about that is a long sign and another word without a gap, if it is such a word."""
+    """Return the forbidden matter of a word that is a long sign run together with another word, or None."""
     forms = _singular_too(word)
-    if _SAY_NOTHING.intersection(forms):
+    if _HARMLESS_WORDS.intersection(forms):
         return None
     return next((of for sign, of in _LONG_SIGNS.items() if any(_begins_or_ends(form, sign) for form in forms)), None)
 
 
 def _begins_or_ends(word: str, sign: str) -> bool:
-    """Return whether a word is a sign and enough letters beside it to be another word."""
+    """Return whether a word is a sign, and before or after it enough letters to be another word."""
     return len(word) - len(sign) >= _FEWEST_LETTERS_BESIDE and (word.startswith(sign) or word.endswith(sign))
 
 
 def _singular_too(word: str) -> tuple[str, ...]:
-    """Return a word, and what it may be the plural of."""
+    """Return a word, and the words it may be the plural of."""
     return (word, word.removesuffix("s"), re.sub("(?<=[sxzh])es$", "", word), re.sub("ies$", "y", word))

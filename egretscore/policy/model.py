@@ -9,7 +9,7 @@ from datetime import date
 from enum import StrEnum
 
 WeightSteps = tuple[tuple[int, int], ...]
-"""Steps of (younger than so many days, whole-number weight); beyond the last step 0."""
+"""Steps of (younger than so many days, whole-number weight); older records weigh 0."""
 
 
 class SeverityLevel(StrEnum):
@@ -97,7 +97,7 @@ class Category:
 
 @dataclass(frozen=True)
 class CommitmentRules:
-    """When a commitment counts as kept, for how long a breach stands, and the prior."""
+    """When a commitment counts as kept, how long a breach stands, and the prior of the keeping rate."""
 
     grace_days: int
     late_retention_days: int
@@ -132,7 +132,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class WeightsByAge:
-    """What records of an age count, for each use that the features make of age."""
+    """How much a record counts at each age, for each way in which features use age."""
 
     points: WeightSteps
     recent_points: WeightSteps

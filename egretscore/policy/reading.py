@@ -43,10 +43,10 @@ LARGEST_NUMBER = 1_000_000
 LARGEST_WEIGHT = 100
 """Points times their weight must fit a 32-bit integer."""
 MOST_WORDS = 62
-"""Kinds, and activities, are told apart by the bits of one 64-bit integer."""
+"""Each kind, and each activity, is one bit of a 64-bit integer."""
 
 TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
-"""The lists whose words stand in records, name features or head reasons; grades and benefits say what comes out."""
+"""The lists whose words occur in records, name features or head reasons, unlike grades and benefits."""
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
 LISTS: Mapping[str, type] = {
     "grades": Grade,
@@ -85,7 +85,7 @@ def read_policy(path: str | Path) -> Policy:
     """
     file = as_path(path, "a policy comes from a file")
     try:
-        text = file.read_bytes().decode("utf-8-sig")  # some editors put a mark before the text, which is no part of it
+        text = file.read_bytes().decode("utf-8-sig")  # some editors write a byte order mark
     except OSError as error:
         raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
     except UnicodeDecodeError as error:
@@ -111,7 +111,10 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     """Build a policy from the text of a policy file; ``origin`` names it in errors."""
     try:
         document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # of numbers too long and lists too deep, Python's own
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError also for numbers too long, RecursionError for lists too deep
         raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
     reader = _Reader(origin)
     reader.keys("the file", document, ("policy", "sources", *SINGLES, *LISTS))
@@ -210,7 +213,7 @@ TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
 
 
 def _problems(policy: Policy) -> Iterable[str]:
-    """Yield what breaks the rules between the entries, in words."""
+    """Yield, in words, every rule between entries that is broken."""
     yield from _problems_of_names(policy)
     yield from _problems_of_references(policy)
     yield from _problems_of_score(policy)
@@ -232,7 +235,7 @@ def _problems_of_names(policy: Policy) -> Iterable[str]:
 
 
 def _forbidden_words(section: str, entries: Iterable[Any]) -> Iterable[str]:
-    """Yield what an entry's id, or its texts in either language, say it is about and may not be."""
+    """Yield the ids and texts, in either language, that mention a forbidden matter."""
     for entry in entries:
         for said, matter in (
             (entry.id, forbidden_matter(entry.id)),

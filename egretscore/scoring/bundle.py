@@ -9,9 +9,9 @@
     model.txt          LightGBM's own text, from which the tables were compiled
 
 Changing the format: give it a new number in ``FORMAT``, keep the reader of the old one in
-``_READERS``, and keep a bundle of the old format for its test. A bundle that was readable
-once stays readable. Another way to write the manifest is another format: of the newest, one is
-refused that writing its model again does not give to the last character.
+``_READERS``, and keep a bundle of the old format for its test: bundles stay readable for good. A
+change in how the manifest is written is a new format too, because a manifest of the newest format
+must be, to the last character, what saving the model again would write.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def bundle_files(model: Model) -> Mapping[str, str]:
 
 
 def _stated(card: Scorecard) -> dict[str, Any]:
-    """Return what the manifest says of the tables."""
+    """Return the figures of the tables that the manifest states."""
     lowest, highest = card.points.bounds()
     return {
         "blank_log_odds": card.log_odds.base,
@@ -181,7 +181,7 @@ def read_bundle(folder: str | Path) -> Model:
         parts = _hashed_parts(manifest, folder)
         model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
         problem = next(model.scorecard.problems(), None)
-        _check_said(manifest, model)
+        _check_name_and_notice(manifest, model)
         _check_features(model)
         _check_figures(model)
         written_again = None if problem else bundle_files(model)[MANIFEST]
@@ -236,8 +236,8 @@ def _hashed_parts(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str
     return parts
 
 
-def _check_said(manifest: Mapping[str, Any], model: Model) -> None:
-    """Raise if the manifest calls the model by another name, or as of other people, than it will be called."""
+def _check_name_and_notice(manifest: Mapping[str, Any], model: Model) -> None:
+    """Raise if the manifest's name, notice or libraries are not those of such a model."""
     if type(manifest["invented"]) is not bool or bool(manifest["notice"]) != manifest["invented"]:
         raise ValueError("the notice and the mark of invented records disagree")
     if manifest["name"] != model.name:
@@ -265,7 +265,7 @@ def _check_figures(model: Model) -> None:
 
 
 def _check_features(model: Model) -> None:
-    """Raise if a feature cannot be called what it is, stand where it does or reach what it may."""
+    """Raise if a feature's name, indicator or cap is not allowed, or two share a name or a code."""
     features, indicators = model.scorecard.features, {indicator.id for indicator in model.policy.indicators}
     for feature in features:
         if not _NAME.fullmatch(feature.name) or feature.name in _NAMES_TAKEN:
