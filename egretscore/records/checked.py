@@ -1,4 +1,4 @@
-"""Records in the database that checked them: in memory, or where they are given part by part, seen in their files."""
+"""Records in the database that checked them: in memory or, when read in parts, partly in their files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CheckedRecords(Records):
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person; see :meth:`Records.rows_of`.
 
-        The first call lays out a copy of everyone's rows to find theirs in.
+        The first call makes a sorted copy of everyone's rows, to look people up in.
         """
         rows = self._rows
         if rows is None:

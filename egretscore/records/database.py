@@ -53,7 +53,7 @@ def check_no_wildcard(folder: Path, signs: frozenset[str] = GLOB_SIGNS) -> None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a database, or a file, can hold a text: Python has some that none can."""
+    """Return whether a text can be encoded as UTF-8: a Python string need not be."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -62,19 +62,19 @@ def is_text(text: str) -> bool:
 
 
 def check_name_is_text(place: Path) -> None:
-    """Raise if a place has a name that no database takes."""
+    """Raise if the name of a place is not UTF-8 text."""
     if not is_text(str(place)):
         raise ArgumentError(_NO_TEXT, file=place, remedy="Rename it, or name another.")
 
 
 def check_subject_id(subject_id: object) -> None:
-    """Raise if this is no text that names somebody."""
+    """Raise if a subject_id is not a text, or empty."""
     if not isinstance(subject_id, str) or not subject_id:
         raise ArgumentError("subject_id must be a text that is not empty", value=subject_id)
 
 
 def check_is_no_personal_number(subject_id: str) -> None:
-    """Raise if an id is shaped like a resident ID or a mobile number, which is not repeated: it identifies someone."""
+    """Raise if an id is shaped like a resident ID or a mobile number; the message does not repeat it."""
     if is_personal_number(subject_id):
         raise ArgumentError(
             "this id is shaped like a resident ID or a mobile number, and such are never taken in: "
@@ -144,7 +144,7 @@ def open_locked(
     )
     connection.execute(f"SET allowed_paths = {listed(files)}")
     connection.execute(f"SET allowed_directories = {listed(folders)}")
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors as well, whatever the machine's is
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # GLOBAL: for its cursors as well
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
         connection.execute("SET enable_progress_bar = false")  # it would be printed into whatever the caller prints
     connection.execute(f"SET threads = {threads_to_use(threads)}")  # its own default is every core of the machine
@@ -154,7 +154,7 @@ def open_locked(
 
 
 def too_large_for_memory() -> RecordsError:
-    """Return what is said of too many records."""
+    """Return the error for records that do not fit into memory."""
     return RecordsError(
         "the records do not fit into memory",
         remedy="`egretscore score` works part by part. To explain one person, `egretscore keep` the records first.",
@@ -163,7 +163,7 @@ def too_large_for_memory() -> RecordsError:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Say of files that cannot be read any more, or not as when they were checked, that they may have changed."""
+    """Turn the database's error about a file that can no longer be read into one that says it may have changed."""
     try:
         yield
     except (duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
@@ -186,12 +186,12 @@ def create_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapp
 def create_view(
     connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path], where: str | None = None
 ) -> None:
-    """Let a database see Parquet files, or those of their rows that a condition holds for, as one table.
+    """Show Parquet files, or their rows for which a condition holds, as one table of a database.
 
-    It takes the place of a table of this name.
+    It replaces an earlier one of this name.
     """
     only = "" if where is None else f" WHERE {where}"
-    if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would look for other names
+    if any(GLOB_SIGNS.intersection(str(file)) for file in files):  # DuckDB would match other files
         from pyarrow import dataset
 
         connection.register("files", dataset.dataset([str(file) for file in files], format="parquet"))

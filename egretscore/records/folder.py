@@ -1,4 +1,4 @@
-"""Which files of a folder hold which table, and whether they are the same still."""
+"""Which files of a folder hold which table, and whether files have changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = f"{', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)"
 """The files of a folder of records, in words."""
 
 INVENTED_MARK = "invented.json"
-"""The file by which a folder of records says that they are invented."""
+"""The file that marks a folder of records as invented."""
 
 
 def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mapping[str, tuple[Path, ...]]:
@@ -73,7 +73,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
 
 
 def state_of_files(files: Iterable[Path]) -> list[Any]:
-    """Return what tells whether any of these files is another than before.
+    """Return the state of files, to compare later: it differs if any of them was changed or replaced.
 
     Raises
     ------
@@ -86,13 +86,13 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
             of = file.stat()
         except OSError as error:
             raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
-        # The ctime, for whoever replaces a file may give it the time of the one before.
+        # The ctime as well, because a replaced file may be given the old modification time.
         state.append([str(file.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns])
     return state
 
 
 def check_readable(files: Iterable[Path]) -> None:
-    """Raise if one of these files is gone, or closed to us."""
+    """Raise if one of these files is gone or cannot be opened."""
     for file in files:
         try:
             file.open("rb").close()
@@ -128,14 +128,14 @@ def _no_record_file(lies_here_but_is: str, entry: Path) -> RecordsError:
 
 
 def _parts(folder: Path) -> list[Path]:
-    """Return the files in a folder and all folders below it, links followed: none is passed over in silence."""
+    """Return the files in a folder and all folders below it, following links: none is skipped in silence."""
 
     def fail(error: OSError) -> NoReturn:
         raise RecordsError(f"the folder cannot be read ({error.strerror})", file=error.filename) from error
 
     parts, seen = [], set[str]()
     for place, below, names in os.walk(folder, onerror=fail, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:  # another name of a folder that was read, or leads round
+        if (real := os.path.realpath(place)) in seen:  # the same folder by another name, or a loop of links
             below.clear()
             continue
         seen.add(real)

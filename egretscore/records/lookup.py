@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 PersonRows = Mapping[str, Sequence[tuple[Any, ...]]]
-"""One person's rows of every table of ``CHECKED``: a day as the number of days since 1970-01-01, and
-None for what was not asked for."""
+"""One person's rows of every table of ``CHECKED``. A date is the number of days since 1970-01-01; a column that was
+not asked for is None."""
 
 
 class RowsInMemory:
@@ -64,7 +64,7 @@ class RowsOfPart:
 
 @dataclass(frozen=True)
 class _SortedFile:
-    """A Parquet file in the order of subject_id, and between which two of them each of its row groups lies."""
+    """A Parquet file in the order of subject_id, with the first and last subject_id of each row group."""
 
     path: Path
     metadata: parquet.FileMetaData
@@ -82,7 +82,7 @@ class _SortedFile:
         return cls(path, metadata, tuple(bound.min for bound in bounds), tuple(bound.max for bound in bounds))
 
     def near(self, subject_id: str, columns: list[str]) -> pa.Table | None:
-        """Return the few thousand rows among which a person's are, if there are any."""
+        """Return the row groups, of a few thousand rows, that may hold a person's rows; None if none does."""
         from pyarrow import parquet
 
         groups = range(bisect_left(self.lasts, subject_id), bisect_right(self.firsts, subject_id))

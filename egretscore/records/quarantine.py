@@ -1,4 +1,4 @@
-"""The rows set aside: what is wrong with each, and the rows themselves, so that nothing is lost."""
+"""The rows set aside, each with what is wrong with it: nothing is lost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def number_of_rows(problems: Iterable[Problem]) -> int:
 def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     """Write the problems into one CSV file ``quarantine-TABLE.csv`` for each table that has any.
 
-    Those of an earlier run are replaced, and removed for a table that has none any more.
+    Files of an earlier run are replaced, or removed if their table has no problems any more.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     Raises
     ------
     ArgumentError
-        If the folder holds records: what is set aside must not come to lie among them.
+        If the folder holds records: rows set aside must not end up among them.
     """
     check_holds_no_records(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
 
 
 def check_holds_no_records(folder: Path) -> None:
-    """Raise if rows that are set aside would come to lie among records."""
+    """Raise if a folder for rows set aside holds records or lies among them."""
     entries = list(folder.iterdir()) if folder.is_dir() else []
     among = next((entry for entry in entries if table_of(entry)), None)
     among = next((place for place in (folder.resolve(), *folder.resolve().parents) if is_kept(place)), among)

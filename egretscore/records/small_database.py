@@ -1,8 +1,8 @@
-"""A small database for the rows of one person, where a question takes a fraction of a millisecond.
+"""An SQLite database for the rows of one person, where a query takes a fraction of a millisecond.
 
-To plan the query for everyone's vectors takes DuckDB some twenty milliseconds, however few the
-rows. So one person's rows are laid into an SQLite database in memory, and the same query is
-asked there, rendered for SQLite: what is declared once is not written a second time.
+DuckDB takes some twenty milliseconds to plan the query for everyone's vectors, however few the
+rows. So one person's rows are put into an SQLite database in memory, and the same query is run
+there, rendered for SQLite: nothing is declared a second time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _of_thread = threading.local()
 
 
 def small_sql(query: exp.Query) -> str:
-    """Return a query over the tables of ``CHECKED`` as the small database reads it."""
+    """Return a query over the tables of ``CHECKED`` as text for SQLite."""
     small = query.copy()
     for node in reversed(list(small.find_all(*_IN_SMALL))):  # from the inside out
         node.replace(_IN_SMALL[type(node)](node))
@@ -36,7 +36,7 @@ def _call(function: str) -> Callable[[exp.Expr], exp.Expr]:
     return lambda of: exp.Anonymous(this=function, expressions=[of.this, *of.expressions])
 
 
-# How SQLite and the functions below say it, where a day is a number of days.
+# What SQLite and the functions below have instead; a date is a number of days.
 _IN_SMALL: Final[Mapping[type[exp.Expr], Callable[[Any], exp.Expr]]] = {
     exp.BitwiseOrAgg: _call("bit_or_of"),
     exp.DateDiff: lambda of: exp.paren(of.this - of.expression),
@@ -52,12 +52,12 @@ _IN_SMALL: Final[Mapping[type[exp.Expr], Callable[[Any], exp.Expr]]] = {
 
 
 def columns_in(*queries: exp.Query) -> frozenset[str]:
-    """Return the names of all columns that some queries look at."""
+    """Return the names of all columns that queries use."""
     return frozenset(column.name for query in queries for column in query.find_all(exp.Column))
 
 
 def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ...] | None]:
-    """Return the first row that each of some queries gives on a person's rows, None where it gives none.
+    """Run queries on one person's rows and return the first row of each result, None where there is none.
 
     Safe from many threads at once: each has a database of its own, which is empty again afterwards.
 
@@ -101,7 +101,7 @@ class _ClosedAtTheEnd(sqlite3.Connection):
 
 
 def _open() -> sqlite3.Connection:
-    # Whichever thread clears away after one that ended may close it; only its own asks it.
+    # Only its own thread uses it, but another may close it after that thread ended.
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=_ClosedAtTheEnd)
     connection.create_aggregate("bit_or_of", 1, _BitOr)  # type: ignore[arg-type]  # typeshed wants finalize() -> int
     for name, function in (("bit_count", _bit_count), ("year_of", _year_of), ("month_of", _month_of)):
@@ -112,7 +112,7 @@ def _open() -> sqlite3.Connection:
 
 
 class _BitOr:
-    """The bits that any of some whole numbers has; NULL of none."""
+    """Bitwise OR of whole numbers; NULL if there are none."""
 
     def __init__(self) -> None:
         self._bits: int | None = None

@@ -1,4 +1,4 @@
-"""What all else asks of records that have been checked, wherever they are held."""
+"""The interface of checked records, wherever they are held."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class SourceCount:
     repeated: int
 
     def __add__(self, more: SourceCount) -> SourceCount:
-        """Return where the rows that each counts of one source went."""
+        """Return the sum of two counts of the same source."""
         return SourceCount(self.table, self.file, *(getattr(self, of) + getattr(more, of) for of in COUNTED))
 
 
 COUNTED: Final = ("rows", "good", "set_aside", "repeated")
-"""What is counted of each source: the names of these numbers."""
+"""The names of the numbers that are counted for each source."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Records(ABC):
     """
 
     REMEDY_OF_POLICY: ClassVar[str]
-    """What to do where another policy does not agree with theirs."""
+    """What to do when another policy does not agree with theirs."""
 
     def __init__(self, policy: Policy, invented: Mapping[str, Any] | None) -> None:
         self._lock = threading.Lock()
@@ -107,14 +107,14 @@ class Records(ABC):
     @property
     @abstractmethod
     def last_day(self) -> date | None:
-        """The last day on which a record came on file; None of no records.
+        """The last day on which a record came on file; None if there are no records.
 
-        Consents do not count, nor does what becomes of a record later, nor a day still to come, which may be mistyped.
+        Consents and later cells, such as an outcome, do not count; nor do future days, which may be mistyped.
         """
 
     @abstractmethod
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection to the locked database that sees them, to be used from one thread."""
+        """Return a new connection to the locked database of these records, for use by one thread."""
 
     @abstractmethod
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
@@ -138,7 +138,7 @@ class Records(ABC):
         """
 
     def set_aside_by_part(self) -> Mapping[int, int]:
-        """Return how many rows were set aside, by the part of the subject_id that each names, or of none."""
+        """Return how many rows were set aside, by part; rows without a subject_id are in the part of the empty text."""
         part = sql_part_of("coalesce(subject_id, '')")
         found = self.connect().execute(
             f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
@@ -147,7 +147,7 @@ class Records(ABC):
 
     @property
     def unmatched_objections(self) -> tuple[UnmatchedObjection, ...]:
-        """The objections to records that are not on file, in order: they dispute nothing until these come."""
+        """The objections to records that are not on file, in order: they have no effect until the records come."""
         unmatched = (
             f'SELECT "table", record_id, subject_id, filed_on FROM objections WHERE "table" = \'{name}\' '
             f'AND (record_id, subject_id) NOT IN (SELECT ("{TABLES[name].identity[0]}", subject_id) FROM "{name}")'
@@ -163,7 +163,7 @@ class Records(ABC):
 
     @property
     def unclear(self) -> tuple[Problem, ...]:
-        """Those of rows that may hide someone's withdrawal, or an objection to a record they do not name."""
+        """The problems of rows that may be a withdrawal, or an objection to a record they do not name."""
         return self._problems("unclear")
 
     def _problems(self, condition: str) -> tuple[Problem, ...]:
@@ -191,7 +191,7 @@ class Records(ABC):
 
 
 def check_are_records(records: object) -> None:
-    """Raise if these are no records that were read."""
+    """Raise if ``records`` is not what :func:`read_records` returns."""
     if not isinstance(records, Records):
         raise ArgumentError(
             "these are not records", value=type(records).__name__, expected="what read_records(folder) returns"
