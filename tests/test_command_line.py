@@ -447,7 +447,7 @@ def test_only_who_takes_kept_records_speaks_of_their_policy(capsys):
     for command, takes_kept in (("train", True), ("validate", True), ("keep", False)):
         with pytest.raises(SystemExit):
             main([command, "--help"])
-        assert ("of kept records, theirs" in " ".join(capsys.readouterr().out.split())) is takes_kept
+        assert ("for kept records, their own" in " ".join(capsys.readouterr().out.split())) is takes_kept
 
 
 def test_training_tells_what_a_single_date_is_validated_on(capsys):
