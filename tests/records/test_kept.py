@@ -532,7 +532,7 @@ def test_records_kept_under_a_policy_are_read_under_it(tmp_path, capsys):
     assert main(["explain", subject, *kept, "--as-of", DAY]) == 1
     said = capsys.readouterr().err
     assert "letter_version the model does not know: 2031-Z" in said
-    assert "or a model trained under it" in said
+    assert "or use a model trained under theirs" in said
     policy.write_text(policy.read_text(encoding="utf-8").replace("grace_days = 3", "grace_days = 29"), encoding="utf-8")
     assert main(["train", *kept, *dates, "--policy", str(policy), "--out", str(tmp_path / "model")]) == 0
     assert "grace_days = 29" in (tmp_path / "model" / "policy.toml").read_text(encoding="utf-8")
