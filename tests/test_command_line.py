@@ -635,6 +635,18 @@ def test_a_terminal_without_chinese_gets_replacements_and_no_error():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_machines_get_every_letter_whatever_the_encoding(tmp_path, encoding):
+    records = tmp_path / "记录"
+    shutil.copytree(SAMPLE, records)
+    penalties = records / "penalties.csv"
+    penalties.write_text(penalties.read_text("utf-8").replace(",fine,", ",fines,", 1), encoding="utf-8")
+    done = run("validate", "--records", str(records), "--format", "json", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert problem["file"] == str(penalties)
+    assert "示罚决字" in problem["original"]
+
+
 def test_the_locale_chooses_the_language():
     assert "虚构" in run("explain", LC_ALL="zh_CN.UTF-8").stdout
     assert "invented" in run("explain").stdout

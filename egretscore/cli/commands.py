@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from egretscore.cli.arguments import parser
 from egretscore.cli.terminal import (
     amount_done,
+    can_be_printed,
     interrupts_noted,
     never_fail_to_print,
     number_of,
@@ -320,7 +321,9 @@ def _tell(options: argparse.Namespace, what: str, **outcome: object) -> None:
 
 
 def _print_json(what: Mapping[str, object]) -> None:
-    print_result(json.dumps(what, ensure_ascii=False, indent=2, default=str))  # paths and dates
+    text = json.dumps(what, ensure_ascii=False, indent=2, default=str)  # paths and dates
+    # A machine must not read another id: what the encoding lacks is escaped, and not replaced.
+    print_result(text if can_be_printed(text) else json.dumps(what, indent=2, default=str))
 
 
 def _check_quarantine(folder: Path | None) -> None:

@@ -140,3 +140,12 @@ def never_fail_to_print() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def can_be_printed(what: str) -> bool:
+    """Return whether the encoding of the results lacks nothing of this."""
+    try:
+        what.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
