@@ -222,7 +222,7 @@ def check_no_folder(file: Path) -> None:
 
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
     """Raise unless there is nothing there yet, or a folder that holds only files of these names."""
-    check_no_mount(folder)
+    check_can_give_way(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -232,13 +232,17 @@ def check_replaceable(folder: Path, names: Collection[str]) -> None:
             raise ArgumentError("something else lies in the folder to write", file=entry, remedy="Name a new folder.")
 
 
-def check_no_mount(folder: Path) -> None:
-    """Raise if a folder is a mount point, which cannot be replaced."""
+def check_can_give_way(folder: Path) -> None:
+    """Raise if a folder that is there cannot be replaced: a mount point, or one without write permission."""
     if os.path.ismount(folder):
         raise ArgumentError(
             "the folder to write is where a disk is mounted, and nothing can take its place",
             file=folder,
             remedy="Name a folder inside it.",
+        )
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise ArgumentError(
+            "the folder to write is read-only", file=folder, remedy="Let it be written to, or name a new folder."
         )
 
 

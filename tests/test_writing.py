@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import egretscore as es
 from egretscore import writing
 from egretscore.errors import ArgumentError
 from egretscore.writing import permissions_of_new_folders, put_in_place, whole_file, whole_folder
@@ -154,3 +155,23 @@ def test_what_keeps_a_folder_from_being_replaced_is_named(tmp_path):
     with pytest.raises(ArgumentError, match="a file where the folder should go") as raised, whole_folder(file):
         pass
     assert raised.value.file == str(file)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        es.load_engine().model.save,
+        lambda out: es.simulate_town(1, out),
+        lambda out: es.keep_records(es.sample_records(), out, progress=pytest.fail),
+        lambda out: es.score_everyone(es.load_engine(), es.sample_records(), "2026-10-31", out, progress=pytest.fail),
+    ],
+)
+def test_a_read_only_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, write):
+    """What took its place, with its rights, could not be tidied up: nor could the folder itself be removed."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(os, "access", lambda place, _rights: Path(place) != folder)
+    with pytest.raises(ArgumentError, match="read-only") as raised:
+        write(folder)
+    assert raised.value.file == str(folder)
+    assert list(tmp_path.rglob("*")) == [folder]

@@ -32,7 +32,7 @@ from egretscore.records.quarantine import number_of_rows
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import READY, TABLES, Table
 from egretscore.records.store import Records
-from egretscore.writing import check_no_mount
+from egretscore.writing import check_can_give_way
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -198,7 +198,7 @@ def _check_place(out: Path, records: Path) -> None:
         raise ArgumentError("these records are kept already", file=records)
     check_name_is_text(out)
     check_not_among(out, records)
-    check_no_mount(out)
+    check_can_give_way(out)
     if out.exists() and not out.is_dir():
         raise ArgumentError("there is something else where the folder should go", file=out, remedy="Name a new one.")
     if out.is_dir():
