@@ -551,6 +551,15 @@ def test_nobody_hears_what_is_said_and_the_work_is_done_all_the_same(tmp_path):
         assert out.exists() == ("{out}" in arguments)
 
 
+def test_an_interrupt_while_the_options_are_read_is_said_too(monkeypatch, capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "parser", interrupted)
+    assert main(["explain"]) == 130
+    assert capsys.readouterr().err.startswith("egretscore: interrupted")
+
+
 def test_an_interrupt_that_was_to_be_ignored_is_ignored(tmp_path):
     command = shlex.join([sys.executable, "-m", "egretscore", *SCORE, "--out", str(tmp_path / "scores")])
     # Again and again, for it must meet the command at work.

@@ -49,9 +49,9 @@ _LACKS_MEMORY = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     never_fail_to_print()
-    options = parser().parse_args(arguments)
     with interrupts_noted() as interrupts:
         try:
+            options = parser().parse_args(arguments)
             return _COMMANDS[options.command](options)
         # A library may turn an interrupt into an error of its own.
         except (Exception, KeyboardInterrupt) as error:
