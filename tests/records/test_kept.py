@@ -65,6 +65,18 @@ def everything(engine: es.Engine, records: es.Records, day=DAY) -> dict[str, lis
 # ------------------------------------------------------------------------------- the same
 
 
+def test_kept_records_named_from_the_current_folder_stay_those_in_another(kept_once, tmp_path, monkeypatch):
+    """A service goes to / when it has started; a notebook goes where its files are."""
+    monkeypatch.chdir(kept_once.parent)
+    records, engine = es.read_records(kept_once.name), shipped_engine()
+    monkeypatch.chdir(tmp_path)
+    scores = engine.score(records, DAY)
+    someone = scores["subject_id"][0]
+    assert engine.explain(records, someone, DAY).status == scores["status"][0]
+    assert records.last_day is not None
+    assert records.counts[0].file.startswith(kept_once.name)
+
+
 @given(towns(consented=False), engines(), st.data())
 @settings(max_examples=12)
 def test_kept_records_say_what_those_they_came_from_say(town, engine, data):

@@ -48,7 +48,8 @@ class KeptRecords(Records):
         check_threads(resources.threads)
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first: what is read below is at least as new
         about = kept.read_about(folder)
-        self._folder, self._resources = folder, resources
+        # A service, or a notebook, may go to another current folder.
+        self._folder, self._named, self._resources = folder.absolute(), folder, resources
         self._parts = sorted(range(PARTS) if parts is None else parts)
         self._found: dict[int, tuple[kept.State, RowsOfPart]] = {}
         self._seen: dict[int, kept.State] = {}
@@ -73,7 +74,7 @@ class KeptRecords(Records):
         """How many rows each table has."""
         parts = [kept.about_part(self._folder, part) for part in self._parts]
         rows = {table: sum(part.rows[table] for part in parts) for table in TABLES}
-        named = {table: str(self._folder / "part-*" / f"{table}-*.parquet") for table in TABLES}
+        named = {table: str(self._named / "part-*" / f"{table}-*.parquet") for table in TABLES}
         return tuple(SourceCount(table, named[table], rows[table], rows[table], 0, 0) for table in TABLES)
 
     @property
