@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import copy
 import graphlib
 import importlib
 import inspect
+import pickle
 import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -244,6 +247,13 @@ def test_what_is_given_in_place_of_a_path_a_number_or_a_function_is_an_argument_
     with pytest.raises(es.ArgumentError, match=says):
         call(es.sample_records(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_say_why_they_go_to_no_other_process(sample, tmp_path):
+    es.keep_records(es.sample_records(), tmp_path / "kept")
+    for records, send in product((sample, es.read_records(tmp_path / "kept")), (pickle.dumps, copy.deepcopy)):
+        with pytest.raises(TypeError, match="let each process read them"):
+            send(records)
 
 
 def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Never
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
@@ -85,6 +85,10 @@ class Records(ABC):
         self._lock = threading.Lock()
         self.policy = policy
         self.invented = invented
+
+    def __getstate__(self) -> Never:
+        """Raise: a database in memory goes to no other process, and two copies would share one."""
+        raise TypeError("records cannot be pickled or copied: let each process read them, quickest from kept ones")
 
     def __repr__(self) -> str:
         return f"<Records: {sum(count.good for count in self.counts):,} rows, {self.set_aside:,} set aside>"
