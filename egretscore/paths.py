@@ -21,9 +21,10 @@ def as_path(given: object, says: str, remedy: str | None = None) -> Path:
     Raises
     ------
     ArgumentError
-        If it is neither, or an empty text, which ``Path`` would take for the current folder.
+        If it is neither, an empty text, which ``Path`` would take for the current folder, or one with a null
+        character, which no name has.
     """
-    if not isinstance(given, str | os.PathLike) or given == "":
+    if not isinstance(given, str | os.PathLike) or given == "" or "\0" in str(given):
         value = given if isinstance(given, str) else type(given).__name__
         raise ArgumentError(says, value=value, expected="a path", remedy=remedy)
     return Path(given)

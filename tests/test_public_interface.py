@@ -227,6 +227,7 @@ def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engi
         (lambda records, _: es.read_records(records, policy=3), "'int': a policy comes from a file"),
         (lambda *_: es.read_records(""), "'': records come from a folder"),
         (lambda *_: es.load_engine(""), "'': a model comes from a folder"),
+        (lambda *_: es.load_engine("mod\0el"), r"'mod\\x00el': a model comes from a folder"),
         (lambda *_: es.read_policy(None), "'NoneType': a policy comes from a file"),
         (lambda *_: es.simulate_town(3, None), "'NoneType': a town goes into a folder"),
         (lambda _, out: es.simulate_town("3", out), "'3': residents cannot have this value. Expected a whole number"),
