@@ -28,7 +28,7 @@ def whole_file(file: Path, *, within: Path | None = None, permissions_like: Path
     permissions_like : Path, optional
         A file whose permissions to copy where ``file`` does not exist yet.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
@@ -63,7 +63,8 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     check_replaceable(folder, replaces)
     folder = folder.resolve()
     scratch = unfinished_of(folder)
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(scratch.parent)
+    scratch.mkdir(mode=0o700, exist_ok=True)
     with alone_in(scratch):
         ours = scratch.stat()
         try:
@@ -212,6 +213,17 @@ def clear(folder: Path, keep: Collection[str] = ()) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, where they are not there; raise if a file stands in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        way = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), folder)
+        raise ArgumentError(
+            "there is a file where the folder should go", file=way, remedy="Name another folder."
+        ) from error
 
 
 def check_no_folder(file: Path) -> None:

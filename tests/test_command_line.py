@@ -274,6 +274,23 @@ def test_what_is_no_text_and_the_last_day_there_is_are_a_message(tmp_path, capsy
     assert "unfinished" not in said
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keep", "--records", SAMPLE, "--out"],
+        [*SCORE, "--out"],
+        ["simulate", "--residents", "1", "--out"],
+        ["validate", "--records", SAMPLE, "--quarantine"],
+    ],
+)
+@pytest.mark.parametrize("below", ["town", "a/town", "a/town.parquet"])
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path, capsys, arguments, below):
+    file = tmp_path / "thesis.txt"
+    file.touch()
+    assert main([*arguments, str(file / below)]) == 2
+    assert f"egretscore: {file}: there is a file where the folder should go." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file", ["kept.json", "part-03/part.json", "policy.toml"])
 def test_a_file_of_brackets_is_a_message(tmp_path, capsys, file):
     es.keep_records(SAMPLE, tmp_path / "kept")
@@ -523,7 +540,7 @@ def test_no_place_to_write_is_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "scores.parquet"
     done = run(*SCORE, "--out", str(out))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert str(tmp_path / "file") in done.stderr
     assert "Traceback" not in done.stderr
 

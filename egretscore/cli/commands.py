@@ -329,14 +329,11 @@ def _print_json(what: Mapping[str, object]) -> None:
 def _check_quarantine(folder: Path | None) -> None:
     """Make the folder for the rows set aside, before anything is added, or all records of a city are read."""
     from egretscore.records.quarantine import check_holds_no_records
+    from egretscore.writing import make_folder
 
     if folder is not None:
         check_holds_no_records(folder)
-        if folder.exists() and not folder.is_dir():
-            raise ArgumentError(
-                "there is a file where the folder should go", file=folder, remedy="Name another folder."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
 
 def _write_quarantine(of: Validated | Added, folder: Path | None) -> None:

@@ -24,6 +24,7 @@ from egretscore.writing import (
     clear,
     earlier_of,
     is_still,
+    make_folder,
     note_beside,
     put_in_place,
     unfinished_of,
@@ -130,7 +131,7 @@ def parts_beside(
         If another run is at work there.
     """
     names = [part_name(part) for part in range(PARTS)]
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.absolute().parent)
     folder = unfinished_of(out.absolute())
     folder.mkdir(mode=0o700, exist_ok=True)
     with alone_in(folder):

@@ -11,7 +11,7 @@ from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.records.folder import table_of
 from egretscore.records.kept.folder import is_kept
 from egretscore.records.schema import TABLES
-from egretscore.writing import whole_file
+from egretscore.writing import make_folder, whole_file
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
         If the folder holds records: rows set aside must not end up among them.
     """
     check_holds_no_records(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     by_table: dict[str, list[Problem]] = {}
     for problem in problems:
         by_table.setdefault(problem.table, []).append(problem)
