@@ -41,6 +41,11 @@ from egretscore.records.schema import (
 _LONGEST_VALUE = 200
 # One number for each row, in the order of sources and rows.
 _ID = "source * 1099511627776 + row"
+# A line break before the last cell of a row, which may be empty, leaves that cell alone in the next line.
+_CUT_OFF: Final = (
+    "parsed AS rest JOIN parsed AS before ON before.source = rest.source AND before.row = rest.row - 1 "
+    "AND rest.line IS NOT NULL AND NOT contains(rest.line, ',')"
+)
 _SIGNS_IN_IDS: Final = "._:+/=-"
 
 
@@ -201,25 +206,36 @@ def _doubt_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -
 def _meant_by_unsound(table: Table) -> str:
     """Return the query for the records that the faulty rows may be about, with the columns of ``broken``.
 
-    A line that cannot be cut into cells may be about any record of every person it names, and any record it names.
+    A line that cannot be cut into cells may be about any record of every person it names, and any record it names;
+    and one of a single cell about the record of the row before it.
     """
     record, subject, day = (text_of(name) for name in (table.identity[0], "subject_id", table.on_file))
     disputable, of_these = [table.name], "true"
     if table is OBJECTIONS:
         disputable, of_these = [*DISPUTABLE], f'(stripped("{text_of("table")}") = disputable OR "table" IS NULL)'
-    rows = f"parsed JOIN unsound USING (id), unnest({disputable}) AS every(disputable) WHERE {of_these}"
+    every = f"unnest({disputable}) AS every(disputable)"
+    rows = f"parsed JOIN unsound USING (id), {every} WHERE {of_these}"
     lines = f'{rows} AND line IS NOT NULL AND "{record}" IS NULL AND "{subject}" IS NULL'
     pieces = r"unnest(regexp_split_to_array(line, '[,;|\t\"]'))"
+    anytime = f"DATE '{EARLIEST}'"
+    by_cells = f"""
+        SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,
+               {SUBJECT_ID.name}(stripped(roomless("{subject}"))) AS subject_id,
+               coalesce({DATE.name}(stripped("{day}")), {anytime}) AS since
+        FROM {rows}
+    """
+    by_person = f"SELECT disputable, NULL, unnest(words_in(line)), {anytime} FROM {lines}"
+    by_record = f"""
+        SELECT disputable, {RECORD_ID.name}(nullif(stripped(piece), '')), NULL, {anytime}
+        FROM (SELECT disputable, {pieces} AS piece FROM {lines})
+    """
+    by_row_before = (
+        f'SELECT disputable, before."{table.identity[0]}", before.subject_id, {anytime} FROM {_CUT_OFF}, {every}'
+    )
     return f"""
-        SELECT disputable, record_id, subject_id, min(since) FROM (
-            SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,
-                   {SUBJECT_ID.name}(stripped(roomless("{subject}"))) AS subject_id,
-                   coalesce({DATE.name}(stripped("{day}")), DATE '{EARLIEST}') AS since
-            FROM {rows}
-            UNION ALL SELECT disputable, NULL, unnest(words_in(line)), DATE '{EARLIEST}' FROM {lines}
-            UNION ALL SELECT disputable, {RECORD_ID.name}(nullif(stripped(piece), '')), NULL, DATE '{EARLIEST}'
-            FROM (SELECT disputable, {pieces} AS piece FROM {lines})
-        ) WHERE record_id IS NOT NULL OR subject_id IS NOT NULL GROUP BY ALL
+        SELECT disputable, record_id, subject_id, min(since)
+        FROM ({by_cells} UNION ALL {by_person} UNION ALL {by_record} UNION ALL {by_row_before})
+        WHERE record_id IS NOT NULL OR subject_id IS NOT NULL GROUP BY ALL
     """
 
 
@@ -321,7 +337,8 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
     """Set aside every consent of a person named in a row that is set aside: that row may be a withdrawal.
 
-    If its first cells are right, they name the person. Otherwise the row names everyone whose id occurs in it.
+    If its first cells are right, they name the person. Otherwise the row names everyone whose id occurs in it; and a
+    line of a single cell the person of the row before it.
     """
     # Where the first cell does not say whose the row is, a cell that is right for its column names nobody.
     may_name = (
@@ -334,6 +351,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
         INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE subject_id IN (
             SELECT unnest(CASE WHEN {in_order} THEN [subject_id] ELSE words_in(coalesce(line, {every_cell})) END)
             FROM parsed JOIN unsound USING (id)
+            UNION ALL SELECT before.subject_id FROM {_CUT_OFF}
         )
         """,
         [
@@ -385,12 +403,17 @@ def _settle(
         for copied in (rows.relation for rows in in_place if rows.relation.file is None):
             connection.execute(f"DROP TABLE {copied.sql}")
     original = ", ".join(f'"{c.name}" := "{c.text}"' for c in table.columns)
-    unclear = "record_id IS NULL OR subject_id IS NULL" if table is OBJECTIONS else str(table is CONSENTS)
+    unclear = str(table is CONSENTS)
+    if table is OBJECTIONS:
+        unclear = "(record_id IS NULL OR subject_id IS NULL)"
+    every_cell = ", ".join(f'"{column.text}"' for column in table.columns)
+    says_anything = rf"regexp_matches(concat_ws('', line, {every_cell}), '[^,;\"\s]')"  # spreadsheets write empty rows
     connection.execute(
         f"""
         INSERT INTO quarantine
         SELECT source, row, stripped("{text_of("subject_id")}"), "column", left(value, {_LONGEST_VALUE}),
-               problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)), {unclear}
+               problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)),
+               {unclear} AND {says_anything}
         FROM problems JOIN parsed USING (id) WHERE {_is_of_these_parts(table)} ORDER BY source, row, "column"
         """
     )

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import csv, parquet
 from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, shipped_engine, towns, write
 
 import egretscore as es
 from egretscore.everyone.spark import score_on_spark
 from egretscore.policy import parse_policy
+from egretscore.records.parts import PARTS, part_of
+from egretscore.records.reading import read_parts
 
 
 def expected_status(person: Person) -> str:
@@ -194,6 +196,28 @@ def test_a_row_that_names_its_person_with_a_sign_nobody_sees_in_the_id_names_the
     statuses = [engine.explain(records, subject, AS_OF).status.value for subject in ("p-10", "p-20")]
     assert statuses == ["not_consented", "scored"]
     assert records.erase("p-10") == 2, "what was set aside as well"
+
+
+@given(towns(most=3), st.permutations(["subject_id", "letter_version", "adult_confirmed", "granted_on"]), st.data())
+@settings(max_examples=15)
+def test_a_withdrawal_that_a_line_break_cut_off_its_row_is_not_lost(town, order, data):
+    withdrawn = Person("p-withdrawn", ({**plain_consent("p-withdrawn"), "withdrawn_on": AS_OF},))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write([*town, withdrawn], Path(scratch) / "town")
+        consents = parquet.read_table(folder / "consents.parquet").select([*order, "withdrawn_on"])
+        (folder / "consents.parquet").unlink()
+        csv.write_csv(consents, folder / "consents.csv", csv.WriteOptions(quoting_style="needed"))
+        header, *lines = (folder / "consents.csv").read_text(encoding="utf-8").splitlines()
+        lines = [line.replace(f",{AS_OF}", f",\n{AS_OF}") if "p-withdrawn" in line else line for line in lines]
+        text = "\n".join([header, *data.draw(st.permutations(lines))])
+        (folder / "consents.csv").write_text(text + data.draw(st.sampled_from(["", "\n"])), encoding="utf-8")
+        parts = data.draw(st.sampled_from([range(PARTS), [part_of("p-withdrawn")]]))
+        records = read_parts(folder, parts, POLICY)
+        assert shipped_engine().explain(records, "p-withdrawn", AS_OF).status.value == "not_consented"
+        for person in town:
+            if part_of(person.subject_id) in parts:
+                found = shipped_engine().explain(records, person.subject_id, AS_OF)
+                assert found.status.value == expected_status(person)
 
 
 def test_no_public_path_that_scores_has_a_switch_to_skip_consent():

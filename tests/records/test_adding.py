@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import csv, parquet
 from stopping import run
 from whole_records import (
     AS_OF,
@@ -599,6 +599,20 @@ def test_objections_decided_in_two_ways_are_no_obstacle(folder):
     shutil.copytree(folder / "new", folder / "records", dirs_exist_ok=True)
     (folder / "records" / "objections.parquet").unlink()
     es.keep_records(folder / "records", folder / "kept")
+    add(folder, ("consents", plain_consent("p1")))
+
+
+@pytest.mark.parametrize("table", ["consents", "objections"])
+def test_a_row_of_empty_cells_is_set_aside_and_no_obstacle(folder, table):
+    """Spreadsheets write them: they say nothing, so they are nobody's withdrawal and no objection."""
+    (folder / "records" / f"{table}.parquet").rename(folder / "consents or objections")
+    rows = parquet.read_table(folder / "consents or objections")
+    csv.write_csv(rows, folder / "records" / f"{table}.csv")
+    with (folder / "records" / f"{table}.csv").open("a", encoding="utf-8") as stream:
+        stream.write("," * (rows.num_columns - 1) + "\n" + ",".join(['" "'] * rows.num_columns) + "\n")
+    kept = es.keep_records(folder / "records", folder / "kept")
+    assert (kept.set_aside, kept.unclear) == (2, 0)
+    assert value(folder, "penalties_serious") == 3
     add(folder, ("consents", plain_consent("p1")))
 
 

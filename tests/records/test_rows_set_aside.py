@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
 from test_checks import ROWS, write
@@ -218,6 +218,33 @@ def test_a_line_that_says_whose_it_is_and_of_which_record_is_about_nobody_else_i
     after = engine.score(records, AS_OF).set_index("subject_id")["score"]
     assert (after["p0"], after["p0-1"]) == (550, before["p0-1"])
     assert before["p0-1"] < 550
+
+
+@given(engines(), towns(most=3), st.data())
+@settings(max_examples=15)
+def test_a_cell_that_a_line_break_cut_off_its_row_disputes_the_record_of_that_row(engine, town, data):
+    """It may say that the record was settled, whatever the order of the columns is."""
+    table = data.draw(
+        st.sampled_from([name for name in RECORDS if any(getattr(person, name) for person in town)] or [""])
+    )
+    assume(table)
+    optional = [column.name for column in TABLES[table].columns if column.optional]
+    last = data.draw(st.sampled_from(optional))
+    columns = [*(name for name in TABLES[table].column_names if name != last), last]
+    of_whom = data.draw(st.sampled_from([person for person in town if getattr(person, table)]))
+    row = data.draw(st.sampled_from(getattr(of_whom, table)))
+    disputed = [with_objection(person, table, row, FIRST_DAY) if person is of_whom else person for person in town]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write_frames(town, Path(scratch) / "town")
+        rows = parquet.read_table(folder / f"{table}.parquet").select(columns)
+        (folder / f"{table}.parquet").unlink()
+        csv.write_csv(rows, folder / f"{table}.csv")
+        identity = TABLES[table].identity[0]
+        number = rows[identity].to_pylist().index(row[identity]) + 1
+        lines = (folder / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+        lines.insert(number + 1, "2026-05-01")
+        (folder / f"{table}.csv").write_text("\n".join(lines), encoding="utf-8")
+        assert_scored_alike(engine, es.read_records(folder, threads=1), disputed)
 
 
 @given(engines(), towns(most=3), st.data())
