@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
+import numpy as np
+
 from egretscore.errors import ArgumentError
 
 
@@ -21,11 +23,14 @@ def as_day(as_of: date | str) -> date:
     ArgumentError
         If it is neither.
     """
+    given: object = as_of
+    if isinstance(given, np.datetime64):
+        given = given.astype("datetime64[D]").item()  # None of NaT
     try:
-        if isinstance(as_of, datetime):
-            return date(as_of.year, as_of.month, as_of.day)  # pandas' NaT has no such parts
-        if isinstance(as_of, date):
-            return as_of
-        return date.fromisoformat(str(as_of) if re.fullmatch(r"\d{4}-\d\d-\d\d", str(as_of)) else "")
+        if isinstance(given, datetime):
+            return date(given.year, given.month, given.day)  # pandas' NaT has no such parts
+        if isinstance(given, date):
+            return given
+        return date.fromisoformat(str(given) if re.fullmatch(r"\d{4}-\d\d-\d\d", str(given)) else "")
     except (TypeError, ValueError):
         raise ArgumentError("as_of is not a date", value=as_of, expected="a date such as 2026-10-31") from None

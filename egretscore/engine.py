@@ -17,6 +17,7 @@ from sqlglot.expressions import Select
 from egretscore.arrays import numpy_numbers
 from egretscore.benefits import decide
 from egretscore.dates import as_day
+from egretscore.errors import ArgumentError
 from egretscore.explanation import Explanation, reasons
 from egretscore.features.query import everyone_query, vectors_query
 from egretscore.paths import as_path
@@ -71,6 +72,10 @@ class Engine:
     """
 
     def __init__(self, model: Model) -> None:
+        if not isinstance(model, Model):
+            raise ArgumentError(
+                "this is not a model", value=type(model).__name__, expected="what train or load_engine(folder) returns"
+            )
         self.model = model
 
     def __repr__(self) -> str:

@@ -140,9 +140,9 @@ def test_score_and_validate_without_records_take_the_sample_town_and_say_so(tmp_
 
 
 def test_the_model_of_other_records_is_named(tmp_path, capsys):
-    for given in (["--model", MODEL], ["--as-of", AS_OF]):
+    for given, lacking in (([], "--model DIR and --as-of DATE"), (["--as-of", AS_OF], "--model DIR.")):
         assert main(["score", "--records", SAMPLE, *given, "--out", str(tmp_path / "s.parquet")]) == 2
-        assert "name the model, and the date" in capsys.readouterr().err
+        assert f"need a model and a date. Expected {lacking}" in capsys.readouterr().err
 
 
 def test_score_without_reasons_has_four_columns(tmp_path):
@@ -839,6 +839,9 @@ def test_dates_of_pandas_and_numpy_are_dates(engine, sample):
     subject = engine.vectors(sample, "2026-10-31").index[0]
     plain = engine.explain(sample, subject, "2026-10-31")
     assert engine.explain(sample, subject, np.datetime64("2026-10-31")) == plain
+    assert engine.explain(sample, subject, np.datetime64("2026-10-31", "ns")) == plain
+    with pytest.raises(es.ArgumentError, match="as_of is not a date"):
+        engine.explain(sample, subject, np.datetime64("NaT"))
     assert engine.explain(sample, subject, pd.Timestamp("2026-10-31 12:00")) == plain
     with pytest.raises(es.ArgumentError):
         engine.explain(sample, subject, pd.NaT)

@@ -206,6 +206,8 @@ def test_everyone_is_scored_by_an_engine_from_a_folder_to_a_place(engine, tmp_pa
 
 
 def test_what_is_given_in_place_of_records_or_a_folder_is_an_argument_error(engine, sample, tmp_path):
+    with pytest.raises(es.ArgumentError, match="'str': this is not a model"):
+        es.Engine("model")
     with pytest.raises(es.ArgumentError, match="'str': these are not records"):
         es.train("town", "2025-10-01")
     with pytest.raises(es.ArgumentError, match="'str': these are not records"):

@@ -460,7 +460,7 @@ def turned_around(model: es.Model, position: int, **otherwise: Any) -> es.Model:
     )
     names = tuple(feature.name for feature in features)
     log_odds = replace(card.log_odds, feature_names=names, tables=tables)
-    return replace(model, scorecard=Scorecard(tuple(features), card.scale, log_odds), sealed_sha256=None)
+    return replace(model, scorecard=Scorecard(tuple(features), card.scale, log_odds))
 
 
 # ------------------------------------------------------------------------------- what is asked of them

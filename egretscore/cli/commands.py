@@ -116,8 +116,9 @@ def _score(options: argparse.Namespace) -> int:
     if options.records is None:
         _mention_the_sample_town(options)
         as_of = as_of or (invented_mark(records) or {})["as_of"]
-    elif options.model is None or as_of is None:
-        raise ArgumentError("name the model, and the date of the question", expected="--model DIR and --as-of DATE")
+    lacking = [name for name, given in (("--model DIR", options.model), ("--as-of DATE", as_of)) if given is None]
+    if options.records is not None and lacking:
+        raise ArgumentError("records of your own need a model and a date", expected=" and ".join(lacking))
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = _machine(options)

@@ -214,7 +214,7 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
     if first_line is None:
         raise RecordsError("the file is empty", file=file, expected="a first line with the names of the columns")
     raw: bytes = first_line["line"][0].as_py()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
         raise RecordsError(
             "the file is UTF-16 text", file=file, expected="UTF-8", remedy="Save it again as CSV in UTF-8."
         )
@@ -230,6 +230,13 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
         ) from error
     if not text.strip():
         raise RecordsError("the first line is empty", file=file, expected="the names of the columns")
+    if text.lower().startswith(("sep=", '"sep=')):
+        raise RecordsError(
+            "the first line tells a spreadsheet how to read the file",
+            file=file,
+            expected="the names of the columns",
+            remedy="Remove this line.",
+        )
     try:
         return next(csv.reader([text.rstrip("\r\n")], strict=True))
     except csv.Error as error:

@@ -22,7 +22,7 @@ import json
 import platform
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from importlib import metadata
@@ -73,8 +73,6 @@ class Model:
     report : Report
     libraries : Mapping
         The versions of what it was trained with.
-    sealed_sha256 : str, optional
-        The hash of the manifest it was read from; None for a model fresh from training.
     """
 
     policy: Policy
@@ -84,7 +82,6 @@ class Model:
     training: Mapping[str, Any]
     report: Report
     libraries: Mapping[str, str]
-    sealed_sha256: str | None = None
 
     def __repr__(self) -> str:
         return f"<Model: {self.name}>"
@@ -105,7 +102,7 @@ class Model:
     @cached_property
     def sha256(self) -> str:
         """The hash that identifies the model: that of its manifest, which holds the hash of every other file."""
-        return self.sealed_sha256 or _sha256(bundle_files(self)[MANIFEST])
+        return _sha256(bundle_files(self)[MANIFEST])
 
     def save(self, folder: str | Path) -> None:
         """Write the model's bundle into a folder, whole or not at all.
@@ -179,7 +176,8 @@ def read_bundle(folder: str | Path) -> Model:
         manifest = json.loads(manifest_text)
         read = _reader_of(manifest, folder / MANIFEST)
         parts = _hashed_parts(manifest, folder)
-        model = replace(read(manifest, parts), sealed_sha256=_sha256(manifest_text))
+        model = read(manifest, parts)
+        vars(model)["sha256"] = _sha256(manifest_text)  # that of the file: an older format is not written any more
         problem = next(model.scorecard.problems(), None)
         _check_name_and_notice(manifest, model)
         _check_features(model)

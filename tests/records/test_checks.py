@@ -199,6 +199,8 @@ def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_pa
         (lambda f: f.write_bytes(b"\r\n" + f.read_bytes()), "the first line is empty"),
         (lambda f: f.write_bytes("subject_id,姓名\n".encode("gb18030")), "not UTF-8"),
         (lambda f: f.write_bytes("subject_id,granted_on\n".encode("utf-16")), "UTF-16"),
+        (lambda f: f.write_bytes("subject_id,granted_on\n".encode("utf-16-le")), "UTF-16"),
+        (lambda f: f.write_bytes(b"sep=,\n" + f.read_bytes()), "Remove this line"),
         (lambda f: f.write_text("subject_id,letter_version,adult_confirmed,granted_on\n"), "withdrawn_on"),
         (
             lambda f: f.write_text("subject_id,leter_version,adult_confirmed,granted_on,withdrawn_on\n"),

@@ -403,6 +403,21 @@ def test_who_cannot_be_erased_from_what_was_left_is_not_said_to_be(town, kept, m
     assert f"{kept.with_name('.kept.unfinished')}: Permission denied" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["kept.json", "part.json"])
+def test_kept_records_that_may_not_be_read_need_not_be_kept_again(kept, monkeypatch, name):
+    read_text = Path.read_text
+
+    def refuse(file: Path, *arguments: Any, **options: Any) -> str:
+        if file.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return read_text(file, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(es.RecordsError, match="cannot be read") as raised:
+        es.load_engine().score(es.read_records(kept), "2026-10-31")
+    assert raised.value.remedy == "Let this process read it."
+
+
 def test_someone_is_erased_where_nothing_can_be_made_beside_the_folder(kept, monkeypatch):
     mkdir = Path.mkdir
 

@@ -198,7 +198,7 @@ def written_with(
     )
     tampered = replace(card, features=features, log_odds=replace(card.log_odds, tables=tables))
     folder.mkdir()
-    for name, text in bundle_files(replace(model, scorecard=tampered, sealed_sha256=None)).items():
+    for name, text in bundle_files(replace(model, scorecard=tampered)).items():
         (folder / name).write_bytes(text.encode())
     return folder
 
@@ -229,6 +229,13 @@ def test_what_is_read_is_what_was_written(engine, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (shipped_model() / name).read_bytes()
     assert es.load_engine(tmp_path / "again").sha256 == engine.sha256
     assert set(bundle_files(engine.model)) == set(FILES)
+
+
+def test_a_model_that_was_changed_is_not_known_by_the_hash_of_the_one_that_was_read(tmp_path):
+    model = es.load_engine().model
+    changed = replace(model, training={**model.training, "seed": 1})
+    changed.save(tmp_path / "model")
+    assert changed.sha256 == es.load_engine(tmp_path / "model").sha256 != model.sha256
 
 
 def test_saving_replaces_a_model_and_nothing_else(engine, tmp_path):

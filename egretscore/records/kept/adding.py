@@ -27,7 +27,7 @@ from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.paths import as_path
 from egretscore.policy import parse_policy
 from egretscore.records.database import Resources, check_threads, open_locked, threads_to_use
-from egretscore.records.folder import FILES, files_by_table
+from egretscore.records.folder import FILES, INVENTED_MARK, files_by_table
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.keeping import rows_in_order
 from egretscore.records.kept.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
@@ -286,7 +286,7 @@ def _check_invented(folder: Path, *, kept_invented: bool) -> None:
             f"these records do {'not ' if kept_invented else ''}say that they are invented, and the kept ones "
             f"do{'' if kept_invented else ' not'}",
             file=folder,
-            remedy="Never mix the two.",
+            remedy=f"Never mix the two. More of an invented town needs its mark as well, a copy of {INVENTED_MARK}.",
         )
 
 

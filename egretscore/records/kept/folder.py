@@ -325,7 +325,7 @@ def read_about(folder: Path) -> AboutKept:
         about = json.loads(about_file.read_text(encoding="utf-8"))
         policy = policy_file.read_bytes()
     except (OSError, ValueError, RecursionError) as error:
-        raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=AGAIN) from error
+        raise RecordsError(f"the kept records cannot be read ({error})", file=folder, remedy=_remedy(error)) from error
     if not isinstance(about, dict) or about.get("format") != FORMAT or "invented" not in about:
         raise RecordsError(
             "the kept records are of another format",
@@ -391,7 +391,7 @@ def verify_file(file: Path, sha256: str) -> None:
     try:
         found = sha256_of(file)
     except OSError as error:
-        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=AGAIN) from error
+        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=_remedy(error)) from error
     if found != sha256:
         raise RecordsError("the file is not as it was kept", file=file, remedy=AGAIN)
 
@@ -443,4 +443,11 @@ def about_part(folder: Path, part: int) -> AboutPart:
         added_to = tuple(map(str, raw["added_to"]))
         return AboutPart(rows, sha256, last_day, int(raw["set_aside"]), int(raw["unclear"]), added_to, touched)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RecordsError("a part of the kept records is missing or damaged", file=file, remedy=AGAIN) from error
+        problem = "a part of the kept records is missing or damaged"
+        if isinstance(error, PermissionError):
+            problem = "a part of the kept records cannot be read"
+        raise RecordsError(problem, file=file, remedy=_remedy(error)) from error
+
+
+def _remedy(error: Exception) -> str:
+    return "Let this process read it." if isinstance(error, PermissionError) else AGAIN
