@@ -163,6 +163,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         sample_weight : array of shape (n,), optional
             A row of weight 0 is as if it were not there. Other weights count in the losses and
             not in the sizes of leaves: a weight of 2 is not quite the same as two rows.
+            Their size matters: beside small ones, such as shares that add up to 1, ``l2`` and ``ridge`` weigh
+            more. A mean of about 1 is what the defaults were chosen for.
         groups : array of shape (n,), optional
             Whose row each is. A group is never divided between the rows learnt from and
             those held out, and leaves are counted in groups.
