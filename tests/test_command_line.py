@@ -488,7 +488,7 @@ def test_one_is_counted_as_one(tmp_path, capsys):
     assert "64 of 64 parts, 1 person in " in said
     assert "1 of 1 person scored" in said
     with (tmp_path / "town" / "consents.csv").open("a", encoding="utf-8") as file:
-        file.write("nonsense\n")
+        file.write("nonsense,\n")
     assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
     assert main(["add", "--records", str(tmp_path / "town"), "--kept", kept]) == 1
     assert "1 row was set aside when these records were kept" in capsys.readouterr().err
