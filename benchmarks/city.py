@@ -51,7 +51,6 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import duckdb
 import numpy as np
@@ -328,6 +327,8 @@ def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
 
 def model_of_so_many_trees(town: Path, trees: int, folder: Path) -> None:
     """Train a model as the shipped one was, with this many trees, by smaller steps."""
+    from unittest.mock import patch
+
     from egretscore.training.train import SETTINGS, train
 
     usual = load_engine().model.training
