@@ -339,8 +339,12 @@ def test_what_is_set_aside_is_written_before_it_is_printed(tmp_path):
         file.write("nonsense\n")
     command = [sys.executable, "-m", "egretscore", "validate", "--records", str(records)]
     with Path("/dev/full").open("w", encoding="utf-8") as full:
-        subprocess.run([*command, "--quarantine", str(tmp_path / "aside")], stdout=full, check=False)
+        to_full = [*command, "--quarantine", str(tmp_path / "aside")]
+        done = subprocess.run(to_full, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (tmp_path / "aside" / "quarantine-penalties.csv").is_file()
+    assert done.returncode == 1
+    said = "egretscore: standard output: No space left on device. Make room, and give the same command again.\n"
+    assert done.stderr.endswith(said)
 
 
 def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_so(capsys):

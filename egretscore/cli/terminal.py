@@ -29,12 +29,22 @@ def say(what: str) -> None:
 
 
 def print_result(what: str, end: str = "\n") -> None:
-    """Print a result to stdout; stop quietly if the reader closed the pipe."""
+    """Print a result to stdout; stop quietly if the reader closed the pipe.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written for another reason, such as a full disk.
+    """
     if sys.stdout is not None:
         try:
             print(what, end=end, flush=True)
         except BrokenPipeError:
             _print_no_more(sys.stdout)
+        except OSError as error:
+            _print_no_more(sys.stdout)
+            error.filename = "standard output"
+            raise
 
 
 def number_of(count: int, one: str, many: str = "") -> str:

@@ -7,6 +7,21 @@ Setting a row aside must not count against anyone. So a consents row that cannot
 aside the consents of everyone it names, for it may be a withdrawal. And a record goes into
 ``doubts``, where standing finds it and lets it count against nobody, if another of its rows
 cannot be read or contradicts it, or an objection to it cannot be read.
+
+The steps hand on what they found in tables of the database. For each of the five tables anew:
+
+``staged``
+    The rows as text, as ``sources.py`` and ``in_place.py`` brought them in.
+``parsed``
+    The same rows with an ``id``; beside the text of each cell its value, NULL where it has none.
+``problems``, ``unsound``, ``sound``
+    What is wrong with which row; the ids of these rows; all other rows of ``parsed``.
+``twice``, ``compared``
+    The identities of more than one sound row; these rows.
+``later_versions``, ``repeated``
+    Those of them that say something else later; the ids of those that only repeat another.
+
+For all tables together: ``broken``, the records that unsound rows may be about, and ``doubts``.
 """
 
 from __future__ import annotations
@@ -60,7 +75,7 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     for table in (DOUBTS, BROKEN):
         create_table(connection, table.name, table.types)
     connection.execute(f"CREATE MACRO stripped(cell) AS {stripped('cell')}")
-    connection.execute(r"CREATE MACRO roomless(text) AS regexp_replace(text, '\p{Cf}+', '', 'g')")
+    connection.execute(r"CREATE MACRO visible(text) AS regexp_replace(text, '\p{Cf}+', '', 'g')")
     _create_words(connection)
 
 
@@ -82,7 +97,7 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE MACRO without_signs(words) AS "
         f"list_concat(words, list_transform(words, lambda word: rtrim(word, '{_SIGNS_IN_IDS}')))"
     )
-    every = f"whole_words([text, {invisible}, roomless(text), {glued}])"
+    every = f"whole_words([text, {invisible}, visible(text), {glued}])"
     connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
     connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
 
@@ -220,7 +235,7 @@ def _meant_by_unsound(table: Table) -> str:
     anytime = f"DATE '{EARLIEST}'"
     by_cells = f"""
         SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,
-               {SUBJECT_ID.name}(stripped(roomless("{subject}"))) AS subject_id,
+               {SUBJECT_ID.name}(stripped(visible("{subject}"))) AS subject_id,
                coalesce({DATE.name}(stripped("{day}")), {anytime}) AS since
         FROM {rows}
     """

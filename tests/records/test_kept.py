@@ -403,6 +403,12 @@ def test_who_cannot_be_erased_from_what_was_left_is_not_said_to_be(town, kept, m
     assert f"{kept.with_name('.kept.unfinished')}: Permission denied" in capsys.readouterr().err
 
 
+def test_a_name_that_no_folder_can_have_is_an_error_of_ours():
+    with pytest.raises(es.RecordsError, match="the folder cannot be read") as raised:
+        es.read_records("n" * 300)
+    assert raised.value.file == "n" * 300
+
+
 @pytest.mark.parametrize("name", ["kept.json", "part.json"])
 def test_kept_records_that_may_not_be_read_need_not_be_kept_again(kept, monkeypatch, name):
     read_text = Path.read_text

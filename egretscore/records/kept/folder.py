@@ -152,8 +152,17 @@ NAMES_IN_A_FOLDER: Final = frozenset({ABOUT, POLICY, ADDING, *map(part_folder, r
 
 
 def is_kept(folder: Path) -> bool:
-    """Return whether a folder says that it holds kept records."""
-    return (folder / ABOUT).is_file()
+    """Return whether a folder says that it holds kept records.
+
+    Raises
+    ------
+    RecordsError
+        If the folder may not be read, or no folder can have this name.
+    """
+    try:
+        return (folder / ABOUT).is_file()
+    except OSError as error:
+        raise RecordsError(f"the folder cannot be read ({error.strerror})", file=folder) from error
 
 
 def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
