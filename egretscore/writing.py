@@ -217,13 +217,19 @@ def clear(folder: Path, keep: Collection[str] = ()) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder, and those it lies in, where they are not there; raise if a file stands in the way."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        way = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), folder)
-        raise ArgumentError(
-            "there is a file where the folder should go", file=way, remedy="Name another folder."
-        ) from error
+    _check_nothing_in_the_way(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _check_nothing_in_the_way(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        try:
+            there = stat.S_ISDIR(place.lstat().st_mode) or place.is_dir()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not there:
+            raise ArgumentError("there is a file where the folder should go", file=place, remedy="Name another folder.")
+        return
 
 
 def check_no_folder(file: Path) -> None:
@@ -234,11 +240,10 @@ def check_no_folder(file: Path) -> None:
 
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
     """Raise unless there is nothing there yet, or a folder that holds only files of these names."""
+    _check_nothing_in_the_way(folder)
     check_can_give_way(folder)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise ArgumentError("there is a file where the folder should go", file=folder, remedy="Name a new folder.")
     for entry in sorted(folder.iterdir()):
         if entry.name not in names or not entry.is_file():
             raise ArgumentError("something else lies in the folder to write", file=entry, remedy="Name a new folder.")

@@ -280,6 +280,7 @@ def test_what_is_no_text_and_the_last_day_there_is_are_a_message(tmp_path, capsy
         ["keep", "--records", SAMPLE, "--out"],
         [*SCORE, "--out"],
         ["simulate", "--residents", "1", "--out"],
+        ["train", "--records", "nowhere", "--as-of", "2025-10-01", "--out"],
         ["validate", "--records", SAMPLE, "--quarantine"],
     ],
 )
@@ -492,7 +493,7 @@ def test_one_is_counted_as_one(tmp_path, capsys):
     assert "64 of 64 parts, 1 person in " in said
     assert "1 of 1 person scored" in said
     with (tmp_path / "town" / "consents.csv").open("a", encoding="utf-8") as file:
-        file.write("nonsense,\n")
+        file.write("nonsense\n")
     assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
     assert main(["add", "--records", str(tmp_path / "town"), "--kept", kept]) == 1
     assert "1 row was set aside when these records were kept" in capsys.readouterr().err

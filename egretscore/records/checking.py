@@ -16,6 +16,8 @@ The steps hand on what they found in tables of the database. For each of the fiv
     The same rows with an ``id``; beside the text of each cell its value, NULL where it has none.
 ``problems``, ``unsound``, ``sound``
     What is wrong with which row; the ids of these rows; all other rows of ``parsed``.
+``continued``
+    The rows, sound or not, of which the next may hold the last cell.
 ``twice``, ``compared``
     The identities of more than one sound row; these rows.
 ``later_versions``, ``repeated``
@@ -56,11 +58,6 @@ from egretscore.records.schema import (
 _LONGEST_VALUE = 200
 # One number for each row, in the order of sources and rows.
 _ID = "source * 1099511627776 + row"
-# A line break before the last cell of a row, which may be empty, leaves that cell alone in the next line.
-_CUT_OFF: Final = (
-    "parsed AS rest JOIN parsed AS before ON before.source = rest.source AND before.row = rest.row - 1 "
-    "AND rest.line IS NOT NULL AND NOT contains(rest.line, ',')"
-)
 _SIGNS_IN_IDS: Final = "._:+/=-"
 
 
@@ -97,7 +94,8 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE MACRO without_signs(words) AS "
         f"list_concat(words, list_transform(words, lambda word: rtrim(word, '{_SIGNS_IN_IDS}')))"
     )
-    every = f"whole_words([text, {invisible}, visible(text), {glued}])"
+    connection.execute(f"CREATE MACRO readings(text) AS [text, {invisible}, {glued}]")
+    every = "whole_words(list_concat(readings(text), readings(visible(text))))"
     connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
     connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
 
@@ -128,6 +126,7 @@ def check_staged(
     """
     _parse_cells(connection, table)
     _find_wrong_rows(connection, table)
+    _find_continued_rows(connection, table)
     _note_broken_records(connection, table)
     if _find_duplicates(connection, table):
         if "recorded_on" in table.column_names:
@@ -152,7 +151,17 @@ def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> 
     connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS {earliest}")
     for view in ("compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
-    for table in ("staged", "parsed", "problems", "unsound", "twice", "later_versions", "repeated"):
+    for table in (
+        "staged",
+        "parsed",
+        "problems",
+        "unsound",
+        "alone",
+        "continued",
+        "twice",
+        "later_versions",
+        "repeated",
+    ):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     if in_memory:
         connection.execute("DROP SCHEMA in_place CASCADE")
@@ -206,6 +215,45 @@ def _note_sound_rows(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TEMP VIEW sound AS SELECT * FROM parsed ANTI JOIN unsound USING (id)")
 
 
+def _find_continued_rows(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Find the rows that the next one may continue: a line break before a last cell leaves that cell alone there.
+
+    The last cell may be left out, so it is a date, an amount or a word of a vocabulary; what else stands alone in a
+    line, such as the end of a file, is none.
+    """
+    pieces = rf"regexp_split_to_array({_all_of(table)}, '[,;|\t\"]')"
+    # Of a table that is read in parts, a row that names someone is not seen with the people of other parts.
+    whose = "true" if table.reaches_others else "subject_id IS NULL"
+    connection.execute(
+        rf"""
+        CREATE OR REPLACE TEMP TABLE alone AS SELECT source, row, cells[1] AS cell FROM (
+            SELECT source, row, list_filter({pieces}, lambda piece: stripped(piece) <> '') AS cells
+            FROM parsed JOIN unsound USING (id) WHERE {whose}
+        ) WHERE len(cells) = 1 AND (
+            regexp_matches(cells[1], '[0-9]') AND NOT regexp_matches(cells[1], '[A-Za-z]')
+            OR stripped(cells[1]) IN (SELECT word FROM vocabulary)
+        )
+        """
+    )
+    found = "alone JOIN parsed AS before ON before.source = alone.source AND before.row = alone.row - 1"
+    if table.reaches_others:  # all its rows are here, so the row before is known whatever lies between
+        rows = f"(SELECT * FROM parsed WHERE {_says_anything(table)})"
+        found = f"alone ASOF JOIN {rows} AS before ON before.source = alone.source AND before.row < alone.row"
+    if not connection.execute("SELECT 1 FROM alone LIMIT 1").fetchall():
+        found = "parsed AS before WHERE false"
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE continued AS SELECT before.* FROM {found}")
+
+
+def _all_of(table: Table) -> str:
+    """Return the expression for all that a row says."""
+    return f"coalesce(line, concat_ws(',', {quoted([column.text for column in table.columns])}))"
+
+
+def _says_anything(table: Table) -> str:
+    """Return the condition that a row says anything: spreadsheets write rows of empty cells."""
+    return rf"regexp_matches({_all_of(table)}, '[^,;\"\pC\pZ]')"
+
+
 def _note_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Note in ``broken`` which records have a row that cannot be read."""
     if table.name in DISPUTABLE:
@@ -222,7 +270,7 @@ def _meant_by_unsound(table: Table) -> str:
     """Return the query for the records that the faulty rows may be about, with the columns of ``broken``.
 
     A line that cannot be cut into cells may be about any record of every person it names, and any record it names;
-    and one of a single cell about the record of the row before it.
+    and a row that may continue the one before it about the record of that row.
     """
     record, subject, day = (text_of(name) for name in (table.identity[0], "subject_id", table.on_file))
     disputable, of_these = [table.name], "true"
@@ -244,9 +292,8 @@ def _meant_by_unsound(table: Table) -> str:
         SELECT disputable, {RECORD_ID.name}(nullif(stripped(piece), '')), NULL, {anytime}
         FROM (SELECT disputable, {pieces} AS piece FROM {lines})
     """
-    by_row_before = (
-        f'SELECT disputable, before."{table.identity[0]}", before.subject_id, {anytime} FROM {_CUT_OFF}, {every}'
-    )
+    continued = f"continued, {every} WHERE {of_these}"
+    by_row_before = f'SELECT disputable, "{table.identity[0]}", subject_id, {anytime} FROM {continued}'
     return f"""
         SELECT disputable, record_id, subject_id, min(since)
         FROM ({by_cells} UNION ALL {by_person} UNION ALL {by_record} UNION ALL {by_row_before})
@@ -352,8 +399,8 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
 def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
     """Set aside every consent of a person named in a row that is set aside: that row may be a withdrawal.
 
-    If its first cells are right, they name the person. Otherwise the row names everyone whose id occurs in it; and a
-    line of a single cell the person of the row before it.
+    If its first cells are right, they name the person. Otherwise the row names everyone whose id occurs in it; and one
+    that may continue the row before it, the person of that row.
     """
     # Where the first cell does not say whose the row is, a cell that is right for its column names nobody.
     may_name = (
@@ -366,7 +413,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
         INSERT INTO problems SELECT id, ?, subject_id, ? FROM sound WHERE subject_id IN (
             SELECT unnest(CASE WHEN {in_order} THEN [subject_id] ELSE words_in(coalesce(line, {every_cell})) END)
             FROM parsed JOIN unsound USING (id)
-            UNION ALL SELECT before.subject_id FROM {_CUT_OFF}
+            UNION ALL SELECT subject_id FROM continued
         )
         """,
         [
@@ -421,14 +468,12 @@ def _settle(
     unclear = str(table is CONSENTS)
     if table is OBJECTIONS:
         unclear = "(record_id IS NULL OR subject_id IS NULL)"
-    every_cell = ", ".join(f'"{column.text}"' for column in table.columns)
-    says_anything = rf"regexp_matches(concat_ws('', line, {every_cell}), '[^,;\"\s]')"  # spreadsheets write empty rows
     connection.execute(
         f"""
         INSERT INTO quarantine
         SELECT source, row, stripped("{text_of("subject_id")}"), "column", left(value, {_LONGEST_VALUE}),
                problems.expected, coalesce(line, CAST(to_json(struct_pack({original})) AS VARCHAR)),
-               {unclear} AND {says_anything}
+               {unclear} AND {_says_anything(table)}
         FROM problems JOIN parsed USING (id) WHERE {_is_of_these_parts(table)} ORDER BY source, row, "column"
         """
     )

@@ -214,7 +214,7 @@ def _csv_header(first_line: pa.Table | None, file: Path) -> list[str]:
     if first_line is None:
         raise RecordsError("the file is empty", file=file, expected="a first line with the names of the columns")
     raw: bytes = first_line["line"][0].as_py()
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or (len(raw) > 1 and not (any(raw[::2]) and any(raw[1::2]))):
         raise RecordsError(
             "the file is UTF-16 text", file=file, expected="UTF-8", remedy="Save it again as CSV in UTF-8."
         )

@@ -87,11 +87,11 @@ class Model:
         return f"<Model: {self.name}>"
 
     def __eq__(self, other: object) -> bool:
-        """Return whether the bundles of both are the same bytes; arrays by themselves cannot be compared so."""
-        return bundle_files(self) == bundle_files(other) if isinstance(other, Model) else NotImplemented
+        """Return whether both have the same hash."""
+        return self.sha256 == other.sha256 if isinstance(other, Model) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((self.name, self.forest))
+        return hash(self.sha256)
 
     @property
     def name(self) -> str:

@@ -423,14 +423,17 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         names = list(self._labels)
         # Where the labels themselves are numbers, a number is a label and no position.
         positions = range(0 if any(isinstance(name, int) for name in names) else self.n_features_in_)
-        found = {}
+        found: dict[int, Any] = {}
         for feature, value in () if given is None else given.items():
             if feature in names:
-                found[names.index(feature)] = value
+                position = names.index(feature)
             elif isinstance(feature, int | np.integer) and feature in positions:
-                found[int(feature)] = value
+                position = int(feature)
             else:
                 raise ValueError(f"{parameter} must name features of X. Got {feature!r} instead.")
+            if position in found:  # a series may have a label several times
+                raise ValueError(f"{parameter} must name each feature once. Got {feature!r} again.")
+            found[position] = value
         return found
 
     def _in_order(self, given: Any, parameter: str) -> Any:
@@ -547,9 +550,15 @@ _PARAMETERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def _kind(column: Any) -> str:
-    """Return what a column of a data frame holds, as pandas calls it; decimals, of Arrow or polars, are numbers."""
+    """Return what a column of a data frame holds, as pandas calls it, or what its levels are if these are of time.
+
+    Decimals, of Arrow or polars, are numbers.
+    """
     from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
+    if hasattr(column, "cat"):
+        of_levels = str(infer_dtype(column.cat.categories, skipna=True))
+        return of_levels if of_levels in _OF_TIME else "categorical"
     if is_numeric_dtype(column.dtype) or is_bool_dtype(column.dtype):
         return _NUMBER
     kind = str(infer_dtype(column, skipna=True))

@@ -20,6 +20,7 @@ from egretscore.everyone.spark import score_on_spark
 from egretscore.policy import parse_policy
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts
+from egretscore.records.schema import TABLES
 
 
 def expected_status(person: Person) -> str:
@@ -208,7 +209,10 @@ def test_a_withdrawal_that_a_line_break_cut_off_its_row_is_not_lost(town, order,
         (folder / "consents.parquet").unlink()
         csv.write_csv(consents, folder / "consents.csv", csv.WriteOptions(quoting_style="needed"))
         header, *lines = (folder / "consents.csv").read_text(encoding="utf-8").splitlines()
-        lines = [line.replace(f",{AS_OF}", f",\n{AS_OF}") if "p-withdrawn" in line else line for line in lines]
+        cut_off = data.draw(st.sampled_from(["{}", "\n{}", "\r\n{}", ",,,,\n{}", "{},,,,", '"{}"', "{} ,"])).format(
+            AS_OF
+        )
+        lines = [line.replace(f",{AS_OF}", f",\n{cut_off}") if "p-withdrawn" in line else line for line in lines]
         text = "\n".join([header, *data.draw(st.permutations(lines))])
         (folder / "consents.csv").write_text(text + data.draw(st.sampled_from(["", "\n"])), encoding="utf-8")
         parts = data.draw(st.sampled_from([range(PARTS), [part_of("p-withdrawn")]]))
@@ -218,6 +222,27 @@ def test_a_withdrawal_that_a_line_break_cut_off_its_row_is_not_lost(town, order,
             if part_of(person.subject_id) in parts:
                 found = shipped_engine().explain(records, person.subject_id, AS_OF)
                 assert found.status.value == expected_status(person)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "  ",
+        "\u3000",
+        "\x1a",
+        "# end of file",
+        "EOF",
+        ",,,,",
+        "p9;2023-B;true;2024-01-01;",
+        "nonsense",
+        "2026-06-01,x",
+    ],
+)
+def test_what_cannot_be_the_end_of_a_row_is_no_withdrawal_by_the_person_of_the_row_before(engine, tmp_path, line):
+    header = ",".join(TABLES["consents"].column_names)
+    (tmp_path / "consents.csv").write_text(f"{header}\np1,2023-B,true,2024-01-01,\n{line}\n", encoding="utf-8")
+    assert engine.explain(es.read_records(tmp_path), "p1", AS_OF).status.value == "scored"
 
 
 def test_no_public_path_that_scores_has_a_switch_to_skip_consent():

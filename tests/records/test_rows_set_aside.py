@@ -220,6 +220,16 @@ def test_a_line_that_says_whose_it_is_and_of_which_record_is_about_nobody_else_i
     assert before["p0-1"] < 550
 
 
+def test_a_cell_that_was_cut_off_an_objection_disputes_the_record_of_its_table_alone(tmp_path):
+    folder = write_frames([penalised()], tmp_path / "town")
+    (folder / "objections.parquet").unlink()
+    header = ",".join(TABLES["objections"].column_names)
+    lines = f"{header}\npenalties,x1,p0,2026-03-01,,\n2026-04-01\n"
+    (folder / "objections.csv").write_text(lines, encoding="utf-8")
+    doubts = es.read_records(folder).connect().sql('SELECT "table", record_id, subject_id FROM doubts').fetchall()
+    assert doubts == [("penalties", "x1", "p0")]
+
+
 @given(engines(), towns(most=3), st.data())
 @settings(max_examples=15)
 def test_a_cell_that_a_line_break_cut_off_its_row_disputes_the_record_of_that_row(engine, town, data):

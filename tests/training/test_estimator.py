@@ -497,6 +497,13 @@ def test_what_is_given_by_name_need_not_be_in_order(mapping):
     assert by_name.explain(numbers).tolist() == in_order.explain(numbers).tolist()
 
 
+def test_what_is_given_by_name_is_given_once():
+    X, y = applicants(7, 200)
+    model = es.ScoreTableClassifier(**QUICK, monotone=pd.Series([1, -1], index=["amount", "amount"]))
+    with pytest.raises(ValueError, match="monotone must name each feature once. Got 'amount' again"):
+        model.fit(X[["amount", "months"]], y)
+
+
 def test_decimals_are_numbers():
     X, y = applicants(7, 200)
     cents = [None if pd.isna(value) else Decimal(f"{value:.2f}") for value in X["gaps"]]
@@ -512,7 +519,7 @@ def test_decimals_are_numbers():
 
 
 @pytest.mark.parametrize("first", [date(2025, 1, 1), pd.Timestamp("2025-01-01"), pd.Period("2025-01-01")])
-@pytest.mark.parametrize("dtype", [object, None])
+@pytest.mark.parametrize("dtype", [object, None, "category"])
 def test_dates_are_refused_however_they_are_held(first, dtype):
     _, y = applicants(7, 200)
     when = pd.Series([None, *(first + timedelta(days=day % 7) for day in range(199))], dtype=dtype)
