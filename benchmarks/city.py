@@ -15,8 +15,8 @@ it). Then processes of their own measure themselves, one after the other, on all
 - ``bare, kept``: the bare aggregation of the files of the kept records.
 - ``stages alone``: what each stage takes where nothing else is done, on all cores: every cell of the records
   and of the kept records read and hashed, and nothing told of it; the bytes of the kept files hashed (SHA-256);
-  the vectors of everyone, in memory, made into the table that is written; that table written as it is. What it
-  takes as a whole says nothing: between its stages it makes what the next is given.
+  the vectors of everyone, in memory, made into the tables that are written, a part at a time; these written as they
+  are. What it takes as a whole says nothing: between its stages it makes what the next is given.
 - ``pandas``, ``polars``: the same vectors as a good analyst would make them (``peers.py``), held
   against ours, LightGBM's prediction and contributions from the same model's own trees (``pandas``:
   ``pred_contrib``; ``polars``: ``shap.TreeExplainer``), written to Parquet. They check nothing.
@@ -159,9 +159,9 @@ def stages_alone(task: Task) -> Stages:
         stages.timed("hash the kept", on_all_cores)(sha256_of, chain.from_iterable(_kept_files(task).values()))
         query = f"SELECT *, '{Status.SCORED.value}' AS status FROM ({{vectors}})"
         people = _vectors(_sees(_kept_files(task)), task, query).combine_chunks()
-        share = -(-len(people) // cores)
         engine, asked = load_engine(task.model), ColumnsAsked(reasons=True, benefits=True)
         scorer = PartScorer(engine.model.scorecard, engine.policy, asked, {})
+        share = max(in_parts._PEOPLE_AT_ONCE, -(-len(people) // PARTS))  # noqa: SLF001 - as a run has it
         shares = [people[first : first + share] for first in range(0, len(people), share)]
         scored = stages.timed("score", on_all_cores)(scorer.table, shares)
 

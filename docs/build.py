@@ -95,10 +95,10 @@ says how to add new rows to kept records.
 - **A record has a row that cannot be read.** The record counts against nobody from the `recorded_on` of that row.
 - **A row that cannot be read does not say which record it is about.** If it names only a person, it may be about any
   record of theirs; if it names only a record id, about any record with that id. A line that cannot be cut into cells
-  may be about any record of any person or id that occurs in it. A line of a single cell may be the end of the row
-  before it, which a line break cut off, and so about the record of that row.
-- **A row of `consents` cannot be read.** It may be a withdrawal, so nobody it names is scored, nor, if it is
-  a line of a single cell, the person of the row before it.
+  may be about any record of any person or id that occurs in it. A row with a date, an amount or a word of a vocabulary
+  and nothing else may be the end of the row before it, which a line break cut off, and so about the record of that row.
+- **A row of `consents` cannot be read.** It may be a withdrawal, so nobody it names is scored, nor, if it may
+  be the end of the row before it, the person of that row.
 - **A row of `objections` cannot be read.** It is taken to be an objection that is still open, against every record
   that it may be about.
 

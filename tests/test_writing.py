@@ -167,10 +167,10 @@ def test_what_keeps_a_folder_from_being_replaced_is_named(tmp_path):
     ],
 )
 def test_a_read_only_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch, write):
-    """What took its place, with its rights, could not be tidied up: nor could the folder itself be removed."""
+    """What took its place, with its permissions, could not be tidied up: nor could the folder itself be removed."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    monkeypatch.setattr(os, "access", lambda place, _rights: Path(place) != folder)
+    monkeypatch.setattr(os, "access", lambda place, _mode: Path(place) != folder)
     with pytest.raises(ArgumentError, match="read-only") as raised:
         write(folder)
     assert raised.value.file == str(folder)

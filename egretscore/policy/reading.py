@@ -111,10 +111,7 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     """Build a policy from the text of a policy file; ``origin`` names it in errors."""
     try:
         document = tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # ValueError also for numbers too long, RecursionError for lists too deep
+    except (ValueError, RecursionError) as error:  # also of numbers that are too long, and of lists too deep
         raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
     reader = _Reader(origin)
     reader.keys("the file", document, ("policy", "sources", *SINGLES, *LISTS))

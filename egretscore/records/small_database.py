@@ -1,6 +1,6 @@
 """An SQLite database for the rows of one person, where a query takes a fraction of a millisecond.
 
-DuckDB takes some twenty milliseconds to plan the query for everyone's vectors, however few the
+DuckDB takes some 17 milliseconds to plan the query for everyone's vectors, however few the
 rows. So one person's rows are put into an SQLite database in memory, and the same query is run
 there, rendered for SQLite: nothing is declared a second time.
 """

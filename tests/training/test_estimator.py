@@ -500,7 +500,7 @@ def test_what_is_given_by_name_need_not_be_in_order(mapping):
 def test_what_is_given_by_name_is_given_once():
     X, y = applicants(7, 200)
     model = es.ScoreTableClassifier(**QUICK, monotone=pd.Series([1, -1], index=["amount", "amount"]))
-    with pytest.raises(ValueError, match="monotone must name each feature once. Got 'amount' again"):
+    with pytest.raises(ValueError, match="Got 'amount' again"):
         model.fit(X[["amount", "months"]], y)
 
 

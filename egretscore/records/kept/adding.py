@@ -7,7 +7,8 @@ from the later of the days on which the two rows came on file. A kept record is 
 new row of it cannot be read.
 
 A row of consents that cannot be used may be the withdrawal of anyone whose consents are kept, and an
-objection that does not name its record may be about any kept record. Then nothing at all is added.
+objection that does not name its record may be about any kept record. Then nothing at all is added. (Rows of
+empty cells, as spreadsheets write them, say nothing and are only set aside.)
 """
 
 from __future__ import annotations
