@@ -199,7 +199,7 @@ def test_what_is_set_aside_can_be_written_or_nothing_is_added(folder, capsys):
     )
     (folder / "a file").write_text("", encoding="utf-8")
     arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
-    assert main([*arguments, "--quarantine", str(folder / "a file" / "aside")]) == 1
+    assert main([*arguments, "--quarantine", str(folder / "a file" / "aside")]) == 2
     assert main([*arguments, "--threads", "257"]) == 2
     assert capsys.readouterr().err.count("\n") == 2
     assert states(folder / "kept") == before
