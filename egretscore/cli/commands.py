@@ -116,8 +116,9 @@ def _score(options: argparse.Namespace) -> int:
     if options.records is None:
         _mention_the_sample_town(options)
         as_of = as_of or (invented_mark(records) or {})["as_of"]
-    lacking = [name for name, given in (("--model DIR", options.model), ("--as-of DATE", as_of)) if given is None]
-    if options.records is not None and lacking:
+    elif lacking := [
+        name for name, given in (("--model DIR", options.model), ("--as-of DATE", as_of)) if given is None
+    ]:
         raise ArgumentError("records of your own need a model and a date", expected=" and ".join(lacking))
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
@@ -368,7 +369,9 @@ def _mention(set_aside: int | None, policy: Path | None, lang: str = "en") -> No
 
 
 def _policy_of(model: Path | None) -> Path | None:
-    return None if model is None else model / "policy.toml"
+    from egretscore.scoring.bundle import POLICY
+
+    return None if model is None else model / POLICY
 
 
 def _mention_the_sample_town(options: argparse.Namespace, lang: str = "en") -> None:

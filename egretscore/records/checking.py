@@ -59,6 +59,8 @@ _LONGEST_VALUE = 200
 # One number for each row, in the order of sources and rows.
 _ID = "source * 1099511627776 + row"
 _SIGNS_IN_IDS: Final = "._:+/=-"
+# What may stand between the cells of a line, whatever it was written by.
+_BETWEEN_CELLS: Final = r"[,;|\t\"]"
 
 
 def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[str, frozenset[str]]) -> None:
@@ -221,12 +223,12 @@ def _find_continued_rows(connection: duckdb.DuckDBPyConnection, table: Table) ->
     The last cell may be left out, so it is a date, an amount or a word of a vocabulary; what else stands alone in a
     line, such as the end of a file, is none.
     """
-    pieces = rf"regexp_split_to_array({_all_of(table)}, '[,;|\t\"]')"
+    pieces = f"regexp_split_to_array({_all_of(table)}, '{_BETWEEN_CELLS}')"
     # Of a table that is read in parts, a row that names someone is not seen with the people of other parts.
     whose = "true" if table.reaches_others else "subject_id IS NULL"
     connection.execute(
-        rf"""
-        CREATE OR REPLACE TEMP TABLE alone AS SELECT source, row, cells[1] AS cell FROM (
+        f"""
+        CREATE OR REPLACE TEMP TABLE alone AS SELECT source, row FROM (
             SELECT source, row, list_filter({pieces}, lambda piece: stripped(piece) <> '') AS cells
             FROM parsed JOIN unsound USING (id) WHERE {whose}
         ) WHERE len(cells) = 1 AND (
@@ -236,11 +238,11 @@ def _find_continued_rows(connection: duckdb.DuckDBPyConnection, table: Table) ->
         """
     )
     found = "alone JOIN parsed AS before ON before.source = alone.source AND before.row = alone.row - 1"
-    if table.reaches_others:  # all its rows are here, so the row before is known whatever lies between
+    if not connection.execute("SELECT 1 FROM alone LIMIT 1").fetchall():
+        found = "parsed AS before WHERE false"  # as a rule: no need to sort all rows
+    elif table.reaches_others:  # all its rows are here, so the row before is known whatever lies between
         rows = f"(SELECT * FROM parsed WHERE {_says_anything(table)})"
         found = f"alone ASOF JOIN {rows} AS before ON before.source = alone.source AND before.row < alone.row"
-    if not connection.execute("SELECT 1 FROM alone LIMIT 1").fetchall():
-        found = "parsed AS before WHERE false"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE continued AS SELECT before.* FROM {found}")
 
 
@@ -279,7 +281,7 @@ def _meant_by_unsound(table: Table) -> str:
     every = f"unnest({disputable}) AS every(disputable)"
     rows = f"parsed JOIN unsound USING (id), {every} WHERE {of_these}"
     lines = f'{rows} AND line IS NOT NULL AND "{record}" IS NULL AND "{subject}" IS NULL'
-    pieces = r"unnest(regexp_split_to_array(line, '[,;|\t\"]'))"
+    pieces = f"unnest(regexp_split_to_array(line, '{_BETWEEN_CELLS}'))"
     anytime = f"DATE '{EARLIEST}'"
     by_cells = f"""
         SELECT disputable, {RECORD_ID.name}(nullif(stripped("{record}"), '')) AS record_id,

@@ -41,7 +41,8 @@ from egretscore.writing import check_replaceable, whole_folder
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 SEAL: Final = "manifest.sha256"
-_PARTS: Final = ("model.txt", "policy.toml", "scorecard.csv")
+POLICY: Final = "policy.toml"
+_PARTS: Final = ("model.txt", POLICY, "scorecard.csv")
 _FILES: Final = (MANIFEST, SEAL, *_PARTS)
 _LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -128,7 +129,7 @@ def bundle_files(model: Model) -> Mapping[str, str]:
     """Return the files of a model's bundle: name to text."""
     parts = {
         "model.txt": model.forest,
-        "policy.toml": model.policy.text,
+        POLICY: model.policy.text,
         "scorecard.csv": write_scorecard(model.scorecard),
     }
     manifest = {
@@ -281,7 +282,7 @@ def _check_features(model: Model) -> None:
 
 
 def _read(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:
-    policy = parse_policy(parts["policy.toml"], origin="policy.toml")
+    policy = parse_policy(parts[POLICY], origin=POLICY)
     features = tuple(Feature.from_dict(raw) for raw in manifest["features"])
     return Model(
         policy=policy,

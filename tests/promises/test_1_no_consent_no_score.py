@@ -199,6 +199,15 @@ def test_a_row_that_names_its_person_with_a_sign_nobody_sees_in_the_id_names_the
     assert records.erase("p-10") == 2, "what was set aside as well"
 
 
+def test_two_lines_run_together_name_a_person_with_a_sign_nobody_sees_in_the_id(engine, tmp_path):
+    header = ",".join(TABLES["consents"].column_names)
+    rows = (
+        "p1,2023-B,true,2024-01-01,\np9,2023-B,true,2024-01-01,2025-01-01p\u00ad1,2023-B,true,2024-01-01,2025-01-01\n"
+    )
+    (tmp_path / "consents.csv").write_text(f"{header}\n{rows}", encoding="utf-8")
+    assert engine.explain(es.read_records(tmp_path), "p1", AS_OF).status.value == "not_consented"
+
+
 @given(towns(most=3), st.permutations(["subject_id", "letter_version", "adult_confirmed", "granted_on"]), st.data())
 @settings(max_examples=15)
 def test_a_withdrawal_that_a_line_break_cut_off_its_row_is_not_lost(town, order, data):

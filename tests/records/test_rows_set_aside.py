@@ -252,9 +252,15 @@ def test_a_cell_that_a_line_break_cut_off_its_row_disputes_the_record_of_that_ro
         identity = TABLES[table].identity[0]
         number = rows[identity].to_pylist().index(row[identity]) + 1
         lines = (folder / f"{table}.csv").read_text(encoding="utf-8").splitlines()
-        lines.insert(number + 1, "2026-05-01")
+        form = data.draw(st.sampled_from(["{}", '"{}"', "{}" + "," * (len(columns) - 1)]))
+        lines.insert(number + 1, form.format(data.draw(st.sampled_from(["2026-05-01", "2026/5/1", "fulfilled"]))))
         (folder / f"{table}.csv").write_text("\n".join(lines), encoding="utf-8")
-        assert_scored_alike(engine, es.read_records(folder, threads=1), disputed)
+        records = es.read_records(folder, threads=1)
+        of_their_part = read_parts(folder, [part_of(of_whom.subject_id)], engine.policy)
+        for found in (records, of_their_part):  # whether or not the record counts for any score
+            doubts = found.connect().sql('SELECT "table", record_id, subject_id FROM doubts').fetchall()
+            assert doubts == [(table, row[identity], of_whom.subject_id)]
+        assert_scored_alike(engine, records, disputed)
 
 
 @given(engines(), towns(most=3), st.data())
