@@ -61,16 +61,16 @@ from pyarrow import parquet
 from egretscore import keep_records, load_engine, read_records, simulate_town
 from egretscore.cli.arguments import memory_size
 from egretscore.engine import Engine
-from egretscore.everyone import in_parts
+from egretscore.everyone import on_one_machine
 from egretscore.everyone.part_scores import AS_WRITTEN, PartScorer, part_file
 from egretscore.features.query import vectors_query
 from egretscore.records.database import create_table, threads_to_use
-from egretscore.records.folder import files_by_table
-from egretscore.records.kept import keeping
+from egretscore.records.files import files_by_table
 from egretscore.records.kept.folder import files_of_part
 from egretscore.records.parts import PARTS
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import DOUBTS
+from egretscore.records.upkeep import keeping
 from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
 from egretscore.status import Status
@@ -161,7 +161,7 @@ def stages_alone(task: Task) -> Stages:
         people = _vectors(_sees(_kept_files(task)), task, query).combine_chunks()
         engine, asked = load_engine(task.model), ColumnsAsked(reasons=True, benefits=True)
         scorer = PartScorer(engine.model.scorecard, engine.policy, asked, {})
-        share = max(in_parts._PEOPLE_AT_ONCE, -(-len(people) // PARTS))  # noqa: SLF001 - as a run has it
+        share = max(on_one_machine._PEOPLE_AT_ONCE, -(-len(people) // PARTS))  # noqa: SLF001 - as a run has it
         shares = [people[first : first + share] for first in range(0, len(people), share)]
         scored = stages.timed("score", on_all_cores)(scorer.table, shares)
 
@@ -189,22 +189,22 @@ def score_kept(task: Task) -> Stages:
 
 def _score(task: Task, records: Path, out: Path) -> Stages:
     stages = Stages()
-    vars(in_parts)["read_parts"] = stages.timed("read and check", read_parts)
+    vars(on_one_machine)["read_parts"] = stages.timed("read and check", read_parts)
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
     parquet.write_table = stages.timed("write", parquet.write_table)
     engine = load_engine(task.model)
-    in_parts.score_everyone(engine, records, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    on_one_machine.score_everyone(engine, records, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
     return stages
 
 
 def score_on_spark(task: Task) -> Stages:
     """Score the kept records of the town into parts, on Spark."""
-    from egretscore.everyone import spark
+    from egretscore.everyone import on_spark
 
     out = task.out / "scores on Spark"
     engine = load_engine(task.model)
-    spark.score_on_spark(engine, task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
+    on_spark.score_on_spark(engine, task.kept, AS_OF, out, reasons=True, benefits=True, memory=task.memory)
     return Stages()
 
 

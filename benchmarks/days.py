@@ -33,17 +33,17 @@ from measuring import HEAD, Measured, Stages, alone, line, towns
 from egretscore import add_records, keep_records, load_engine, simulate_town
 from egretscore.cli.arguments import memory_size
 from egretscore.engine import Engine
-from egretscore.everyone import day_by_day, files, in_parts
+from egretscore.everyone import day_by_day, files, on_one_machine
 from egretscore.everyone.part_scores import PartScorer, write_scores
 from egretscore.features.turning import turned_query
-from egretscore.records.folder import INVENTED_MARK, files_by_table
-from egretscore.records.kept import adding
+from egretscore.records.checked.in_files import KeptRecords
+from egretscore.records.files import INVENTED_MARK, files_by_table
 from egretscore.records.kept import folder as kept
-from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.kept.touched import touched_since
 from egretscore.records.parts import PARTS
 from egretscore.records.reading import read_addition
 from egretscore.records.schema import TABLES, Table
+from egretscore.records.upkeep import adding
 
 AS_OF = date(2025, 12, 31)
 SEED = 3
@@ -100,9 +100,9 @@ def _score(task: Task, records: Path, out: Path, day: date, **gone_on_from: date
     previous.with_changes = stages.timed("put in place", previous.with_changes)  # type: ignore[method-assign]
     Engine._ask = stages.timed("group", Engine._ask)  # type: ignore[method-assign]  # noqa: SLF001 - to time it
     PartScorer.table = stages.timed("score", PartScorer.table)  # type: ignore[method-assign]
-    vars(in_parts)["write_scores"] = stages.timed("write", write_scores)
+    vars(on_one_machine)["write_scores"] = stages.timed("write", write_scores)
     options = {"reasons": True, "benefits": True, "memory": task.memory, **gone_on_from}
-    in_parts.score_everyone(load_engine(), records, day, out, **options)  # type: ignore[arg-type]
+    on_one_machine.score_everyone(load_engine(), records, day, out, **options)  # type: ignore[arg-type]
     return stages
 
 

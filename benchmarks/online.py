@@ -37,7 +37,7 @@ import pandas as pd
 from peers import COLUMNS
 
 from egretscore import keep_records, load_engine, read_records, simulate_town
-from egretscore.records.folder import files_by_table
+from egretscore.records.files import files_by_table
 from egretscore.shipped import shipped_model
 
 AS_OF = date(2026, 1, 1)

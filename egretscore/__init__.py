@@ -29,14 +29,14 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from egretscore.everyone.files import Outcome
-    from egretscore.everyone.in_parts import score_everyone
-    from egretscore.everyone.spark import score_on_spark
+    from egretscore.everyone.on_one_machine import score_everyone
+    from egretscore.everyone.on_spark import score_on_spark
     from egretscore.explanation import Explanation, Reason
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
-    from egretscore.records.kept.adding import Added, add_records
-    from egretscore.records.kept.keeping import Kept, keep_records
-    from egretscore.records.partwise import Progress
+    from egretscore.records.in_bulk.runs import Progress
+    from egretscore.records.upkeep.adding import Added, add_records
+    from egretscore.records.upkeep.keeping import Kept, keep_records
     from egretscore.records.validating import Validated, validate_records
     from egretscore.scoring.bundle import Model
     from egretscore.shipped import sample_records
@@ -49,19 +49,19 @@ __version__ = "0.1.0"
 
 # Where each public name lives: loaded when it is first used.
 _HOMES = {
-    "Added": "records.kept.adding",
+    "Added": "records.upkeep.adding",
     "ArgumentError": "errors",
     "BundleError": "errors",
     "EgretError": "errors",
     "Engine": "engine",
     "Explanation": "explanation",
     "ForbiddenColumnError": "errors",
-    "Kept": "records.kept.keeping",
+    "Kept": "records.upkeep.keeping",
     "Model": "scoring.bundle",
     "Outcome": "everyone.files",
     "Policy": "policy",
     "PolicyError": "errors",
-    "Progress": "records.partwise",
+    "Progress": "records.in_bulk.runs",
     "Reason": "explanation",
     "Records": "records",
     "RecordsError": "errors",
@@ -70,14 +70,14 @@ _HOMES = {
     "Status": "status",
     "TrainingError": "errors",
     "Validated": "records.validating",
-    "add_records": "records.kept.adding",
-    "keep_records": "records.kept.keeping",
+    "add_records": "records.upkeep.adding",
+    "keep_records": "records.upkeep.keeping",
     "load_engine": "engine",
     "read_policy": "policy",
     "read_records": "records",
     "sample_records": "shipped",
-    "score_everyone": "everyone.in_parts",
-    "score_on_spark": "everyone.spark",
+    "score_everyone": "everyone.on_one_machine",
+    "score_on_spark": "everyone.on_spark",
     "shipped_policy": "policy",
     "simulate_town": "simulate",
     "train": "training.train",

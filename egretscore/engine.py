@@ -23,10 +23,10 @@ from egretscore.features.query import everyone_query, vectors_query
 from egretscore.paths import as_path
 from egretscore.policy import Policy
 from egretscore.records import Records
+from egretscore.records.checked.store import check_agrees, check_are_records
 from egretscore.records.database import asking, check_is_no_personal_number, check_subject_id
+from egretscore.records.one_person.small_database import ask, columns_in, small_sql
 from egretscore.records.parts import sql_part_of
-from egretscore.records.small_database import ask, columns_in, small_sql
-from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scored import ColumnsAsked, scored_columns
 from egretscore.scoring.bundle import Model, read_bundle
 from egretscore.shipped import shipped_model

@@ -34,8 +34,8 @@ from pyarrow import csv, parquet
 
 from egretscore.errors import ArgumentError
 from egretscore.paths import as_path
-from egretscore.records.folder import INVENTED_MARK
-from egretscore.records.partwise import check_progress
+from egretscore.records.files import INVENTED_MARK
+from egretscore.records.in_bulk.runs import check_progress
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_folder
 

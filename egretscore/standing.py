@@ -14,7 +14,7 @@ What the queries hold (the promises of the design):
 - breaches of commitments inside their retention and neither disputed nor objected to with
   success. An objection takes away what counts against its holder, never what counts for
   them, so that to win one can only help. A record that other rows put in doubt (see
-  ``egretscore.records.checking``) reads as disputed.
+  ``egretscore.records.intake.checking``) reads as disputed.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ import sys
 STOPPED_AT = """
 import os, signal, sys
 from egretscore import writing
-from egretscore.everyone import files, in_parts
-from egretscore.records import partwise
-from egretscore.records.kept import adding, folder, keeping
+from egretscore.everyone import files, on_one_machine
+from egretscore.records.in_bulk import runs
+from egretscore.records.upkeep import adding, keeping
+from egretscore.records.kept import folder
 from egretscore.cli import main
 
 def die_at(module, name, call, after):
@@ -29,7 +30,7 @@ def die_at(module, name, call, after):
 
     setattr(module, name, dying)
 
-in_parts.parts_at_once = keeping.parts_at_once = lambda *_: 4
+on_one_machine.parts_at_once = keeping.parts_at_once = lambda *_: 4
 {deaths}
 sys.exit(main(sys.argv[1:]))
 """

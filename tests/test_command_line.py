@@ -24,7 +24,7 @@ import egretscore as es
 from egretscore.cli import commands, main
 from egretscore.cli.arguments import memory_size, parser
 from egretscore.explanation import texts
-from egretscore.records.folder import INVENTED_MARK
+from egretscore.records.files import INVENTED_MARK
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
 
@@ -756,7 +756,7 @@ def test_keeping_and_going_on_from_day_to_day_load_nothing_heavy(tmp_path):
     program = f"""
 import sys
 from egretscore.cli import main
-from egretscore.records import in_place
+from egretscore.records.intake import in_place
 
 in_place.FEWEST_TYPED_ROWS = 0
 for command in {commands}:

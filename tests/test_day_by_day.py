@@ -19,7 +19,7 @@ from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipp
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.everyone import day_by_day, files, in_parts
+from egretscore.everyone import day_by_day, files, on_one_machine
 from egretscore.everyone.part_scores import part_file
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.erasing import erase
@@ -88,7 +88,7 @@ def here(town: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def go_on(folder: Path, out: str = "day", **options: Any) -> in_parts.Outcome:
+def go_on(folder: Path, out: str = "day", **options: Any) -> on_one_machine.Outcome:
     options = {"since": SINCE, "previous": folder / "scores", **EVERY_COLUMN, **options}
     return es.score_everyone(shipped_engine(), folder / "kept", DAY, folder / out, **options)
 
@@ -103,13 +103,13 @@ def arguments(folder: Path) -> list[str]:
 
 def test_those_alone_are_read_who_changed(town, here, monkeypatch, capsys):
     read: list[int] = []
-    table = in_parts.PartScorer.table
+    table = on_one_machine.PartScorer.table
 
     def counted(self: Any, people: Any) -> Any:
         read.append(len(people))
         return table(self, people)
 
-    monkeypatch.setattr(in_parts.PartScorer, "table", counted)
+    monkeypatch.setattr(on_one_machine.PartScorer, "table", counted)
     outcome = go_on(here)
     about = json.loads((town / "all" / files.ABOUT).read_text(encoding="utf-8"))
     assert 0 < sum(read) < about["people"] / 2
@@ -184,8 +184,8 @@ def test_a_part_whose_past_is_not_known_is_scored_anew(town, here, monkeypatch):
 
 def test_killed_at_any_moment_a_run_goes_on_where_it_was(town, here):
     for death in (
-        "die_at(in_parts, 'write_scores', 3, False)",
-        "die_at(in_parts, 'write_scores', 20, True)",
+        "die_at(on_one_machine, 'write_scores', 3, False)",
+        "die_at(on_one_machine, 'write_scores', 20, True)",
         "die_at(files, 'take_the_place', 1, False)",
     ):
         assert run(arguments(here), death).returncode == -signal.SIGKILL
@@ -329,7 +329,7 @@ def test_who_changes_the_records_meanwhile_is_noticed(here, monkeypatch, asked, 
         return found
 
     monkeypatch.setattr(day_by_day.Previous, asked, then_change)
-    monkeypatch.setattr("egretscore.records.kept.adding._check_invented", lambda *_, **__: None)
+    monkeypatch.setattr("egretscore.records.upkeep.adding._check_invented", lambda *_, **__: None)
     with pytest.raises(es.RecordsError, match="changed while"):
         go_on(here)
     assert not (here / "day").exists()

@@ -34,15 +34,16 @@ from whole_records import AS_OF, POLICY, engines, frames, shipped_engine, split,
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.everyone import files, in_parts
+from egretscore.everyone import files, on_one_machine
 from egretscore.everyone.files import ABOUT
-from egretscore.everyone.in_parts import score_everyone
+from egretscore.everyone.on_one_machine import score_everyone
 from egretscore.everyone.part_scores import PartRead, are_whole, noted_read, part_file, write_scores
-from egretscore.records import in_place, memory, partwise
 from egretscore.records.database import Resources
-from egretscore.records.memory import parts_at_once
+from egretscore.records.in_bulk import memory, runs
+from egretscore.records.in_bulk.memory import parts_at_once
+from egretscore.records.in_bulk.runs import Progress, remove_what_was_replaced
+from egretscore.records.intake import in_place
 from egretscore.records.parts import PARTS, macro_chosen, part_of
-from egretscore.records.partwise import Progress, remove_what_was_replaced
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
@@ -76,7 +77,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_parts, "parts_at_once", lambda *_: parts)
+    monkeypatch.setattr(on_one_machine, "parts_at_once", lambda *_: parts)
 
 
 # ------------------------------------------------------------------------------- parts
@@ -207,7 +208,7 @@ def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_pat
             raise es.RecordsError("the records cannot be checked") from duckdb.OutOfMemoryException("no more")
         return read_parts(folder, parts, *options)
 
-    monkeypatch.setattr(in_parts, "read_parts", read)
+    monkeypatch.setattr(on_one_machine, "read_parts", read)
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **EVERY_COLUMN)
     assert tried[:4] == [64, 32, 16, 8]
     assert contents(tmp_path / "scores") == contents(undisturbed)
@@ -236,7 +237,7 @@ def test_too_little_memory_is_said(town, tmp_path):
 def command(town: Path, out: Path, prelude: str = "") -> list[str]:
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     arguments += ["--out", str(out), "--vectors", "--reasons", "--benefits"]
-    few_at_once = "import egretscore.everyone.in_parts as e; e.parts_at_once = lambda *_: 4"
+    few_at_once = "import egretscore.everyone.on_one_machine as e; e.parts_at_once = lambda *_: 4"
     return [
         *(sys.executable, "-c"),
         f"import sys; {few_at_once}; {prelude}\nfrom egretscore.cli import main; sys.exit(main({arguments!r}))",
@@ -306,12 +307,12 @@ def test_a_part_that_is_not_as_it_was_written_is_made_again(town, undisturbed, t
 def test_stopped_at_its_very_end_a_run_has_nothing_left_to_score(town, undisturbed, tmp_path):
     arguments = ["score", "--records", str(town), "--model", str(shipped_model()), "--as-of", TOWN_DAY]
     arguments += ["--out", str(tmp_path / "scores"), "--vectors", "--reasons", "--benefits"]
-    for death in ("die_at(partwise, 'put_in_place', 1, False)", "die_at(partwise, 'put_in_place', 1, True)"):
+    for death in ("die_at(runs, 'put_in_place', 1, False)", "die_at(runs, 'put_in_place', 1, True)"):
         assert stopped(arguments, death).returncode == -signal.SIGKILL
     seen: list[Progress] = []
     assert not (tmp_path / ".scores.unfinished").exists()
     score_everyone(shipped_engine(), town, "2026-01-02", tmp_path / "scores")  # what was left is no hindrance
-    assert stopped(arguments, "die_at(partwise, 'put_in_place', 1, False)").returncode == -signal.SIGKILL
+    assert stopped(arguments, "die_at(runs, 'put_in_place', 1, False)").returncode == -signal.SIGKILL
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=seen.append, **EVERY_COLUMN)
     assert seen == []
     assert contents(tmp_path / "scores") == contents(undisturbed)
@@ -571,7 +572,7 @@ def test_a_run_that_finished_no_part_leaves_nothing(town, tmp_path, monkeypatch)
         begun.extend(tmp_path.iterdir())
         raise es.RecordsError("the records cannot be read")
 
-    monkeypatch.setattr(in_parts, "read_parts", fails)
+    monkeypatch.setattr(on_one_machine, "read_parts", fails)
     with pytest.raises(es.RecordsError):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
     assert [place.name for place in begun] == [".scores.unfinished"]
@@ -605,7 +606,7 @@ def test_a_run_that_ends_leaves_what_the_next_has_begun(town, tmp_path, monkeypa
         (begun / "spill").mkdir()
         remove_what_was_replaced(out)
 
-    monkeypatch.setattr(partwise, "remove_what_was_replaced", the_next_begins)
+    monkeypatch.setattr(runs, "remove_what_was_replaced", the_next_begins)
     score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
     assert [entry.name for entry in begun.iterdir()] == ["spill"]
 
@@ -614,7 +615,7 @@ def test_a_question_that_cannot_be_written_leaves_nothing(town, tmp_path, monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(partwise, "whole_file", full)
+    monkeypatch.setattr(runs, "whole_file", full)
     with pytest.raises(OSError, match="No space"):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
     assert list(tmp_path.iterdir()) == []
@@ -663,7 +664,7 @@ def test_a_run_that_is_stopped_at_its_very_end_leaves_what_the_next_has_begun(to
         (begun / "spill").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(partwise, "remove_what_was_replaced", the_next_begins)
+    monkeypatch.setattr(runs, "remove_what_was_replaced", the_next_begins)
     with pytest.raises(KeyboardInterrupt):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
     assert [entry.name for entry in begun.iterdir()] == ["spill"]

@@ -18,9 +18,9 @@ from whole_records import shipped_engine
 import egretscore as es
 from egretscore.cli import main
 from egretscore.everyone.files import part_scorer
-from egretscore.everyone.in_parts import score_everyone
+from egretscore.everyone.on_one_machine import score_everyone
+from egretscore.everyone.on_spark import _quietly, _session, score_on_spark
 from egretscore.everyone.part_scores import PartRead, part_file, write_scores
-from egretscore.everyone.spark import _quietly, _session, score_on_spark
 from egretscore.records.kept.folder import files_of_part
 from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
@@ -101,7 +101,7 @@ def test_the_parts_are_the_same_bytes_and_a_stopped_run_goes_on(kept, spark, tmp
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    from egretscore.everyone import spark as on_spark
+    from egretscore.everyone import on_spark
 
     done = getattr(on_spark, step)
 
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_refused(kept, spark, tmp_path):
 
 @needs_java
 def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkeypatch):
-    from egretscore.everyone import spark as on_spark
+    from egretscore.everyone import on_spark
 
     changing = Path(shutil.copytree(kept, tmp_path / "kept"))
     score = on_spark._score
@@ -151,7 +151,7 @@ def test_records_that_change_meanwhile_are_refused(kept, spark, tmp_path, monkey
 
 @needs_java
 def test_what_fails_on_an_executor_is_said_in_a_line(kept, spark, tmp_path, monkeypatch):
-    from egretscore.everyone import spark as on_spark
+    from egretscore.everyone import on_spark
 
     monkeypatch.setattr(on_spark, "part_file", lambda part: f"/proc/nowhere/{part}")
     with pytest.raises(es.RecordsError, match=r"Error: .*/proc/nowhere") as raised:

@@ -18,7 +18,7 @@ from whole_records import AS_OF, Person, engines, frames, plain_consent, read, t
 
 import egretscore as es
 from egretscore.explanation import reasons
-from egretscore.records import small_database
+from egretscore.records.one_person import small_database
 
 
 def assert_each_is_explained_as_scored(engine: es.Engine, records: es.Records, day) -> None:

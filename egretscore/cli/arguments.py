@@ -398,7 +398,7 @@ def memory_size(text: str) -> int:
 
 
 def _memory_that_suffices(text: str) -> int:
-    from egretscore.records.memory import memory_to_use
+    from egretscore.records.in_bulk.memory import memory_to_use
 
     try:
         return memory_to_use(memory_size(text))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from egretscore.policy import Policy
     from egretscore.records import SourceCount
-    from egretscore.records.kept.adding import Added
+    from egretscore.records.upkeep.adding import Added
     from egretscore.records.validating import Validated
 
 DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -124,7 +124,7 @@ def _score(options: argparse.Namespace) -> int:
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = _machine(options)
     if options.engine == "spark":
-        from egretscore.everyone.spark import score_on_spark
+        from egretscore.everyone.on_spark import score_on_spark
 
         if options.since is not None or options.previous is not None:
             raise ArgumentError("Spark scores everyone", remedy="Leave out --since and --previous, or --engine spark.")
@@ -134,7 +134,7 @@ def _score(options: argparse.Namespace) -> int:
     elif options.master is not None:
         raise ArgumentError("--master names a Spark cluster", remedy="Add --engine spark.")
     else:
-        from egretscore.everyone.in_parts import score_everyone
+        from egretscore.everyone.on_one_machine import score_everyone
 
         with parts_done("Scoring", "person", "people") as progress:
             outcome = score_everyone(
@@ -215,7 +215,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _keep(options: argparse.Namespace) -> int:
-    from egretscore.records.kept.keeping import keep_records
+    from egretscore.records.upkeep.keeping import keep_records
 
     with parts_done("Keeping", "row") as progress:
         kept = keep_records(options.records, options.out, policy=options.policy, progress=progress, **_machine(options))
@@ -230,7 +230,7 @@ def _keep(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from egretscore.records.kept.adding import add_records
+    from egretscore.records.upkeep.adding import add_records
 
     _check_quarantine(options.quarantine)
     with parts_done("Checking" if options.dry_run else "Adding", "row") as progress:
@@ -386,7 +386,7 @@ def _mention_the_end(last_day: date | None, as_of: date, policy: Policy, lang: s
 
 
 def _counts_table(counts: Sequence[SourceCount]) -> str:
-    from egretscore.records.store import COUNTED
+    from egretscore.records.checked.store import COUNTED
 
     rows = [(count.file, *(getattr(count, of) for of in COUNTED)) for count in counts]
     rows.append(("in all", *(sum(getattr(count, of) for count in counts) for of in COUNTED)))

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
-    from egretscore.records.partwise import Progress
+    from egretscore.records.in_bulk.runs import Progress
 
 _SECONDS_BETWEEN_LINES: Final = 10
 

@@ -24,8 +24,8 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.everyone.files import ABOUT, ORIGIN, SCORE_EVERYONE, Origin, read_about_scores
 from egretscore.everyone.part_scores import part_file
 from egretscore.features.turning import turned_query
+from egretscore.records.checked.in_files import KeptRecords
 from egretscore.records.database import asking
-from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.kept.touched import knows_since, touched_since
 from egretscore.records.parts import people_replaced
 from egretscore.writing import earlier_of, sha256_of

@@ -18,9 +18,9 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.everyone.part_scores import AS_WRITTEN, METADATA, PartScorer, are_whole, noted_read, part_file
 from egretscore.paths import as_path
 from egretscore.records.database import Resources, check_name_is_text, create_view, open_locked
+from egretscore.records.in_bulk.runs import check_not_among, take_the_place
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
-from egretscore.records.partwise import check_not_among, take_the_place
 from egretscore.scored import ColumnsAsked
 from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
 
@@ -145,7 +145,7 @@ def question(
     folder : Path
         The folder of the records.
     state : list
-        The state of these records (:func:`egretscore.records.partwise.state_of_records`).
+        The state of these records (:func:`egretscore.records.in_bulk.runs.state_of_records`).
     day : date
     columns : ColumnsAsked
     gone_on_from : mapping, optional

@@ -8,7 +8,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from egretscore.errors import ArgumentError, EgretError, shown
-from egretscore.records.folder import table_of
+from egretscore.records.files import table_of
 from egretscore.records.kept.folder import is_kept
 from egretscore.records.schema import TABLES
 from egretscore.writing import make_folder, whole_file

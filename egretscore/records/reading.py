@@ -13,17 +13,17 @@ import duckdb
 from egretscore.errors import ArgumentError, RecordsError, did_you_mean
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
-from egretscore.records.checked import CheckedRecords
-from egretscore.records.checking import check_staged, finish_checks, prepare_checks
+from egretscore.records.checked.in_database import CheckedRecords
+from egretscore.records.checked.in_files import KeptRecords
+from egretscore.records.checked.store import Records, check_agrees
 from egretscore.records.database import NO_LIMIT, Resources, open_locked, threads_to_use, too_large_for_memory
-from egretscore.records.folder import INVENTED_MARK, check_readable, files_by_table, state_of_files
-from egretscore.records.in_place import InPlace, prepare_in_place, stage_possible_duplicates
+from egretscore.records.files import INVENTED_MARK, check_readable, files_by_table, state_of_files
+from egretscore.records.intake.checking import check_staged, finish_checks, prepare_checks
+from egretscore.records.intake.in_place import InPlace, prepare_in_place, stage_possible_duplicates
+from egretscore.records.intake.sources import create_staging, stage_file, stage_frame
 from egretscore.records.kept import folder as kept
-from egretscore.records.kept.opened import KeptRecords
 from egretscore.records.parts import PARTS, macro_chosen
 from egretscore.records.schema import BROKEN, TABLES, Table
-from egretscore.records.sources import create_staging, stage_file, stage_frame
-from egretscore.records.store import Records, check_agrees
 
 
 def read_records(
@@ -34,7 +34,7 @@ def read_records(
     Parameters
     ----------
     source : path or mapping
-        A folder of CSV or Parquet files (see ``egretscore.records.folder``), a folder that
+        A folder of CSV or Parquet files (see ``egretscore.records.files``), a folder that
         ``egretscore keep`` wrote, or a mapping of table name to a pandas, polars or Arrow
         frame. Consents must be there; another table that is not is read as empty.
     policy : Policy or path, optional

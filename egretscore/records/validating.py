@@ -9,15 +9,21 @@ from pathlib import Path
 
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
+from egretscore.records.checked.in_files import KeptRecords
+from egretscore.records.checked.store import COUNTED, Records, SourceCount, UnmatchedObjection, check_agrees
 from egretscore.records.database import Resources
-from egretscore.records.kept.opened import KeptRecords
-from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
+from egretscore.records.in_bulk.memory import (
+    as_memory_allows,
+    for_the_database,
+    groups_of,
+    memory_to_use,
+    parts_at_once,
+)
+from egretscore.records.in_bulk.runs import Progress, check_progress, check_unchanged, state_of_records
 from egretscore.records.parts import PARTS, tables_reported_with
-from egretscore.records.partwise import Progress, check_progress, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
-from egretscore.records.store import COUNTED, Records, SourceCount, UnmatchedObjection, check_agrees
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
 from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
+from egretscore.records.checked.store import check_agrees, check_are_records
 from egretscore.records.schema import COMMITMENTS
-from egretscore.records.store import check_agrees, check_are_records
 from egretscore.scoring.bundle import Model, library_versions
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.training.estimator import ScoreTableClassifier

@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, shipped_engine, towns, write
 
 import egretscore as es
-from egretscore.everyone.spark import score_on_spark
+from egretscore.everyone.on_spark import score_on_spark
 from egretscore.policy import parse_policy
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts

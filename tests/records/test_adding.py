@@ -31,12 +31,12 @@ from whole_records import (
 
 import egretscore as es
 from egretscore.cli import main
-from egretscore.records.kept import adding
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.erasing import erase
 from egretscore.records.kept.touched import knows_since, touched_since
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import TABLES
+from egretscore.records.upkeep import adding
 
 
 def states(folder: Path) -> list[str]:
@@ -276,7 +276,7 @@ def test_whole_parts_do_not_pile_up_in_memory(days, tmp_path):
 
 def test_more_than_fits_at_once_is_added_in_groups(days, tmp_path, monkeypatch):
     shutil.copytree(days / "kept", tmp_path / "kept")
-    monkeypatch.setattr("egretscore.records.kept.adding.parts_at_once", lambda *_: 10)
+    monkeypatch.setattr("egretscore.records.upkeep.adding.parts_at_once", lambda *_: 10)
     added = es.add_records(days / "new", tmp_path / "kept")
     assert states(tmp_path / "kept") == states(days / "all")
     again = es.add_records(days / "new", tmp_path / "kept")
@@ -389,7 +389,7 @@ def test_who_interrupts_is_told_to_add_again_whatever_the_database_made_of_it(fo
     def other(*_: object) -> None:  # as that of a library
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("egretscore.records.kept.adding.add_records", interrupted)
+    monkeypatch.setattr("egretscore.records.upkeep.adding.add_records", interrupted)
     before = signal.getsignal(signal.SIGINT)
     try:
         for handler in (signal.default_int_handler, other):

@@ -25,7 +25,7 @@ from pyarrow import parquet
 from whole_records import frame
 
 import egretscore as es
-from egretscore.records import in_place, sources
+from egretscore.records.intake import in_place, sources
 from egretscore.records.schema import RECORD_ID
 
 ROWS = {

@@ -30,14 +30,14 @@ from whole_records import (
 )
 
 import egretscore as es
-from egretscore.everyone import in_parts
-from egretscore.everyone.in_parts import score_everyone
-from egretscore.records import in_place, sources
+from egretscore.everyone import on_one_machine
+from egretscore.everyone.on_one_machine import score_everyone
 from egretscore.records.database import Resources
-from egretscore.records.kept import keeping
+from egretscore.records.intake import in_place, sources
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
+from egretscore.records.upkeep import keeping
 
 CELLS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): st.sampled_from(["", " ", "p0", "p1", "13800138000", "13500000000X", "nonsense", "\u200b", "r" * 200]),
@@ -321,7 +321,7 @@ def town_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("room", "command"),
     [
-        (in_parts, lambda records, out: score_everyone(shipped_engine(), records, AS_OF, out)),
+        (on_one_machine, lambda records, out: score_everyone(shipped_engine(), records, AS_OF, out)),
         (keeping, es.keep_records),
     ],
     ids=["score", "keep"],

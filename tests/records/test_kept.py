@@ -26,10 +26,10 @@ from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, 
 import egretscore as es
 from egretscore.cli import main
 from egretscore.policy import parse_policy
-from egretscore.records.kept import keeping
+from egretscore.records.checked.store import check_agrees
 from egretscore.records.kept.folder import about_part, files_of_part, part_folder, state_of_part
 from egretscore.records.parts import PARTS, part_of
-from egretscore.records.store import check_agrees
+from egretscore.records.upkeep import keeping
 from egretscore.shipped import shipped_model
 from egretscore.writing import alone_in
 
@@ -141,7 +141,7 @@ def test_killed_at_any_moment_keeping_goes_on_where_it_was(town, kept_once, tmp_
         ("die_at(folder, 'write_table', 60, True)", 12),
         ("die_at(folder, 'write_about', 1, False)", 64),
         ("die_at(folder, 'write_about', 1, True)", 64),
-        ("die_at(partwise, 'put_in_place', 1, False)", 64),
+        ("die_at(runs, 'put_in_place', 1, False)", 64),
     ):
         assert run(arguments, death).returncode == -signal.SIGKILL
         made = [
@@ -382,7 +382,7 @@ def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
 
 
 def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
-    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(partwise, 'put_in_place', 1, True)")
+    run(["keep", "--records", str(town), "--out", str(kept)], "die_at(runs, 'put_in_place', 1, True)")
     run(["keep", "--records", str(town), "--out", str(kept)], "die_at(folder, 'write_about', 1, False)")
     left = kept.with_name(".kept.earlier"), kept.with_name(".kept.unfinished")
     subject = es.read_records(kept).invented["subject_id"]

@@ -13,7 +13,8 @@ from stopping import run
 from whole_records import towns, write_with_broken_rows
 
 import egretscore as es
-from egretscore.records import in_place, validating
+from egretscore.records import validating
+from egretscore.records.intake import in_place
 from egretscore.records.parts import PARTS
 from egretscore.records.validating import validate_records
 

@@ -1,1 +1,1 @@
-"""Records that were checked once and are kept: writing them, adding to them, erasing from them, asking them."""
+"""The folder in which checked records are kept: its files, what tells whether they changed, and erasing from it."""

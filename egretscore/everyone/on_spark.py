@@ -40,14 +40,14 @@ from egretscore.everyone.files import (
 )
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.features.query import everyone_query
+from egretscore.records.checked.in_files import KeptRecords
+from egretscore.records.checked.store import check_agrees
 from egretscore.records.database import GLOB_SIGNS, Resources, check_no_wildcard, check_threads
+from egretscore.records.in_bulk.memory import for_the_database, memory_to_use
+from egretscore.records.in_bulk.runs import SPILL, check_unchanged, parts_beside, state_of_records
 from egretscore.records.kept import folder as kept
-from egretscore.records.kept.opened import KeptRecords
-from egretscore.records.memory import for_the_database, memory_to_use
 from egretscore.records.parts import PARTS, by_part
-from egretscore.records.partwise import SPILL, check_unchanged, parts_beside, state_of_records
 from egretscore.records.schema import READY
-from egretscore.records.store import check_agrees
 from egretscore.scored import ColumnsAsked
 from egretscore.writing import sha256_of
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlglot import exp
 
 from egretscore.records.database import quoted
-from egretscore.records.lookup import PersonRows
+from egretscore.records.one_person.lookup import PersonRows
 from egretscore.records.schema import CHECKED
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()

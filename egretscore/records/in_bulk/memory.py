@@ -14,8 +14,8 @@ import duckdb
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import open_locked
-from egretscore.records.folder import files_by_table
-from egretscore.records.in_place import Relation, may_stay
+from egretscore.records.files import files_by_table
+from egretscore.records.intake.in_place import Relation, may_stay
 from egretscore.records.kept.folder import about_part, is_kept
 from egretscore.records.parts import PARTS
 from egretscore.records.schema import TABLES, Table

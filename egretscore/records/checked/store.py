@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Never
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
-from egretscore.records.lookup import PersonRows
+from egretscore.records.one_person.lookup import PersonRows
 from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, TABLES
@@ -65,7 +65,7 @@ COUNT_FOR_LAST_DAY: Final = tuple(table for table in TABLES.values() if table is
 
 
 class Records(ABC):
-    """The checked records of many people, in memory (``checked.py``) or on disk (``kept/opened.py``).
+    """The checked records of many people, in a database (``in_database.py``) or on disk (``in_files.py``).
 
     Made by :func:`read_records`. Holds what is on file, whatever the date; the as-of
     date of each question decides what of it may be used.
@@ -192,6 +192,18 @@ class Records(ABC):
         list of the files written
         """
         return write_quarantine(self.problems, Path(folder))
+
+
+def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
+    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
+    connection.execute(
+        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, set_aside BIGINT, repeated BIGINT)"
+    )
+    connection.execute(
+        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
+        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR, unclear BOOLEAN)'
+    )
 
 
 def check_are_records(records: object) -> None:

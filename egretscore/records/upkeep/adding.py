@@ -27,19 +27,32 @@ import duckdb
 from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.paths import as_path
 from egretscore.policy import parse_policy
+from egretscore.records.checked.store import Records, SourceCount
 from egretscore.records.database import Resources, check_threads, open_locked, threads_to_use
-from egretscore.records.folder import FILES, INVENTED_MARK, files_by_table
+from egretscore.records.files import FILES, INVENTED_MARK, files_by_table
+from egretscore.records.in_bulk.memory import (
+    as_memory_allows,
+    for_the_database,
+    groups_of,
+    memory_to_use,
+    parts_at_once,
+)
+from egretscore.records.in_bulk.runs import Progress, check_not_among, check_progress, check_unchanged, state_of_records
 from egretscore.records.kept import folder as kept
-from egretscore.records.kept.keeping import rows_in_order
-from egretscore.records.kept.merging import Contradiction, Difference, doubts_of, doubts_of_broken, merge, people_after
 from egretscore.records.kept.touched import write_addition
-from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
 from egretscore.records.parts import PARTS, by_part, tables_reported_with
-from egretscore.records.partwise import Progress, check_not_among, check_progress, check_unchanged, state_of_records
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
-from egretscore.records.store import Records, SourceCount
+from egretscore.records.upkeep.keeping import rows_in_order
+from egretscore.records.upkeep.merging import (
+    Contradiction,
+    Difference,
+    doubts_of,
+    doubts_of_broken,
+    merge,
+    people_after,
+)
 from egretscore.writing import sha256_of, whole_file
 
 if TYPE_CHECKING:

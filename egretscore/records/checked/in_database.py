@@ -11,10 +11,10 @@ import duckdb
 
 from egretscore.dates import today
 from egretscore.policy import Policy
+from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 from egretscore.records.database import asking, check_subject_id, is_text
-from egretscore.records.lookup import PersonRows, RowsInMemory
+from egretscore.records.one_person.lookup import PersonRows, RowsInMemory
 from egretscore.records.schema import CHECKED, DOUBTS
-from egretscore.records.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 
 
 class CheckedRecords(Records):

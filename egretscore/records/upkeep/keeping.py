@@ -14,11 +14,16 @@ from egretscore import __version__
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
+from egretscore.records.checked.store import Records
 from egretscore.records.database import Resources, asking, check_name_is_text, check_no_wildcard
-from egretscore.records.kept import folder as kept
-from egretscore.records.memory import as_memory_allows, for_the_database, groups_of, memory_to_use, parts_at_once
-from egretscore.records.parts import PARTS, by_part, sql_part_of
-from egretscore.records.partwise import (
+from egretscore.records.in_bulk.memory import (
+    as_memory_allows,
+    for_the_database,
+    groups_of,
+    memory_to_use,
+    parts_at_once,
+)
+from egretscore.records.in_bulk.runs import (
     SPILL,
     Progress,
     check_not_among,
@@ -28,10 +33,11 @@ from egretscore.records.partwise import (
     state_of_records,
     take_the_place,
 )
+from egretscore.records.kept import folder as kept
+from egretscore.records.parts import PARTS, by_part, sql_part_of
 from egretscore.records.quarantine import number_of_rows
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import READY, TABLES, Table
-from egretscore.records.store import Records
 from egretscore.writing import check_can_give_way
 
 if TYPE_CHECKING:

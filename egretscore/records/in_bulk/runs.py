@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
-from egretscore.records.folder import INVENTED_MARK, files_by_table, state_of_files
+from egretscore.records.files import INVENTED_MARK, files_by_table, state_of_files
 from egretscore.records.kept.folder import check_no_addition_is_left, is_kept, naming_files
 from egretscore.records.parts import PARTS, QUESTION
 from egretscore.writing import (

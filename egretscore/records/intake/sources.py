@@ -28,8 +28,8 @@ from egretscore.arrays import arrow_flags, arrow_numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS, quoted
-from egretscore.records.folder import check_readable
-from egretscore.records.in_place import (
+from egretscore.records.files import check_readable
+from egretscore.records.intake.in_place import (
     ROUNDED,
     WHOLE_NUMBERS_BELOW,
     InPlace,

@@ -33,8 +33,9 @@ from typing import Final
 
 import duckdb
 
+from egretscore.records.checked.store import create_accounts
 from egretscore.records.database import create_table, quoted
-from egretscore.records.in_place import InPlace, queries_in_place
+from egretscore.records.intake.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
     BROKEN,
     CONSENTS,
@@ -100,18 +101,6 @@ def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
     every = "whole_words(list_concat(readings(text), readings(visible(text))))"
     connection.execute(f"CREATE MACRO words_in(text) AS list_distinct(without_signs({every}))")
     connection.execute("CREATE MACRO names(text, subject) AS list_contains(words_in(text), subject)")
-
-
-def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
-    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
-    connection.execute(
-        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, set_aside BIGINT, repeated BIGINT)"
-    )
-    connection.execute(
-        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
-        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR, unclear BOOLEAN)'
-    )
 
 
 def check_staged(

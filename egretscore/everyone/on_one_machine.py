@@ -1,6 +1,6 @@
 """Scoring everyone on file into Parquet, part by part, so that a whole city fits through a small machine.
 
-``egretscore.records.partwise`` says how a run works through the parts and goes on where it was
+``egretscore.records.in_bulk.runs`` says how a run works through the parts and goes on where it was
 stopped. What a part holds depends on the records and the question alone, so the finished bytes do
 not depend on interruptions, memory, threads, or how the records are split into files.
 """
@@ -31,10 +31,9 @@ from egretscore.everyone.files import (
 )
 from egretscore.everyone.part_scores import PartRead, PartScorer, part_file, write_scores
 from egretscore.paths import as_path
+from egretscore.records.checked.in_files import KeptRecords
 from egretscore.records.database import Resources, check_threads, threads_to_use
-from egretscore.records.kept.folder import check_is_kept, is_kept
-from egretscore.records.kept.opened import KeptRecords
-from egretscore.records.memory import (
+from egretscore.records.in_bulk.memory import (
     as_memory_allows,
     for_the_database,
     groups_of,
@@ -42,8 +41,7 @@ from egretscore.records.memory import (
     one_ahead,
     parts_at_once,
 )
-from egretscore.records.parts import PARTS
-from egretscore.records.partwise import (
+from egretscore.records.in_bulk.runs import (
     SPILL,
     Progress,
     check_progress,
@@ -52,6 +50,8 @@ from egretscore.records.partwise import (
     remove_what_was_replaced,
     state_of_records,
 )
+from egretscore.records.kept.folder import check_is_kept, is_kept
+from egretscore.records.parts import PARTS
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.scored import ColumnsAsked
 

@@ -12,14 +12,13 @@ import duckdb
 
 from egretscore.errors import RecordsError
 from egretscore.policy import parse_policy
-from egretscore.records.checking import create_accounts
+from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount, create_accounts
 from egretscore.records.database import NO_LIMIT, Resources, check_threads, create_view, open_locked
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.erasing import erase
-from egretscore.records.lookup import PersonRows, RowsOfPart
+from egretscore.records.one_person.lookup import PersonRows, RowsOfPart
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.schema import READY, TABLES
-from egretscore.records.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 
 if TYPE_CHECKING:
     import pyarrow as pa

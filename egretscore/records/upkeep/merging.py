@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 
 from egretscore.arrays import arrow_numbers, arrow_texts
-from egretscore.records.checking import records_meant
 from egretscore.records.database import quoted
+from egretscore.records.intake.checking import records_meant
 from egretscore.records.parts import people_replaced
 from egretscore.records.schema import (
     BROKEN,

@@ -1,0 +1,1 @@
+"""Working through everyone's records in bounded memory, part by part."""

@@ -1,0 +1,1 @@
+"""Asking about one person, in a millisecond or a few."""

@@ -1,0 +1,1 @@
+"""What writes kept records: keeping all of them, and adding new ones."""
