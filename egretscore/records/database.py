@@ -202,6 +202,11 @@ def create_view(
     connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {rows}')
 
 
+def has_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> bool:
+    """Return whether there are rows in what could follow FROM."""
+    return bool(connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchall())
+
+
 def quoted(names: Iterable[str]) -> str:
     """Return the names of columns as SQL lists them."""
     return ", ".join(f'"{name}"' for name in names)

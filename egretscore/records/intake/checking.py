@@ -34,7 +34,7 @@ from typing import Final
 import duckdb
 
 from egretscore.records.checked.store import create_accounts
-from egretscore.records.database import create_table, quoted
+from egretscore.records.database import create_table, has_rows, quoted
 from egretscore.records.intake.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
     BROKEN,
@@ -123,9 +123,9 @@ def check_staged(
         if "recorded_on" in table.column_names:
             _find_later_versions(connection, table)
         _find_conflicts(connection, table)
-    if table is CONSENTS:
+    if table is CONSENTS and has_rows(connection, "unsound"):
         _find_unclear_consents(connection)
-    if table is OBJECTIONS:
+    if table is OBJECTIONS and has_rows(connection, "unsound"):
         _doubt_what_unclear_objections_name(connection)
     _find_repetitions(connection, table)
     _settle(connection, table, in_place, in_memory=in_memory)
@@ -215,19 +215,20 @@ def _find_continued_rows(connection: duckdb.DuckDBPyConnection, table: Table) ->
     pieces = f"regexp_split_to_array({_all_of(table)}, '{_BETWEEN_CELLS}')"
     # Of a table that is read in parts, a row that names someone is not seen with the people of other parts.
     whose = "true" if table.reaches_others else "subject_id IS NULL"
+    # MATERIALIZED: otherwise all rows are cut, before those with nothing wrong in them are left out.
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE alone AS SELECT source, row FROM (
-            SELECT source, row, list_filter({pieces}, lambda piece: stripped(piece) <> '') AS cells
-            FROM parsed JOIN unsound USING (id) WHERE {whose}
-        ) WHERE len(cells) = 1 AND (
+        CREATE OR REPLACE TEMP TABLE alone AS
+        WITH faulty AS MATERIALIZED (SELECT * FROM parsed JOIN unsound USING (id) WHERE {whose}),
+        cut AS (SELECT source, row, list_filter({pieces}, lambda piece: stripped(piece) <> '') AS cells FROM faulty)
+        SELECT source, row FROM cut WHERE len(cells) = 1 AND (
             regexp_matches(cells[1], '[0-9]') AND NOT regexp_matches(cells[1], '[A-Za-z]')
             OR stripped(cells[1]) IN (SELECT word FROM vocabulary)
         )
         """
     )
     found = "alone JOIN parsed AS before ON before.source = alone.source AND before.row = alone.row - 1"
-    if not connection.execute("SELECT 1 FROM alone LIMIT 1").fetchall():
+    if not has_rows(connection, "alone"):
         found = "parsed AS before WHERE false"  # as a rule: no need to sort all rows
     elif table.reaches_others:  # all its rows are here, so the row before is known whatever lies between
         rows = f"(SELECT * FROM parsed WHERE {_says_anything(table)})"
@@ -247,13 +248,13 @@ def _says_anything(table: Table) -> str:
 
 def _note_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Note in ``broken`` which records have a row that cannot be read."""
-    if table.name in DISPUTABLE:
+    if table.name in DISPUTABLE and has_rows(connection, "unsound"):
         connection.execute(f"INSERT INTO {BROKEN.name} {_meant_by_unsound(table)}")
 
 
 def _doubt_broken_records(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Doubt a record that has a readable row and an unreadable one, which may say that it was settled."""
-    if connection.execute(f"SELECT 1 FROM {BROKEN.name} WHERE \"table\" = '{table.name}' LIMIT 1").fetchall():
+    if has_rows(connection, f"{BROKEN.name} WHERE \"table\" = '{table.name}'"):
         connection.execute(f"INSERT INTO {DOUBTS.name} {records_meant(BROKEN.name, table.name)}")
 
 
@@ -323,7 +324,7 @@ def _find_duplicates(connection: duckdb.DuckDBPyConnection, table: Table) -> boo
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
     )
-    return bool(connection.execute("SELECT 1 FROM twice LIMIT 1").fetchall())
+    return has_rows(connection, "twice")
 
 
 def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
@@ -419,7 +420,7 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
     """Take an objection that cannot be read to be still open, and about every record that it may mean."""
     connection.execute(f"CREATE TEMP TABLE meant AS SELECT * FROM {BROKEN.name} WHERE false")
     connection.execute(f"INSERT INTO meant {_meant_by_unsound(OBJECTIONS)}")
-    if connection.execute("SELECT 1 FROM meant LIMIT 1").fetchall():
+    if has_rows(connection, "meant"):
         # The record may come on file later.
         connection.execute("INSERT INTO doubts FROM meant WHERE record_id IS NOT NULL AND subject_id IS NOT NULL")
         for name in DISPUTABLE:

@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 
 from egretscore.arrays import arrow_numbers, arrow_texts
-from egretscore.records.database import listed
+from egretscore.records.database import has_rows, listed
 from egretscore.records.schema import SUBJECT_ID, Column, Table
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def scan_in_place(
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
         fit.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
     fit += [f"coalesce({rule.holds}, true)" for rule in table.rules]
-    every_row = not in_parts and not connection.execute("SELECT 1 FROM subjects WHERE NOT is_id LIMIT 1").fetchall()
+    every_row = not in_parts and not has_rows(connection, "subjects WHERE NOT is_id")
     of_subjects = (
         f"(SELECT *, true AS is_id FROM {relation.sql})"
         if every_row
@@ -247,7 +247,7 @@ def _query_in_place(
     connection.unregister("named")
     values = ", ".join(f'{first.value(column)} AS "{column.name}"' for column in table.columns)
     query = f"SELECT {values} FROM {_parquet(files, _NUMBERED) if files else first.sql}"
-    if connection.execute(f"SELECT 1 FROM {apart} LIMIT 1").fetchall():
+    if has_rows(connection, apart):
         of_file = "filename = apart.file AND " if files else ""
         query += f" ANTI JOIN {apart} AS apart ON {of_file}{first.row} = apart.row"
     return f"{query} WHERE in_place.is_chosen({first.subject})"
