@@ -18,7 +18,8 @@ _SIGNS: Final[Mapping[str, str]] = {
         宗教 信仰 教堂 清真 寺庙 寺院 礼拜 祈祷 朝觐 佛教 道教 基督 天主教 伊斯兰
     """,
     "ethnicity": """
-        ethnic ethnicity race racial nationality minority caste tribe tribal ancestry 民族 族裔 种族 血统
+        ethnic ethnicity race racial nationality minority caste tribe tribal ancestry
+        民族 族裔 种族 血统 国籍
     """,
     "genes": "gene genetic genome genotype hereditary dna 基因 遗传",
     "fingerprints and other biometrics": """
@@ -29,36 +30,43 @@ _SIGNS: Final[Mapping[str, str]] = {
         illness sick sickness disease medical medication health diagnosis disability disabled handicap handicapped
         hiv cancer diabetes hepatitis tuberculosis covid infection psychiatric mental depression addiction
         pregnancy pregnant maternity abortion vaccine vaccination surgery therapy
-        疾病 病史 病历 健康 残疾 艾滋 怀孕 孕妇 医疗 住院 疫苗
+        疾病 病史 病历 患者 健康 残疾 诊断 用药 服药 手术 艾滋 癌症 糖尿病 肝炎 结核病 新冠 精神病 抑郁 成瘾
+        怀孕 孕妇 产假 流产 医疗 住院 疫苗
     """,
     "political views": """
         political politics party partisan ideology vote voter voting ballot election electoral union petition
-        petitioner petitioning protest protester 政治 党派 党员 选举 投票 工会 信访 上访
+        petitioner petitioning protest protester 政治 政党 党派 党员 入党 选举 投票 工会 信访 上访 请愿 抗议
     """,
     "movements and places": """
         location geolocation latitude longitude lat lon lng gps geo coordinate place birthplace whereabouts address
         province county district hukou residence home hometown neighbourhood neighborhood postcode zip
-        trip itinerary route station movement 户口 籍贯 轨迹 位置 地址 住址 行程 经度 纬度 省份
+        trip itinerary route station movement 户口 户籍 籍贯 家乡 出生地 居住地 地址 住址 邮编 邮政编码 省份 区县
+        行踪 行程 轨迹 路线 位置 定位 经度 纬度
     """,
     "social ties": """
         friend contact relative spouse husband wife wives marriage marital married divorce divorced parent mother
         father son daughter brother sister sibling family kinship colleague classmate social follower
-        好友 亲属 配偶 家庭 社交 婚姻 结婚 离婚 子女 父母
+        好友 朋友 联系人 同事 同学 社交 社会关系 家庭 亲属 亲戚 亲友 配偶 丈夫 妻子 婚姻 结婚 离婚
+        子女 父母 父亲 母亲 兄弟 姐妹 姊妹
     """,
-    "another person": "reporter reported witness informant victim 举报",
+    "another person": "reporter reported witness informant victim 举报 证人 受害人 被害人",
     "income, assets and tax": """
         income salary wage earnings payroll pension dividend bank balance savings deposit asset property wealth worth
         mortgage debt bankrupt bankruptcy investment securities insurance tax taxable
-        收入 工资 养老金 余额 存款 资产 房产 负债 债务 证券 保险 税
+        收入 工资 薪水 薪酬 薪资 养老金 银行 余额 存款 储蓄 资产 财产 财富 房产 房贷 负债 债务 破产
+        投资 股票 证券 保险 税
     """,
-    "another company's score": "zhima sesame fico vantagescore experian equifax transunion schufa rating 芝麻",
+    "another company's score": """
+        zhima sesame fico vantagescore experian equifax transunion schufa rating
+        芝麻 征信 信用分 信用评分 其他公司
+    """,
     "ID numbers and ways to reach a person": """
         ssn passport phone mobile telephone email wechat qq imei imsi zjhm zjlx
-        身份证 护照 证件号码 手机 电话 邮箱 微信
+        身份证 护照 证件号 手机 电话 邮箱 微信
     """,
-    "names": "name surname firstname lastname fullname nickname username mc 姓名 名称 昵称",
+    "names": "name surname firstname lastname fullname nickname username mc 姓名 名字 名称 昵称",
     "free text": """
-        note remark comment description narrative memo message text bz 备注 事实 说明 留言
+        note remark comment description narrative memo message text bz 备注 备忘 事实 说明 描述 留言 评论 自由文本
     """,
 }
 
@@ -74,6 +82,7 @@ _COMPOUNDS: Final[Mapping[str, str]] = {
     "idnumber": "ID numbers and ways to reach a person",
     "idno": "ID numbers and ways to reach a person",
     "creditscore": "another company's score",
+    "otherscore": "another company's score",
     "bloodtype": "blood type",
 }
 
@@ -98,7 +107,7 @@ _OTHER_WORDS: Final = """
 _HARMLESS_WORDS: Final = frozenset(_OTHER_WORDS.split())
 """Words that contain a sign by chance and mean something else."""
 
-_HARMLESS_PHRASES: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
+_HARMLESS_PHRASES: Final = re.compile(r"\b(in place of|without (a )?deposit)\b|时间银行|小朋友", re.IGNORECASE)
 """Phrases in which such a word means something else."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -168,6 +169,52 @@ def test_a_policy_cannot_name_these_either(word):
     """Written down apart from the list of words in the code."""
     with pytest.raises(es.PolicyError, match="promise 5"):
         parse_policy(with_word("groups", "public", word))
+
+
+def refused_by_the_readme(name: str, listed: str, separator: str) -> list[str]:
+    """Return what the README of a language says is refused."""
+    text = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+    (found,) = re.findall(listed, text)
+    return re.split(separator, found)
+
+
+REFUSED = [
+    *refused_by_the_readme("README.md", r"(?m)^5\. \*\*.*?\*\* (.+) are refused", ", | and "),
+    *refused_by_the_readme("README.zh.md", r"(?m)^5\. \*\*.*?\*\* (.+?)，按列名", "、"),
+]
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_the_readme_says_is_refused_is_refused_in_columns_and_in_a_policy(said):
+    column = said.lower().replace(" ", "_")
+    with pytest.raises(es.ForbiddenColumnError):
+        es.read_records(with_column("civic_points", column))
+    told = es.shipped_policy().text.replace('"志愿服务"', f'"{said}"')
+    assert told != es.shipped_policy().text
+    with pytest.raises(es.PolicyError, match="promise 5"):
+        parse_policy(told)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("朋友", "丈夫", "妻子", "同事", "同学", "居住地", "家乡", "邮编", "区县", "户籍", "行踪打卡", "行动路线"),
+        *("薪水", "薪酬", "银行", "银行流水", "诊断", "用药记录", "癌症", "手术", "政党", "姐妹", "信用分", "征信"),
+        *("证件号", "名字", "描述", "国籍", "other_scores", "OtherScore"),
+    ],
+)
+def test_these_are_refused_as_well_as_their_english(said):
+    """Written down apart from the list of words in the code."""
+    with pytest.raises(es.ForbiddenColumnError):
+        es.read_records(with_column("civic_points", said))
+
+
+def test_ordinary_words_in_chinese_are_free():
+    for text in (
+        *("时间银行", "小朋友课堂", "志愿服务", "绿色出行", "垃圾分类", "暂扣许可证件", "社区服务", "急救培训"),
+        *("文明行为", "食品安全宣传", "图书漂流", "敬老服务", "河道巡查", "交通文明引导", "旧衣回收"),
+    ):
+        assert forbidden_matter_of_text(text) is None
 
 
 WORDS = sorted(sign for signs in FORBIDDEN.values() for sign in signs)
