@@ -43,6 +43,7 @@ def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
     A consent is in force from ``granted_on`` until the person withdraws: a withdrawal ends
     every consent granted up to that day. The latest letter that covers the purpose decides
     whether the person is a confirmed adult; where letters of one day disagree, they are not.
+    A later letter that says they are not adult is believed, whatever it covers.
 
     Columns: subject_id, status.
     """
@@ -50,7 +51,7 @@ def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
     latest = {
         "granted_on": covers,
         "adult_on": exp.and_(covers, "adult_confirmed"),
-        "minor_on": exp.and_(covers, "NOT adult_confirmed"),
+        "minor_on": condition("NOT adult_confirmed"),
     }
     dates = (
         select("subject_id", "MAX(CASE WHEN withdrawn_on <= :as_of THEN withdrawn_on END) AS withdrawn_on")

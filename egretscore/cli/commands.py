@@ -1,13 +1,8 @@
-"""The command line: ``egretscore explain``, ``score``, ``train``, ``validate``, ``keep`` and others.
-
-Exit status: 0 done; 1 bad input, with a message on stderr; 2 wrong usage; 3 from
-``explain`` when the person is not scored; 130 interrupted.
-"""
+"""The commands: ``explain``, ``score``, ``train``, ``validate``, ``keep`` and others."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from egretscore.cli.arguments import parser
 from egretscore.cli.terminal import (
+    BAD_INPUT,
+    DONE,
+    NOT_SCORED,
     amount_done,
     can_be_printed,
-    interrupts_noted,
-    never_fail_to_print,
+    complain,
     number_of,
     parts_done,
     print_result,
@@ -28,7 +25,7 @@ from egretscore.cli.terminal import (
     working,
 )
 from egretscore.dates import as_day, today
-from egretscore.errors import ArgumentError, EgretError, shown
+from egretscore.errors import ArgumentError, shown
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,37 +36,13 @@ if TYPE_CHECKING:
     from egretscore.records.upkeep.adding import Added
     from egretscore.records.validating import Validated
 
-DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
 _MOST_PROBLEMS_SHOWN = 20
-_LACKS_MEMORY = (
-    "there is not enough memory. Give records of fewer people, or fewer dates, or use a machine with more memory."
-)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit status."""
-    never_fail_to_print()
-    with interrupts_noted() as interrupts:
-        try:
-            options = parser().parse_args(arguments)
-            return _COMMANDS[options.command](options)
-        # A library may turn an interrupt into an error of its own.
-        except (Exception, KeyboardInterrupt) as error:
-            if interrupts or isinstance(error, KeyboardInterrupt):
-                return _complain("interrupted; give the same command again to finish", INTERRUPTED)
-            if isinstance(error, EgretError):
-                return _complain(error, WRONG_USAGE if isinstance(error, ArgumentError) else BAD_INPUT)
-            if isinstance(error, OSError):
-                return _complain(_what_failed(error), BAD_INPUT)
-            if isinstance(error, MemoryError):
-                return _complain(_LACKS_MEMORY, BAD_INPUT)
-            raise
-
-
-def _what_failed(error: OSError) -> str:
-    what = f"{error.filename or ''}: {error.strerror or error}".lstrip(": ")
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    return f"{what}. Make room, and give the same command again." if full else what
+    options = parser().parse_args(arguments)
+    return _COMMANDS[options.command](options)
 
 
 # ------------------------------------------------------------------------------- the commands
@@ -87,7 +60,7 @@ def _explain(options: argparse.Namespace) -> int:
     quick = kept or options.records is None
     with nullcontext() if quick else working(texts(options.lang)["notes"]["reading"]):
         records = read_records(folder, policy=None if kept else engine.policy)
-    _mention(records.set_aside, _policy_of(options.model), options.lang)
+    _mention(records.set_aside, options.records, _policy_of(options.model), options.lang)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
     if not subject_id or not subject_id.isprintable():
@@ -101,6 +74,10 @@ def _explain(options: argparse.Namespace) -> int:
     explanation = engine.explain(records, subject_id, day)
     if not any(records.rows_of(subject_id, {"subject_id"}).values()):
         _note("nobody", options.lang)
+        if records.set_aside_before:
+            _note("set_aside_before", options.lang, rows=records.set_aside_before)
+    for problem in records.problems_about(subject_id):
+        _note("set_aside_about", options.lang, problem=problem)
     if options.format == "json":
         _print_json(explanation.to_dict(options.lang))
     else:
@@ -110,6 +87,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
+    from egretscore.records.in_bulk.runs import check_not_among
     from egretscore.records.reading import invented_mark
 
     records, as_of = _records_or_sample(options), options.as_of
@@ -120,6 +98,8 @@ def _score(options: argparse.Namespace) -> int:
         name for name, given in (("--model DIR", options.model), ("--as-of DATE", as_of)) if given is None
     ]:
         raise ArgumentError("records of your own need a model and a date", expected=" and ".join(lacking))
+    if options.model is not None:
+        check_not_among(options.out, options.model, "the files of the model")
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = _machine(options)
@@ -148,7 +128,7 @@ def _score(options: argparse.Namespace) -> int:
                 **columns,
                 **machine,
             )
-    _mention(outcome.set_aside, _policy_of(options.model))
+    _mention(outcome.set_aside, options.records, _policy_of(options.model))
     _mention_the_end(outcome.last_day, as_day(as_of), engine.policy)
     if outcome.read_again is not None:
         read_again = number_of(outcome.read_again, "person", "people")
@@ -161,13 +141,15 @@ def _score(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from egretscore.records import read_records
+    from egretscore.records.in_bulk.runs import check_not_among
     from egretscore.scoring.bundle import check_takes_a_model
     from egretscore.training.train import train
 
+    check_not_among(options.out, options.records)
     check_takes_a_model(options.out)
     with working("Reading the records"):
         records = read_records(options.records, policy=options.policy)
-    _mention(records.set_aside, options.policy)
+    _mention(records.set_aside, options.records, options.policy)
     with working("Training"):
         model = train(
             records, options.as_of, policy=options.policy, horizon_days=options.horizon_days, seed=options.seed
@@ -183,7 +165,7 @@ def _validate(options: argparse.Namespace) -> int:
     from egretscore.records.validating import validate_records
 
     _mention_the_sample_town(options)
-    _check_quarantine(options.quarantine)
+    _check_quarantine(options.quarantine, options.records)
     with parts_done("Checking", "row") as progress:
         found = validate_records(
             _records_or_sample(options), policy=options.policy, progress=progress, **_machine(options)
@@ -201,7 +183,7 @@ def _validate(options: argparse.Namespace) -> int:
     if unmatched:
         say(
             f"egretscore: {number_of(len(unmatched), 'objection')} to records that are not on file, so they dispute "
-            "nothing yet: are the ids right, or do the records come later?"
+            "nothing yet: are the ids right, were these records set aside, or do they come later?"
         )
     if found.set_aside_before:
         say(
@@ -210,7 +192,7 @@ def _validate(options: argparse.Namespace) -> int:
         )
     if found.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files with their reasons"
-        return _complain(f"{number_of(found.set_aside, 'row')} set aside{hint}", BAD_INPUT)
+        return complain(f"{number_of(found.set_aside, 'row')} set aside{hint}", BAD_INPUT)
     return DONE
 
 
@@ -219,7 +201,7 @@ def _keep(options: argparse.Namespace) -> int:
 
     with parts_done("Keeping", "row") as progress:
         kept = keep_records(options.records, options.out, policy=options.policy, progress=progress, **_machine(options))
-    _mention(kept.set_aside, options.policy)
+    _mention(kept.set_aside, options.records, options.policy)
     if kept.unclear:
         say(
             f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
@@ -232,7 +214,7 @@ def _keep(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     from egretscore.records.upkeep.adding import add_records
 
-    _check_quarantine(options.quarantine)
+    _check_quarantine(options.quarantine, options.records)
     with parts_done("Checking" if options.dry_run else "Adding", "row") as progress:
         added = add_records(
             options.records, options.kept, dry_run=options.dry_run, progress=progress, **_machine(options)
@@ -250,8 +232,10 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _erase(options: argparse.Namespace) -> int:
+    from egretscore.records.database import check_is_no_personal_number
     from egretscore.records.kept.erasing import erase
 
+    check_is_no_personal_number(options.subject)
     rows = erase(options.kept, options.subject)
     if rows:
         said = f"{number_of(rows, 'row')} erased: {options.kept}"
@@ -309,11 +293,6 @@ def _machine(options: argparse.Namespace) -> dict[str, Any]:
 # ------------------------------------------------------------------------------- what is printed
 
 
-def _complain(what: object, status: int) -> int:
-    say(f"egretscore: {what}")
-    return status
-
-
 def _tell(options: argparse.Namespace, what: str, **outcome: object) -> None:
     """Report the result of a command, in words or as JSON."""
     if options.format == "json":
@@ -328,12 +307,15 @@ def _print_json(what: Mapping[str, object]) -> None:
     print_result(text if can_be_printed(text) else json.dumps(what, indent=2, default=str))
 
 
-def _check_quarantine(folder: Path | None) -> None:
+def _check_quarantine(folder: Path | None, records: Path | None) -> None:
     """Make the folder for the rows set aside, before anything is added, or all records of a city are read."""
+    from egretscore.records.in_bulk.runs import check_not_among
     from egretscore.records.quarantine import check_holds_no_records
     from egretscore.writing import make_folder
 
     if folder is not None:
+        if records is not None:
+            check_not_among(folder, records)
         check_holds_no_records(folder)
         make_folder(folder)
 
@@ -358,12 +340,12 @@ def _note(name: str, lang: str, **facts: object) -> None:
     say(f"egretscore: {texts(lang)['notes'][name].format(**facts)}")
 
 
-def _mention(set_aside: int | None, policy: Path | None, lang: str = "en") -> None:
+def _mention(set_aside: int | None, records: Path | None, policy: Path | None, lang: str = "en") -> None:
     """Say how many rows were set aside, and what says why: under another policy it would be other rows."""
     if set_aside:
-        validate = (
-            "egretscore validate" if policy is None else f"egretscore validate --policy {shlex.quote(str(policy))}"
-        )
+        given = {"--records": records, "--policy": policy}
+        options = (f" {option} {shlex.quote(str(path))}" for option, path in given.items() if path is not None)
+        validate = f"egretscore validate{''.join(options)}"
         key = "one_row_set_aside" if set_aside == 1 else "rows_set_aside"
         _note(key, lang, rows=set_aside, validate=validate)
 

@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 if TYPE_CHECKING:
     from egretscore.records.in_bulk.runs import Progress
 
+DONE, BAD_INPUT, WRONG_USAGE, NOT_SCORED, INTERRUPTED = 0, 1, 2, 3, 130
+"""The exit statuses of a command."""
+
 _SECONDS_BETWEEN_LINES: Final = 10
+_SECONDS_OF_AN_IMPORT: Final = 0.05
 
 
 def say(what: str) -> None:
@@ -47,6 +51,12 @@ def print_result(what: str, end: str = "\n") -> None:
             raise
 
 
+def complain(what: object, status: int) -> int:
+    """Print to stderr why a command ends with a status, and return the status."""
+    say(f"egretscore: {what}")
+    return status
+
+
 def number_of(count: int, one: str, many: str = "") -> str:
     """Return how many there are, in words: ``1 row``, ``2,000 rows``."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
@@ -63,7 +73,11 @@ def _on_a_terminal() -> bool:
 
 @contextlib.contextmanager
 def interrupts_noted() -> Iterator[list[int]]:
-    """Give a list to which every interrupt of this process is added."""
+    """Give a list to which every interrupt of this process is added.
+
+    One that comes while a library is being imported waits: an exception in the midst of its setting up may leave it
+    half done, or end the process.
+    """
     noted: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
     # Only the main thread can handle signals, and the parent process may have set this one to be ignored.
@@ -73,13 +87,24 @@ def interrupts_noted() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
-        handler(number, frame)
+        if _is_importing(frame):
+            again = threading.Timer(_SECONDS_OF_AN_IMPORT, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        else:
+            handler(number, frame)
 
     signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ Any column that a table does not declare is an error. These get an error of thei
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,7 +26,7 @@ _SIGNS: Final[Mapping[str, str]] = {
     "fingerprints and other biometrics": """
         fingerprint palmprint biometric face facial iris retina gait voiceprint 指纹 人脸 虹膜 声纹
     """,
-    "blood type": "blood 血型",
+    "blood type": "blood 血型 献血",
     "illness and medical history": """
         illness sick sickness disease medical medication health diagnosis disability disabled handicap handicapped
         hiv cancer diabetes hepatitis tuberculosis covid infection psychiatric mental depression addiction
@@ -57,12 +58,12 @@ _SIGNS: Final[Mapping[str, str]] = {
         投资 股票 证券 保险 税
     """,
     "another company's score": """
-        zhima sesame fico vantagescore experian equifax transunion schufa rating
+        zhima sesame fico vantagescore experian equifax transunion schufa pboc rating
         芝麻 征信 信用分 信用评分 其他公司
     """,
     "ID numbers and ways to reach a person": """
-        ssn passport phone mobile telephone email wechat qq imei imsi zjhm zjlx
-        身份证 护照 证件号 手机 电话 邮箱 微信
+        ssn passport phone mobile telephone email wechat weibo qq imei imsi zjhm zjlx
+        身份证 护照 证件号 手机 电话 邮箱 微信 微博
     """,
     "names": "name surname firstname lastname fullname nickname username mc 姓名 名字 名称 昵称",
     "free text": """
@@ -118,6 +119,7 @@ def forbidden_matter_of_text(text: str) -> str | None:
 
 def forbidden_matter(name: str) -> str | None:
     """Return what the name of a column, or a word of a policy, says it is about, if that is forbidden, else None."""
+    name = unicodedata.normalize("NFKC", name)  # letters of full width are letters
     parted = re.sub(r"([a-z])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", name)
     words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", parted.lower())
     named = {form for word in words for form in _singular_too(word)}

@@ -72,8 +72,14 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
     return {name: tuple(files) for name, files in found.items()}
 
 
-def state_of_files(files: Iterable[Path]) -> list[Any]:
+def state_of_files(files: Iterable[Path], remedy: str | None = None) -> list[Any]:
     """Return the state of files, to compare later: it differs if any of them was changed or replaced.
+
+    Parameters
+    ----------
+    files : paths
+    remedy : str, optional
+        What to do if one is missing.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def state_of_files(files: Iterable[Path]) -> list[Any]:
         try:
             of = file.stat()
         except OSError as error:
-            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=remedy) from error
         # The ctime as well, because a replaced file may be given the old modification time.
         state.append([str(file.absolute()), of.st_size, of.st_mtime_ns, of.st_ctime_ns])
     return state

@@ -41,9 +41,8 @@ class Problem:
     original: str
 
     def __str__(self) -> str:
-        what = "the row is broken" if self.column is None else f"{shown(self.column)} is "
-        if self.column is not None:
-            what += "empty" if self.value is None else shown(self.value)
+        value = "empty" if self.value is None else shown(self.value)
+        what = f"the row is broken: {value}" if self.column is None else f"{shown(self.column)} is {value}"
         return str(EgretError(what, file=self.file, row=self.row, expected=self.expected))
 
 

@@ -38,6 +38,8 @@ class ColumnType:
     of_any_type : bool
         Whether a row may stay in its file (``in_place.py``) whatever the type of this cell: it is then judged by its
         text.
+    in_normal_form : bool
+        Whether the value is the text in Unicode's normal form, which may differ from the text as given.
     """
 
     name: str
@@ -48,6 +50,12 @@ class ColumnType:
     typed: str = ""
     typed_as: tuple[str, ...] = ()
     of_any_type: bool = False
+    in_normal_form: bool = False
+
+
+def in_normal_form(cell: str) -> str:
+    """Return the SQL expression for a text in Unicode's normal form C: what looks the same is the same."""
+    return f"nfc_normalize({cell})"
 
 
 def _text(longest: int) -> ColumnType:
@@ -55,9 +63,10 @@ def _text(longest: int) -> ColumnType:
         f"as_text_{longest}",
         "VARCHAR",
         # What a URL need not encode is plain, and to see that takes half the time of a pattern.
-        f"CASE WHEN url_encode(cell) = cell AND strlen(cell) <= {longest} OR length(cell) <= {longest} "
-        r"AND NOT regexp_matches(cell, '[\pC\p{Zl}\p{Zp}]|^\p{Zs}|\p{Zs}$') THEN cell END",
+        f"CASE WHEN url_encode(cell) = cell AND strlen(cell) <= {longest} THEN cell WHEN length(cell) <= {longest} "
+        rf"AND NOT regexp_matches(cell, '[\pC\p{{Zl}}\p{{Zp}}]|^\p{{Zs}}|\p{{Zs}}$') THEN {in_normal_form('cell')} END",
         f"printable text, at most {longest} characters, without invisible characters or spaces around it",
+        in_normal_form=True,
     )
 
 

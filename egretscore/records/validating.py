@@ -57,7 +57,7 @@ class Validated:
             ),
             tuple(problem for problem in records.problems if problem.table in reported),
             records.unmatched_objections,
-            records.set_aside_before if isinstance(records, KeptRecords) else 0,
+            records.set_aside_before,
         )
 
     def __add__(self, more: Validated) -> Validated:

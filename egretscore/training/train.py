@@ -217,7 +217,7 @@ def _check_enough(part: Snapshots, side: str) -> None:
             f"only {people} {'person' if people == 1 else 'people'} {side} consented to training and had "
             "commitments falling due",
             expected=f"at least {_FEWEST_PEOPLE}",
-            remedy="Check the as-of dates and the horizon against the dates of the records.",
+            remedy="Check the as-of dates and the horizon against the dates of the records, or give more people's.",
         )
     if not 0 < part.kept.mean() < 1:
         raise TrainingError(f"all commitments of the people {side} ended alike: there is nothing to learn")

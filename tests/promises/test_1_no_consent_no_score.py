@@ -21,6 +21,7 @@ from egretscore.policy import parse_policy
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
+from egretscore.standing import status_by_consent
 
 
 def expected_status(person: Person) -> str:
@@ -80,6 +81,29 @@ def test_where_letters_of_one_day_disagree_nobody_is_an_adult(engine, adult_by, 
     ]
     status = engine.explain(read([Person("p0", tuple(letters))]), "p0", AS_OF + timedelta(days=1)).status.value
     assert status == ("scored" if days else "not_adult")
+
+
+@pytest.mark.parametrize("purpose", ["scoring", "training"])
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_a_letter_that_says_not_adult_is_believed_whatever_it_covers(purpose, days):
+    """It tells of the person, not of the purpose: whoever is not an adult is neither scored nor learnt from."""
+    text = es.shipped_policy().text
+    policy = parse_policy(text.replace('purposes = ["scoring"]', f'purposes = ["{purpose}"]'))
+    said_on = AS_OF - timedelta(days=30)
+    letters = [
+        {**plain_consent("p0"), "granted_on": said_on},
+        {
+            **plain_consent("p0"),
+            "letter_version": "2023-A",
+            "adult_confirmed": False,
+            "granted_on": said_on + timedelta(days=days),
+        },
+    ]
+    records = read([Person("p0", tuple(letters))], policy=policy)
+    for asked in ("scoring", "training"):
+        sql = status_by_consent(policy, asked).sql("duckdb")
+        found = records.connect().execute(sql, {"as_of": AS_OF}).fetchall()
+        assert found == [("p0", "scored" if days < 0 else "not_adult")]
 
 
 @given(towns(consented=False))

@@ -8,7 +8,7 @@ import shutil
 import time
 import unicodedata
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
-from whole_records import frame
+from whole_records import (
+    AS_OF,
+    Person,
+    frame,
+    frames,
+    plain_consent,
+    read,
+    settled_commitment,
+    shipped_engine,
+    standing_penalty,
+    texts_of,
+)
 
 import egretscore as es
 from egretscore.records.intake import in_place, sources
@@ -179,6 +190,68 @@ def test_every_wrong_cell_of_a_row_is_named(tmp_path):
     )
     assert [p.column for p in records.problems] == ["activity", "points", "recorded_on"]
     assert records.counts[1].set_aside == 1
+
+
+MIXED = [
+    date(2026, 9, 4),
+    datetime(2026, 9, 5, 0, 0, tzinfo=timezone(timedelta(hours=8))),
+    datetime(2026, 9, 4, tzinfo=UTC),
+    None,
+]
+
+
+@given(st.permutations(MIXED), st.sampled_from(["object", "category", "list"]))
+def test_a_column_of_days_and_timestamps_is_read_cell_by_cell(outcome_on, kind):
+    """Arrow cuts a timestamp to its day if the first of a column is one: 16:00 of the day before, in UTC."""
+    rows = [settled_commitment("p0", "library_loan", date(2026, 9, 1), None, None) for _ in outcome_on]
+    frame = pd.DataFrame([{**row, "commitment_id": f"c{number}"} for number, row in enumerate(rows)])
+    cells = pd.Series(outcome_on, dtype=object)
+    frame["outcome_on"] = cells.astype("category") if kind == "category" else cells
+    frame["outcome"] = [None if day is None else "fulfilled" for day in outcome_on]
+    given_as = {name: list(frame[name]) for name in frame} if kind == "list" else frame
+    records = es.read_records({**frames([Person("p0", (plain_consent("p0"),))]), "commitments": given_as})
+    assert [problem.row for problem in records.problems] == [outcome_on.index(MIXED[1]) + 1]
+    known = records.connect().execute("SELECT DISTINCT outcome_on FROM commitments").fetchall()
+    assert set(known) == {(date(2026, 9, 4),), (None,)}
+
+
+LOOK_ALIKE = ("龍溪罚字1号", "가-1", "Größe-1", "龍溪罚字\ufa19号")
+
+
+@pytest.mark.parametrize("record_id", LOOK_ALIKE)
+@pytest.mark.parametrize("fewest", [0, 10**9])
+@pytest.mark.parametrize("form", ["NFD", "NFC"])
+def test_an_id_is_the_same_in_whatever_form_its_letters_are_written(record_id, fewest, form, monkeypatch, tmp_path):
+    """Copied from a Mac, or out of another database, an id looks the same and is other bytes."""
+    monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", fewest)
+    again = unicodedata.normalize(form, record_id)
+    row = {**standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=60), 500), "decision_no": record_id}
+    person = Person("p0", (plain_consent("p0"),), penalties=(row,))
+    engine = shipped_engine()
+    score = engine.explain(read([person]), "p0", AS_OF).score
+    twice = frames([person.with_row("penalties", {**row, "decision_no": again})])
+    one_each = [twice["penalties"][:1], twice["penalties"][1:]]
+    for rows in (twice["penalties"], one_each, one_each[::-1], [one_each[0], texts_of(one_each[1])]):
+        records = es.read_records({**twice, "penalties": rows})
+        assert sum(count.repeated for count in records.counts) == 1
+        assert engine.explain(records, "p0", AS_OF).score == score
+    objection = {"table": "penalties", "record_id": again, "subject_id": "p0", "filed_on": AS_OF}
+    objection |= {"resolved_on": None, "outcome": None}
+    objected = read([person.with_row("objections", objection)])
+    assert engine.explain(objected, "p0", AS_OF).score == 550
+    assert objected.unmatched_objections == ()
+    parquet_of([person], tmp_path / "records")
+    parquet_of([Person("p0", (), penalties=({**row, "decision_no": again, "repaired_on": AS_OF},))], tmp_path / "new")
+    es.keep_records(tmp_path / "records", tmp_path / "kept")
+    (tmp_path / "new" / "consents.parquet").unlink()
+    assert es.add_records(tmp_path / "new", tmp_path / "kept").completed == 1
+    assert engine.explain(es.read_records(tmp_path / "kept"), "p0", AS_OF).score == 550
+
+
+def parquet_of(town: list[Person], folder: Path) -> None:
+    folder.mkdir()
+    for name, table in frames(town).items():
+        parquet.write_table(table, folder / f"{name}.parquet")
 
 
 def test_a_repeated_row_counts_once_and_contradictions_are_both_set_aside(tmp_path):
@@ -384,7 +457,7 @@ def test_bad_lines_are_set_aside_with_their_text(tmp_path):
     assert set(found) == {2, 3, 4, 5, 9}
     assert found[2].expected == "5 cells, not 4"
     assert found[3].expected == "5 cells, not 6"
-    assert found[4].expected == "text in UTF-8"
+    assert found[4].expected.startswith("text in UTF-8 (is the file GBK?")
     assert found[5].expected == "quotes that close"
     assert found[9].expected == "5 cells, not 3; the file ends in the middle of this row"
     assert found[2].original == lines[0].decode()

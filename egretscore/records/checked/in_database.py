@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import duckdb
 
@@ -14,13 +14,16 @@ from egretscore.policy import Policy
 from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.one_person.lookup import PersonRows, RowsInMemory
+from egretscore.records.quarantine import Problem
 from egretscore.records.schema import CHECKED, DOUBTS
+
+_NAMES_THEM: Final = "subject_id = $subject OR names(original, $subject)"
 
 
 class CheckedRecords(Records):
     """Records as they were read and checked; see :class:`Records`."""
 
-    REMEDY_OF_POLICY: ClassVar[str] = "Read them with read_records(..., policy=engine.policy)."
+    AGAIN: ClassVar[str] = "Read them again"
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, policy: Policy, invented: Mapping[str, Any] | None
@@ -67,6 +70,10 @@ class CheckedRecords(Records):
                 rows = self._rows = self._rows or RowsInMemory(self.connect())
         return rows.of(subject_id, columns)
 
+    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:
+        """Return the problems of rows set aside that name a person; see :meth:`Records.problems_about`."""
+        return self._problems(_NAMES_THEM, subject=subject_id)
+
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from memory; see :meth:`Records.erase`."""
         check_subject_id(subject_id)
@@ -75,7 +82,7 @@ class CheckedRecords(Records):
         connection = self.connect()
         removed = 0
         about = dict.fromkeys(CHECKED, "subject_id = $subject")
-        about["quarantine"] = "subject_id = $subject OR names(original, $subject)"
+        about["quarantine"] = _NAMES_THEM
         with self._lock:
             for table, condition in about.items():
                 # A row set aside stands there once for each thing that is wrong with it.

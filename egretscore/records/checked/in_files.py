@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import duckdb
 
@@ -41,7 +41,7 @@ class KeptRecords(Records):
     resources : Resources
     """
 
-    REMEDY_OF_POLICY = "Keep them again under that policy, or name no policy, or use a model trained under theirs."
+    AGAIN: ClassVar[str] = "Keep the original records again"
 
     def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
         check_threads(resources.threads)

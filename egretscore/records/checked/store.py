@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Never
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Never
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
@@ -40,6 +40,9 @@ class SourceCount:
         """Return the sum of two counts of the same source."""
         return SourceCount(self.table, self.file, *(getattr(self, of) + getattr(more, of) for of in COUNTED))
 
+
+Whose = Literal["the model", "the policy given"]
+"""Whose policy records are held against."""
 
 COUNTED: Final = ("rows", "good", "set_aside", "repeated")
 """The names of the numbers that are counted for each source."""
@@ -78,8 +81,8 @@ class Records(ABC):
         What the records' folder says of itself when they are invented, else None.
     """
 
-    REMEDY_OF_POLICY: ClassVar[str]
-    """What to do when another policy does not agree with theirs."""
+    AGAIN: ClassVar[str]
+    """What to do, under another policy, when theirs does not agree with it."""
 
     def __init__(self, policy: Policy, invented: Mapping[str, Any] | None) -> None:
         self._lock = threading.Lock()
@@ -97,6 +100,11 @@ class Records(ABC):
     def set_aside(self) -> int:
         """How many rows were set aside when these were read."""
         return sum(count.set_aside for count in self.counts)
+
+    @property
+    def set_aside_before(self) -> int:
+        """How many rows were set aside when these were kept, if they are kept ones."""
+        return 0
 
     @property
     @abstractmethod
@@ -170,10 +178,15 @@ class Records(ABC):
         """The problems of rows that may be a withdrawal, or an objection to a record they do not name."""
         return self._problems("unclear")
 
-    def _problems(self, condition: str) -> tuple[Problem, ...]:
+    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:  # noqa: ARG002 - for those that know more
+        """Return the problems of rows set aside that name a person; none if such rows are not kept."""
+        return ()
+
+    def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:
         rows = self.connect().execute(
             'SELECT "table", file, row, "column", value, expected, original FROM quarantine '
-            f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected'
+            f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected',
+            parameters,
         )
         return tuple(Problem(*row) for row in rows.fetchall())
 
@@ -214,19 +227,32 @@ def check_are_records(records: object) -> None:
         )
 
 
-def check_agrees(records: Records, policy: Policy, whose: str) -> None:
+_UNDER_WHICH: Final[Mapping[Whose, str]] = {
+    "the model": "the model's policy (policy.toml in its folder; engine.policy), or use a model trained under theirs",
+    "the policy given": "that policy, or name no policy",
+}
+
+
+def check_agrees(records: Records, policy: Policy, whose: Whose) -> None:
     """Raise if records cannot be used under another policy than their own.
 
     The other policy must know every word that theirs knows, and, unless no row was set aside, the other way round. No
     letter may cover more purposes under the other policy than under theirs.
+
+    Parameters
+    ----------
+    records : Records
+    policy : Policy
+    whose : "the model" or "the policy given"
     """
+    remedy = f"{records.AGAIN} under {_UNDER_WHICH[whose]}."
     for column, words in records.policy.vocabulary.items():
         unknown = words - policy.vocabulary[column]
         if unknown:
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, whose words for {column} {whose} "
                 f"does not know: {', '.join(sorted(unknown))}",
-                remedy=records.REMEDY_OF_POLICY,
+                remedy=remedy,
             )
     for column, words in policy.vocabulary.items():
         lacking = words - records.policy.vocabulary[column]
@@ -234,7 +260,7 @@ def check_agrees(records: Records, policy: Policy, whose: str) -> None:
             raise RecordsError(
                 f"the records were read under the policy {records.policy.name!r}, which does not know all words for "
                 f"{column} that {whose} knows, so that rows with these may be missing: {', '.join(sorted(lacking))}",
-                remedy=records.REMEDY_OF_POLICY,
+                remedy=remedy,
             )
     covers = {letter.version: set(letter.purposes) for letter in policy.letters}
     for letter in records.policy.letters:
@@ -244,5 +270,5 @@ def check_agrees(records: Records, policy: Policy, whose: str) -> None:
                 f"{letter.version} covers fewer purposes than {whose} needs",
                 value=", ".join(letter.purposes),
                 expected=", ".join(sorted(covers[letter.version])),
-                remedy=records.REMEDY_OF_POLICY,
+                remedy=remedy,
             )

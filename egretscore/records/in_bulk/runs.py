@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.files import INVENTED_MARK, files_by_table, state_of_files
-from egretscore.records.kept.folder import check_no_addition_is_left, is_kept, naming_files
+from egretscore.records.kept.folder import AGAIN, check_no_addition_is_left, is_kept, naming_files
 from egretscore.records.parts import PARTS, QUESTION
 from egretscore.writing import (
     alone_in,
@@ -63,10 +63,10 @@ def check_progress(progress: object) -> None:
         raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")
 
 
-def check_not_among(out: Path, records: Path) -> None:
-    """Raise if the output would lie among the records."""
-    if records.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ArgumentError("the output would lie among the records", file=out, remedy="Name a place elsewhere.")
+def check_not_among(out: Path, folder: Path, what: str = "the records") -> None:
+    """Raise if the output would lie among the records, or what else a folder holds."""
+    if folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ArgumentError(f"the output would lie among {what}", file=out, remedy="Name a place elsewhere.")
 
 
 def state_of_records(folder: Path) -> list[Any]:
@@ -82,7 +82,7 @@ def state_of_records(folder: Path) -> list[Any]:
     """
     if is_kept(folder):
         check_no_addition_is_left(folder)
-        return state_of_files(naming_files(folder))
+        return state_of_files(naming_files(folder), remedy=AGAIN)
     mark = folder / INVENTED_MARK
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]
     return state_of_files([*files, mark] if mark.is_file() else files)

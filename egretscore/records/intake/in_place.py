@@ -18,7 +18,7 @@ import numpy as np
 
 from egretscore.arrays import arrow_numbers, arrow_texts
 from egretscore.records.database import has_rows, listed
-from egretscore.records.schema import SUBJECT_ID, Column, Table
+from egretscore.records.schema import SUBJECT_ID, Column, Table, in_normal_form
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,7 +160,9 @@ def scan_in_place(
         if column.name == "subject_id":
             parse = f'CASE WHEN is_id THEN "{column.text}" END'
         taken.append(f'CASE WHEN "{column.text}" IS NOT NULL THEN {parse} END AS {cell}')
-        fit.append(f'{cell} IS NOT NULL{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
+        # A text that is not in normal form is no value as it stands.
+        holds = f'coalesce({cell} = "{column.text}", false)' if own.in_normal_form else f"{cell} IS NOT NULL"
+        fit.append(f'{holds}{f""" OR "{column.text}" IS NULL""" if column.optional else ""}')
     fit += [f"coalesce({rule.holds}, true)" for rule in table.rules]
     every_row = not in_parts and not has_rows(connection, "subjects WHERE NOT is_id")
     of_subjects = (
@@ -202,10 +204,15 @@ def stage_possible_duplicates(connection: duckdb.DuckDBPyConnection, table: Tabl
 
     They are found by hashes, in a fraction of the memory; a chance collision stages a row too many, which does no harm.
     """
-    of_staged = ", ".join(f'"{name}"' for name in table.identity)
-    staged = connection.execute(f"SELECT source, hash({of_staged}) AS identity FROM staged").fetchnumpy()
-    in_staged_alone = ~np.isin(staged["source"], [rows.source for rows in in_place])
-    identities = [*(rows.identities for rows in in_place), staged["identity"][in_staged_alone]]
+    as_given, as_value = (
+        f"hash({', '.join(of.format(name) for name in table.identity)})" for of in ('"{}"', in_normal_form('"{}"'))
+    )
+    staged = connection.execute(
+        f"SELECT source, {as_given} AS as_given, {as_value} AS as_value FROM staged"
+    ).fetchnumpy()
+    not_counted = ~np.isin(staged["source"], [rows.source for rows in in_place])
+    not_counted |= staged["as_given"] != staged["as_value"]
+    identities = [*(rows.identities for rows in in_place), staged["as_value"][not_counted]]
     every = np.concatenate(identities)
     every.sort()
     repeated = np.unique(every[1:][every[1:] == every[:-1]])

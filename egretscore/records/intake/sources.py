@@ -16,7 +16,7 @@ gives up on a whole file whose line ends are mixed.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,7 +272,7 @@ def _split_lines(header: Sequence[str], table: Table) -> str:
                     THEN 'quotes that close'
                 WHEN len(cells) <> {width} THEN '{width} cells, not ' || len(cells)
                 END AS uncut, uncut IS NULL AS can_be_cut,
-                CASE WHEN garbled THEN 'text in UTF-8' ELSE uncut END
+                CASE WHEN garbled THEN 'text in UTF-8 (is the file GBK? save it again as CSV in UTF-8)' ELSE uncut END
                 || CASE WHEN unfinished THEN '; the file ends in the middle of this row' ELSE '' END AS expected
             FROM cut
         ), given AS (
@@ -334,6 +334,8 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
     import pyarrow as pa
 
     try:
+        if isinstance(frame, Mapping):
+            return _as_the_database_knows(_lists_as_arrow(frame))
         if type(frame).__module__.partition(".")[0] == "pandas":
             return _as_the_database_knows(_pandas_as_arrow(frame))
         return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
@@ -359,14 +361,43 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
     """Convert column by column, so that one column of mixed types becomes text and not an error."""
     import pyarrow as pa
 
-    def column(values: Any) -> pa.Array:
-        try:
-            return pa.array(values, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            return pa.array(values.map(_text, na_action="ignore"), from_pandas=True)
-
     names = [str(name) for name in frame.columns]
-    return pa.Table.from_arrays([column(frame.iloc[:, i]) for i in range(len(names))], names=names)
+    return pa.Table.from_arrays([_series_as_arrow(frame.iloc[:, i]) for i in range(len(names))], names=names)
+
+
+def _lists_as_arrow(frame: Mapping[str, Any]) -> pa.Table:
+    """Convert a mapping of columns, of which lists are taken as pandas takes them."""
+    import pandas as pd
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            name: _series_as_arrow(pd.Series(values, dtype=object)) if isinstance(values, list | tuple) else values
+            for name, values in frame.items()
+        }
+    )
+
+
+def _series_as_arrow(values: Any) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        converted = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        converted = None
+    if converted is None or _may_have_lost_hours(values, converted.type):
+        return pa.array(values.map(_text, na_action="ignore"), from_pandas=True)
+    return converted
+
+
+def _may_have_lost_hours(values: Any, taken_for: pa.DataType) -> bool:
+    """Return whether objects were taken for days of which some are timestamps: Arrow cuts these to their day."""
+    import pyarrow as pa
+
+    of_categories = pa.types.is_dictionary(taken_for)
+    if not pa.types.is_date(taken_for.value_type if of_categories else taken_for):
+        return False
+    return any(isinstance(value, datetime) for value in (values.cat.categories if of_categories else values))
 
 
 def _text(value: object) -> str:

@@ -311,8 +311,8 @@ def _check_kept_are_clear(to: Path) -> None:
             f"{unclear:,} {'row was' if unclear == 1 else 'rows were'} set aside when these records were kept, and "
             "each may be a withdrawal, or an objection to a record, that concerns what is added now",
             file=to,
-            remedy="Correct them in the original records (`egretscore validate` says what is wrong) and keep all "
-            "again.",
+            remedy="Correct them in the original records (`egretscore validate --records` and their folder says what "
+            "is wrong) and keep all again.",
         )
 
 
