@@ -84,7 +84,7 @@ def test_explain_as_json_has_the_fields_of_the_contract(capsys):
     assert made["status"] == "scored"
     assert made["score"] == made["blank_score"] + sum(reason["points"] for reason in made["reasons"])
     for reason in made["reasons"]:
-        assert set(reason) == {"feature", "code", "indicator", "value", "points", "text"}
+        assert set(reason) == {"feature", "code", "indicator", "indicator_text", "value", "points", "text"}
     for benefit in made["benefits"]:
         assert set(benefit) == {"id", "name", "min_score", "eligible", "ordinary_route"}
 
@@ -95,6 +95,7 @@ def test_json_speaks_the_language_asked_for(capsys):
     assert any("公共图书馆" in benefit["name"] for benefit in made["benefits"])
     assert (made["status"], made["status_text"]) == ("scored", "已评分")
     assert (made["grade"], made["grade_text"]) == ("good", "良好")
+    assert {"信用修复", "基础信息", "失信违约"} & {reason["indicator_text"] for reason in made["reasons"]}
     assert "您可以对记录提出异议" in made["objection"]
 
 

@@ -82,6 +82,7 @@ class Explanation:
         """
         words = texts(lang)
         of_score = None if self.score is None else self.policy.grade_of(self.score)
+        headings = {indicator.id: getattr(indicator, lang) for indicator in self.policy.indicators}
         return {
             "subject_id": self.subject_id,
             "status": self.status.value,
@@ -97,6 +98,7 @@ class Explanation:
                     "feature": reason.feature.name,
                     "code": reason.feature.code,
                     "indicator": reason.feature.indicator,
+                    "indicator_text": headings[reason.feature.indicator],
                     "value": reason.value,
                     "points": reason.points,
                     "text": reason.text(lang),
