@@ -747,6 +747,21 @@ def test_an_interrupt_waits_until_what_is_being_imported_is_whole(tmp_path, monk
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_command_that_runs_while_its_caller_is_imported_can_be_interrupted(tmp_path, monkeypatch):
+    (tmp_path / "runs_a_command.py").write_text(
+        "import signal\nfrom egretscore.cli.terminal import interrupts_noted\n"
+        "with interrupts_noted():\n    signal.raise_signal(signal.SIGINT)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            importlib.import_module("runs_a_command")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_explain_tells_of_rows_set_aside_that_name_the_person(tmp_path, capsys):
     records = tmp_path / "records"
     records.mkdir()

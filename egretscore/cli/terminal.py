@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
 import signal
@@ -85,9 +86,12 @@ def interrupts_noted() -> Iterator[list[int]]:
         yield noted
         return
 
+    entered = inspect.currentframe()
+    entered_by = entered and entered.f_back and entered.f_back.f_back  # past contextlib's own frame
+
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
-        if _is_importing(frame):
+        if _is_importing(frame, entered_by):
             again = threading.Timer(_SECONDS_OF_AN_IMPORT, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
@@ -101,10 +105,13 @@ def interrupts_noted() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+def _is_importing(frame: FrameType | None, since: FrameType | None) -> bool:
+    """Return whether something is being imported in a frame, or in one that called it since another one."""
+    while frame is not None and frame is not since:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 @contextlib.contextmanager

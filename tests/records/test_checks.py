@@ -200,7 +200,7 @@ MIXED = [
 ]
 
 
-@given(st.permutations(MIXED), st.sampled_from(["object", "category", "list"]))
+@given(st.permutations(MIXED), st.sampled_from(["object", "category", "columns", "lists"]))
 def test_a_column_of_days_and_timestamps_is_read_cell_by_cell(outcome_on, kind):
     """Arrow cuts a timestamp to its day if the first of a column is one: 16:00 of the day before, in UTC."""
     rows = [settled_commitment("p0", "library_loan", date(2026, 9, 1), None, None) for _ in outcome_on]
@@ -208,7 +208,8 @@ def test_a_column_of_days_and_timestamps_is_read_cell_by_cell(outcome_on, kind):
     cells = pd.Series(outcome_on, dtype=object)
     frame["outcome_on"] = cells.astype("category") if kind == "category" else cells
     frame["outcome"] = [None if day is None else "fulfilled" for day in outcome_on]
-    given_as = {name: list(frame[name]) for name in frame} if kind == "list" else frame
+    of_kind = {"columns": {name: frame[name].to_numpy() for name in frame}, "lists": frame.to_dict("list")}
+    given_as = of_kind.get(kind, frame)
     records = es.read_records({**frames([Person("p0", (plain_consent("p0"),))]), "commitments": given_as})
     assert [problem.row for problem in records.problems] == [outcome_on.index(MIXED[1]) + 1]
     known = records.connect().execute("SELECT DISTINCT outcome_on FROM commitments").fetchall()

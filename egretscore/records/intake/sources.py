@@ -335,7 +335,7 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
 
     try:
         if isinstance(frame, Mapping):
-            return _as_the_database_knows(_lists_as_arrow(frame))
+            return _as_the_database_knows(_columns_as_arrow(frame))
         if type(frame).__module__.partition(".")[0] == "pandas":
             return _as_the_database_knows(_pandas_as_arrow(frame))
         return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
@@ -365,17 +365,17 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
     return pa.Table.from_arrays([_series_as_arrow(frame.iloc[:, i]) for i in range(len(names))], names=names)
 
 
-def _lists_as_arrow(frame: Mapping[str, Any]) -> pa.Table:
-    """Convert a mapping of columns, of which lists are taken as pandas takes them."""
+def _columns_as_arrow(frame: Mapping[str, Any]) -> pa.Table:
+    """Convert a mapping of columns, all but those of Arrow as if they were pandas'."""
     import pandas as pd
     import pyarrow as pa
 
-    return pa.table(
-        {
-            name: _series_as_arrow(pd.Series(values, dtype=object)) if isinstance(values, list | tuple) else values
-            for name, values in frame.items()
-        }
-    )
+    def column(values: Any) -> Any:
+        if isinstance(values, pa.Array | pa.ChunkedArray):
+            return values
+        return _series_as_arrow(pd.Series(values, dtype=object if isinstance(values, list | tuple) else None))
+
+    return pa.table({name: column(values) for name, values in frame.items()})
 
 
 def _series_as_arrow(values: Any) -> pa.Array:
