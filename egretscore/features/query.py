@@ -42,8 +42,8 @@ def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Se
     return (
         select("subject_id")
         .from_(SOURCES[source](policy, count_until).subquery("standing", copy=False))
-        .where("subject_id IN (SELECT subject_id FROM scored)")
-        .group_by("subject_id")
+        .where("subject_id IN (SELECT subject_id FROM scored)", copy=False)
+        .group_by("subject_id", copy=False)
         .select(*map(_aggregate, own), copy=False)
     )
 

@@ -81,7 +81,7 @@ def read_parts(folder: Path, parts: Collection[int], policy: Policy, resources: 
     resources : Resources
     """
     if kept.is_kept(folder):
-        return KeptRecords(folder, parts, resources)
+        return KeptRecords(folder, parts, resources, policy)
     return _read(files_by_table(folder), policy, invented_mark(folder), resources, parts, in_memory=False)
 
 

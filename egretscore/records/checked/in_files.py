@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import duckdb
 
 from egretscore.errors import RecordsError
-from egretscore.policy import parse_policy
+from egretscore.policy import Policy, parse_policy
 from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount, create_accounts
 from egretscore.records.database import NO_LIMIT, Resources, check_threads, create_view, open_locked
 from egretscore.records.kept import folder as kept
@@ -39,11 +39,19 @@ class KeptRecords(Records):
     parts : numbers from 0 to 63, optional
         Only the people of these parts; everyone when not given.
     resources : Resources
+    policy : Policy, optional
+        One that may be theirs: it takes a while to read theirs.
     """
 
     AGAIN: ClassVar[str] = "Keep the original records again"
 
-    def __init__(self, folder: Path, parts: Collection[int] | None = None, resources: Resources = NO_LIMIT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parts: Collection[int] | None = None,
+        resources: Resources = NO_LIMIT,
+        policy: Policy | None = None,
+    ) -> None:
         check_threads(resources.threads)
         self._kept_as, _ = kept.state_of_part(folder, 0)  # first: what is read below is at least as new
         about = kept.read_about(folder)
@@ -56,7 +64,9 @@ class KeptRecords(Records):
         self._only: str | None = None
         # By process: closing a database opened before a fork would wait for threads that the fork does not have.
         self._databases: dict[int, duckdb.DuckDBPyConnection] = {}
-        super().__init__(parse_policy(about.policy, origin=str(folder / kept.POLICY)), about.invented)
+        if policy is None or policy.text != about.policy:
+            policy = parse_policy(about.policy, origin=str(folder / kept.POLICY))
+        super().__init__(policy, about.invented)
 
     @property
     def set_aside_before(self) -> int:
