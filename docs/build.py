@@ -81,7 +81,8 @@ _HOW_RECORDS_ARE_GIVEN = """\
 - Rows are counted from 1, starting below the header: in a CSV file row 1 is line 2. Blank lines are skipped but
   counted.
 - A timestamp counts as a date if it is midnight, in UTC where it has a time zone. Convert local times to dates first.
-- Ids of records and names of authorities are taken in Unicode's normal form C, so that what looks the same is the same.
+- Ids of records and names of authorities are taken in Unicode's normal form C: é is one letter, however it was
+  composed. Letters of full width, and brackets of other kinds, stay different.
 - Whoever a letter says is not an adult is not, until a later letter confirms that they are. The letter that confirms
   it must cover what is asked for, scoring or training; the one that denies it need not.
 

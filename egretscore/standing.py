@@ -43,7 +43,7 @@ def status_by_consent(policy: Policy, purpose: str = "scoring") -> Select:
     A consent is in force from ``granted_on`` until the person withdraws: a withdrawal ends
     every consent granted up to that day. The latest letter that covers the purpose decides
     whether the person is a confirmed adult; where letters of one day disagree, they are not.
-    A later letter that says they are not adult is believed, whatever it covers.
+    A letter of no earlier day that says they are not adult is believed, whatever it covers.
 
     Columns: subject_id, status.
     """

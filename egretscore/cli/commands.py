@@ -74,10 +74,11 @@ def _explain(options: argparse.Namespace) -> int:
     explanation = engine.explain(records, subject_id, day)
     if not any(records.rows_of(subject_id, {"subject_id"}).values()):
         _note("nobody", options.lang)
-        if records.set_aside_before:
-            _note("set_aside_before", options.lang, rows=records.set_aside_before)
-    for problem in records.problems_about(subject_id):
-        _note("set_aside_about", options.lang, problem=problem)
+    if records.set_aside_before:
+        _note("set_aside_before", options.lang, rows=records.set_aside_before)
+    if about := list(dict.fromkeys(f"{of.file}, row {of.row}" for of in records.problems_about(subject_id))):
+        more = [f"… {len(about):,}"] if len(about) > _MOST_PROBLEMS_SHOWN else []
+        _note("set_aside_about", options.lang, rows="; ".join(about[:_MOST_PROBLEMS_SHOWN] + more))
     if options.format == "json":
         _print_json(explanation.to_dict(options.lang))
     else:

@@ -89,12 +89,13 @@ def interrupts_noted() -> Iterator[list[int]]:
     entered = inspect.currentframe()
     entered_by = entered and entered.f_back and entered.f_back.f_back  # past contextlib's own frame
 
+    waiting: list[threading.Timer] = []
+
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
         if _is_importing(frame, entered_by):
-            again = threading.Timer(_SECONDS_OF_AN_IMPORT, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
+            waiting.append(threading.Timer(_SECONDS_OF_AN_IMPORT, os.kill, (os.getpid(), number)))
+            waiting[-1].start()
         else:
             handler(number, frame)
 
@@ -102,6 +103,8 @@ def interrupts_noted() -> Iterator[list[int]]:
     try:
         yield noted
     finally:
+        for again in waiting:
+            again.cancel()
         signal.signal(signal.SIGINT, handler)
 
 

@@ -42,7 +42,7 @@ _SIGNS: Final[Mapping[str, str]] = {
         location geolocation latitude longitude lat lon lng gps geo coordinate place birthplace whereabouts address
         province county district hukou residence home hometown neighbourhood neighborhood postcode zip
         trip itinerary route station movement 户口 户籍 籍贯 家乡 出生地 居住地 地址 住址 邮编 邮政编码 省份 区县
-        行踪 行程 轨迹 路线 位置 定位 经度 纬度
+        行踪 行程 轨迹 出行路线 行动路线 位置 定位 经度 纬度
     """,
     "social ties": """
         friend contact relative spouse husband wife wives marriage marital married divorce divorced parent mother
@@ -54,7 +54,7 @@ _SIGNS: Final[Mapping[str, str]] = {
     "income, assets and tax": """
         income salary wage earnings payroll pension dividend bank balance savings deposit asset property wealth worth
         mortgage debt bankrupt bankruptcy investment securities insurance tax taxable
-        收入 工资 薪水 薪酬 薪资 养老金 银行 余额 存款 储蓄 资产 财产 财富 房产 房贷 负债 债务 破产
+        收入 工资 薪水 薪酬 薪资 养老金 银行卡 银行账 银行流水 余额 存款 储蓄 资产 财产 财富 房产 房贷 负债 债务 破产
         投资 股票 证券 保险 税
     """,
     "another company's score": """
@@ -108,13 +108,20 @@ _OTHER_WORDS: Final = """
 _HARMLESS_WORDS: Final = frozenset(_OTHER_WORDS.split())
 """Words that contain a sign by chance and mean something else."""
 
-_HARMLESS_PHRASES: Final = re.compile(r"\b(in place of|without (a )?deposit)\b|时间银行|小朋友", re.IGNORECASE)
-"""Phrases in which such a word means something else."""
+_PHRASES_IN_ENGLISH: Final = r"\b(in place of|without (a )?deposit)\b"
+_PHRASES_IN_CHINESE: Final = """
+    生产假 [公认持无取见保办发]证人 证人员 [合共相不协]同事 同事[项务] [合共相不协]同学 同学习 爆破产 破产生
+    母亲河 [走进融]入党 入党群 [市行民财]政党 政党群 [物一主交]流产 联系人民 微博[物士] 创新冠 新冠[军名]
+    信用分[级类] [远长特]征信 小朋友 兄弟单位 (美丽|建设|热爱)家乡 家乡建设 区县级 (公共|国家|国有|集体)财产
+    (合理|安全)用药 用药安全 投资项目
+"""
+_HARMLESS_PHRASES: Final = re.compile("|".join([_PHRASES_IN_ENGLISH, *_PHRASES_IN_CHINESE.split()]), re.IGNORECASE)
+"""Phrases in which such a word means something else, or which hold it by chance: Chinese has no gaps between words."""
 
 
 def forbidden_matter_of_text(text: str) -> str | None:
     """Return the forbidden matter that a text, such as the label of an activity, is about, or None."""
-    return forbidden_matter(_HARMLESS_PHRASES.sub(" ", text))
+    return forbidden_matter(_HARMLESS_PHRASES.sub(" ", unicodedata.normalize("NFKC", text)))
 
 
 def forbidden_matter(name: str) -> str | None:

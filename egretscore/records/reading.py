@@ -36,7 +36,7 @@ def read_records(
     source : path or mapping
         A folder of CSV or Parquet files (see ``egretscore.records.files``), a folder that
         ``egretscore keep`` wrote, or a mapping of table name to a pandas, polars or Arrow
-        frame. Consents must be there; another table that is not is read as empty.
+        frame, or a mapping of columns. Consents must be there; another table that is not is read as empty.
     policy : Policy or path, optional
         The policy that defines the words the records use; the shipped policy when not given.
         To score the records with a loaded engine, pass ``engine.policy``. Kept records carry their own.

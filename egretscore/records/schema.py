@@ -54,7 +54,7 @@ class ColumnType:
 
 
 def in_normal_form(cell: str) -> str:
-    """Return the SQL expression for a text in Unicode's normal form C: what looks the same is the same."""
+    """Return the SQL expression for a text in Unicode's normal form C: é is one letter, however it was composed."""
     return f"nfc_normalize({cell})"
 
 

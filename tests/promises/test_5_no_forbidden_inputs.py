@@ -199,7 +199,7 @@ def test_what_the_readme_says_is_refused_is_refused_in_columns_and_in_a_policy(s
     "said",
     [
         *("朋友", "丈夫", "妻子", "同事", "同学", "居住地", "家乡", "邮编", "区县", "户籍", "行踪打卡", "行动路线"),
-        *("薪水", "薪酬", "银行", "银行流水", "诊断", "用药记录", "癌症", "手术", "政党", "姐妹", "信用分", "征信"),
+        *("薪水", "薪酬", "银行卡号", "银行流水", "诊断", "用药记录", "癌症", "手术", "政党", "姐妹", "信用分", "征信"),
         *("证件号", "名字", "描述", "国籍", "other_scores", "OtherScore"),
     ],
 )
@@ -212,6 +212,19 @@ def test_these_are_refused_as_well_as_their_english(said):
 def test_ordinary_words_in_chinese_are_free():
     for text in (
         *("时间银行", "小朋友课堂", "志愿服务", "绿色出行", "垃圾分类", "暂扣许可证件", "社区服务", "急救培训"),
+        *(
+            "生产假冒伪劣商品",
+            "公证人员",
+            "见证人",
+            "保证人违约",
+            "劳动合同事项",
+            "共同事务",
+            "违规爆破产生",
+            "共同学习",
+        ),
+        *("保护母亲河行动", "走入党群服务中心", "市政党群", "物流产业服务", "一流产品", "联系人民群众", "微博物馆讲解"),
+        *("创新冠军", "信用分级管理", "远征信念", "道德银行", "绿色银行", "合理用药宣传", "美丽家乡建设", "区县级表彰"),
+        *("公交路线引导", "侵占公共财产", "企业投资项目承诺", "无证人员", "持证人员"),
         *("文明行为", "食品安全宣传", "图书漂流", "敬老服务", "河道巡查", "交通文明引导", "旧衣回收"),
     ):
         assert forbidden_matter_of_text(text) is None
@@ -236,6 +249,8 @@ def test_a_policy_cannot_tell_of_what_is_forbidden_under_another_id(section, sig
 
 def test_a_text_may_say_without_deposit_and_in_place_of():
     assert forbidden_matter_of_text("library loan without deposit") is None
+    assert forbidden_matter_of_text("ｌｏａｎ ｗｉｔｈｏｕｔ ｄｅｐｏｓｉｔ") is None
+    assert forbidden_matter_of_text("ＲＥＬＩＧＩＯＮ") == "religion"
     assert forbidden_matter_of_text("commitment in place of an approval") is None
     assert forbidden_matter_of_text("deposit at a bank, in place of birth") == "income, assets and tax"
     assert forbidden_matter_of_text("place of birth") == "movements and places"

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -214,6 +215,31 @@ def test_a_column_of_days_and_timestamps_is_read_cell_by_cell(outcome_on, kind):
     assert [problem.row for problem in records.problems] == [outcome_on.index(MIXED[1]) + 1]
     known = records.connect().execute("SELECT DISTINCT outcome_on FROM commitments").fetchall()
     assert set(known) == {(date(2026, 9, 4),), (None,)}
+
+
+def test_columns_of_other_libraries_are_taken_as_they_are():
+    big, days = [2**53 - 1, None], [date(2024, 1, 1), date(1500, 1, 1)]
+    made = {
+        "record_id": pl.Series(big),
+        "subject_id": ["p0", "p0"],
+        "activity": ("waste_sorting", "waste_sorting"),
+        "points": np.array([1, 2]),
+        "earned_on": pd.Series(
+            pa.array(days).dictionary_encode(), dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.date32()))
+        ),
+        "recorded_on": pl.Series(days),
+        "excluded_on": pa.array([None, None], pa.date32()),
+    }
+    given_as = {**frames([Person("p0", (plain_consent("p0"),))]), "civic_points": made}
+    records = es.read_records(given_as)
+    assert {(problem.row, problem.column) for problem in records.problems} == {
+        *((2, name) for name in ("record_id", "earned_on", "recorded_on"))
+    }
+    assert records.connect().execute("SELECT record_id, recorded_on FROM civic_points").fetchall() == [
+        (str(2**53 - 1), date(2024, 1, 1))
+    ]
+    with pytest.raises(es.RecordsError, match="not a table of records"):
+        es.read_records({**given_as, "civic_points": {**made, "activity": "waste_sorting"}})
 
 
 LOOK_ALIKE = ("龍溪罚字1号", "가-1", "Größe-1", "龍溪罚字\ufa19号")

@@ -178,8 +178,8 @@ class Records(ABC):
         """The problems of rows that may be a withdrawal, or an objection to a record they do not name."""
         return self._problems("unclear")
 
-    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:  # noqa: ARG002 - for those that know more
-        """Return the problems of rows set aside that name a person; none if such rows are not kept."""
+    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:  # noqa: ARG002 - kept records know of none
+        """Return the problems of rows set aside that name a person; none for kept records, which lack such rows."""
         return ()
 
     def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:

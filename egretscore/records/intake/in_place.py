@@ -204,15 +204,10 @@ def stage_possible_duplicates(connection: duckdb.DuckDBPyConnection, table: Tabl
 
     They are found by hashes, in a fraction of the memory; a chance collision stages a row too many, which does no harm.
     """
-    as_given, as_value = (
-        f"hash({', '.join(of.format(name) for name in table.identity)})" for of in ('"{}"', in_normal_form('"{}"'))
-    )
-    staged = connection.execute(
-        f"SELECT source, {as_given} AS as_given, {as_value} AS as_value FROM staged"
-    ).fetchnumpy()
-    not_counted = ~np.isin(staged["source"], [rows.source for rows in in_place])
-    not_counted |= staged["as_given"] != staged["as_value"]
-    identities = [*(rows.identities for rows in in_place), staged["as_value"][not_counted]]
+    of_staged = _hashed(f'"{name}"' for name in table.identity)
+    staged = connection.execute(f"SELECT source, {of_staged} AS identity FROM staged").fetchnumpy()
+    in_staged_alone = ~np.isin(staged["source"], [rows.source for rows in in_place])
+    identities = [*(rows.identities for rows in in_place), staged["identity"][in_staged_alone]]
     every = np.concatenate(identities)
     every.sort()
     repeated = np.unique(every[1:][every[1:] == every[:-1]])
@@ -270,7 +265,11 @@ def _types(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, str]:
 
 
 def _identity(table: Table, relation: Relation) -> str:
-    return f"hash({', '.join(relation.text(name) for name in table.identity)})"
+    return _hashed(relation.text(name) for name in table.identity)
+
+
+def _hashed(texts: Iterable[str]) -> str:
+    return f"hash({', '.join(map(in_normal_form, texts))})"
 
 
 def _may_be_told(column: Column, of: str) -> bool:

@@ -341,7 +341,9 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
         return _as_the_database_knows(frame if isinstance(frame, pa.Table) else pa.table(frame))
     except (AttributeError, TypeError, ValueError, pa.ArrowException) as error:
         raise RecordsError(
-            f"this is not a table of records ({error})", file=label, expected="a pandas, polars or Arrow frame"
+            f"this is not a table of records ({error})",
+            file=label,
+            expected="a pandas, polars or Arrow frame, or a mapping of columns",
         ) from error
 
 
@@ -366,14 +368,14 @@ def _pandas_as_arrow(frame: Any) -> pa.Table:
 
 
 def _columns_as_arrow(frame: Mapping[str, Any]) -> pa.Table:
-    """Convert a mapping of columns, all but those of Arrow as if they were pandas'."""
+    """Convert a mapping of columns: lists, and those of pandas, numpy, polars or Arrow."""
     import pandas as pd
     import pyarrow as pa
 
     def column(values: Any) -> Any:
-        if isinstance(values, pa.Array | pa.ChunkedArray):
-            return values
-        return _series_as_arrow(pd.Series(values, dtype=object if isinstance(values, list | tuple) else None))
+        if isinstance(values, list | tuple) or (isinstance(values, np.ndarray) and values.dtype == object):
+            values = pd.Series(values, dtype=object)
+        return _series_as_arrow(values) if isinstance(values, pd.Series) else values
 
     return pa.table({name: column(values) for name, values in frame.items()})
 
@@ -394,10 +396,11 @@ def _may_have_lost_hours(values: Any, taken_for: pa.DataType) -> bool:
     """Return whether objects were taken for days of which some are timestamps: Arrow cuts these to their day."""
     import pyarrow as pa
 
-    of_categories = pa.types.is_dictionary(taken_for)
+    of_categories = hasattr(values, "cat")
     if not pa.types.is_date(taken_for.value_type if of_categories else taken_for):
         return False
-    return any(isinstance(value, datetime) for value in (values.cat.categories if of_categories else values))
+    objects = values.cat.categories if of_categories else values if values.dtype == object else ()
+    return any(isinstance(value, datetime) for value in objects)
 
 
 def _text(value: object) -> str:

@@ -1,1 +1,1 @@
-"""What writes kept records: keeping all of them, and adding new ones."""
+"""What goes into kept records: keeping all that are on file, and adding new ones."""
