@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -46,32 +47,53 @@ def test_what_no_source_states_is_marked_as_an_assumption():
     assert POLICY.scale.source == POLICY.commitments.source == POLICY.weights_by_age.source == "assumption"
 
 
+EMPTY_GROUP = (
+    '[[groups]]\nid = "empty"\nindicator = "use"\nzh = "空"\nen = "empty"\nsource = "assumption"\n\n[[groups]]'
+)
+FERRY = '[[kinds]]\nid = "ferry_{}"\ngroup = "convenience"\nzh = "轮渡"\nen = "ferry"\nsource = "assumption"\n\n'
+FERRIES = "".join(map(FERRY.format, range(63))) + "[[kinds]]"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ('id = "minor"\nretention_days = 0', 'id = "minor"\nretention_days = 30', "promise 4"),
         ("retention_days = 1095", "retention_days = 2000", "1825"),
         ("unkept_retention_days = 730", "unkept_retention_days = 2000", "1825"),
+        ('id = "general"\nretention_days = 365', 'id = "general"\nretention_days = 0', "it may be 1 to 1825"),
         ("unkept_retention_days = 730", "unkept_retention_days = 100", "shorter for the worse"),
         ("late_retention_days = 365", "late_retention_days = 400", "shorter for the worse"),
+        ("late_retention_days = 365", "late_retention_days = 0", "shorter for the worse"),
         ("prior_weight = 12", "prior_weight = 0", "blank file"),
+        ("prior_weight = 12", "prior_weight = 1000001", "whole number from 0 to 1000000"),
         ("prior_permille = 850", "prior_permille = 1001", "at most 1000"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 1], [730, 2]]", "never grow with age"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[730, 2], [365, 1]]", "ages must grow"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2], [3650, 1]]", "1825"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2.5]]", "steps such as"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = []", "steps such as"),
+        ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 101], [730, 1]]", "must be 1 to 100"),
+        ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2], [730, 0]]", "must be 1 to 100"),
+        ("unkept = [[365, 2], [730, 1]]", "unkept = [[0, 2], [730, 1]]", "ages must grow, from 1"),
+        ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2], [365, 1]]", "ages must grow"),
         ("blank = 550", "blank = 1000", "between minimum and maximum"),
         ("blank = 550", 'blank = "550"', "whole number"),
         ("blank = 550", "blank = true", "whole number"),
+        ("blank = 550", "blank = -1", "whole number from 0"),
         ("blank = 550", "blanc = 550", "Did you mean 'blank'"),
         ("min_score = 0\n", "min_score = 10\n", "every score has one grade"),
+        ("min_score = 600\n", "min_score = 500\n", "different minima"),
+        ("points_to_double_odds = 100", "points_to_double_odds = 0", "at least 1"),
         ("min_score = 530", "min_score = 1001", "outside the scale"),
         ("min_score = 800", "min_score = 1001", "outside the scale"),
         ('source = "port-xm-2023"', 'source = "hearsay"', "hearsay"),
+        ("[sources]\n", '[sources]\nempty = ""\n', "each source as a key and a text"),
+        ('en = "excellent"', 'en = "\\u200b"', "a text"),
         ('severity = "general"', 'severity = "grave"', "grave"),
         ('group = "repair"', 'group = "mending"', "mending"),
         ('indicator = "use"', 'indicator = "usage"', "usage"),
+        ("[[groups]]", EMPTY_GROUP, "no group with a kind 'empty'"),
+        pytest.param("[[kinds]]", FERRIES, "more than 62 entries", id="more kinds than there may be"),
         ('purposes = ["scoring"]', 'purposes = ["ranking"]', "ranking"),
         ('id = "waste_sorting"', 'id = "volunteering"', "more than once"),
         ('id = "waste_sorting"', 'id = "Waste\'; DROP"', "lower-case"),
@@ -85,6 +107,20 @@ def test_a_policy_that_breaks_a_rule_is_refused_by_name(old, new, says):
     assert old in POLICY.text
     with pytest.raises(es.PolicyError, match=says):
         parse_policy(POLICY.text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("section", "gone", "instead", "says"),
+    [
+        ("severities", "minor", "general", "must be exactly"),
+        ("indicators", "breach", "positive", "no indicator that features stand under 'breach'"),
+    ],
+)
+def test_a_policy_lacks_nothing_that_is_counted_by_though_it_names_it_nowhere_else(section, gone, instead, says):
+    without = re.sub(rf'\[\[{section}\]\]\nid = "{gone}"\n(\w.*\n)*', "", POLICY.text)
+    assert len(without) < len(POLICY.text)
+    with pytest.raises(es.PolicyError, match=says):
+        parse_policy(re.sub(rf'(?m)^(severity|indicator) = "{gone}"', rf'\1 = "{instead}"', without))
 
 
 def test_a_policy_file_that_cannot_be_read_is_a_clear_error(tmp_path):

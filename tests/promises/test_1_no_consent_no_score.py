@@ -159,6 +159,27 @@ def policy_of_letters(purposes: dict[str, set[str]]) -> es.Policy:
     return policy
 
 
+def test_a_letter_that_does_not_cover_a_purpose_confirms_nobody_as_an_adult_for_it():
+    policy = policy_of_letters({"2023-A": {"scoring"}, "2023-B": {"training"}})
+    letters = (
+        {**plain_consent("p0"), "letter_version": "2023-A", "adult_confirmed": False},
+        {**plain_consent("p0"), "letter_version": "2023-B", "granted_on": AS_OF - timedelta(days=9)},
+    )
+    records = read([Person("p0", letters)], policy=policy)
+    found = records.connect().execute(status_by_consent(policy).sql("duckdb"), {"as_of": AS_OF}).fetchall()
+    assert found == [("p0", "not_adult")]
+
+
+def test_a_withdrawal_ends_every_consent_also_to_what_its_letter_does_not_cover():
+    letters = (
+        plain_consent("p0"),
+        {**plain_consent("p0"), "letter_version": "2023-A", "withdrawn_on": AS_OF - timedelta(days=9)},
+    )
+    sql = status_by_consent(POLICY, "training").sql("duckdb")
+    found = read([Person("p0", letters)]).connect().execute(sql, {"as_of": AS_OF}).fetchall()
+    assert found == [("p0", "withdrawn")]
+
+
 @given(towns(consented=False, most=3), PURPOSES, PURPOSES)
 def test_nobody_is_scored_but_by_a_letter_that_covers_it_in_both_policies(town, theirs, ours):
     model = shipped_engine().model

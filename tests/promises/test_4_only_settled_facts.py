@@ -19,6 +19,7 @@ from whole_records import (
     compared,
     engines,
     frame,
+    frames,
     plain_consent,
     read,
     scored,
@@ -131,6 +132,36 @@ def test_who_objects_disputes_their_own_record_and_nobody_elses(engine, table):
     after = engine.vectors(read([town[0], objected(town[1], table)]), AS_OF)
     assert after.loc["p0"].equals(before.loc["p0"])
     assert not after.loc["p1"].equals(before.loc["p1"])
+
+
+COUNTED = {"penalties": "penalties_general", "commitments": "unfulfilled"}
+
+
+@pytest.mark.parametrize(("table", "other"), [("penalties", "commitments"), ("commitments", "penalties")])
+@pytest.mark.parametrize("amount", [None, 7], ids=["objected to", "contradicted"])
+def test_what_disputes_a_record_disputes_none_of_the_same_number_in_another_table(engine, table, other, amount):
+    person = with_settled_facts(Person("p0", (plain_consent("p0"),)))
+    for of in (table, other):
+        person = person.changed(of, 0, **{RECORDS[of]: "7"})
+    (row,) = getattr(person, table)
+    delivered_again = {**row, "recorded_on": row["recorded_on"] + timedelta(days=1)}
+    delivered_again["fine_yuan" if table == "penalties" else "amount_yuan"] = amount
+    disputed = person.with_row(table, delivered_again) if amount else objected(person, table)
+    before = engine.vectors(read([person]), AS_OF).loc["p0"]
+    after = engine.vectors(es.read_records(frames([disputed])), AS_OF).loc["p0"]
+    assert before[COUNTED[table]] > after[COUNTED[table]] == 0
+    assert after[COUNTED[other]] == before[COUNTED[other]] > 0
+
+
+def test_who_objects_twice_to_a_commitment_they_kept_has_kept_one(engine):
+    due = AS_OF - timedelta(days=50)
+    kept = settled_commitment("p0", "library_loan", due, "fulfilled", due)
+    person = Person("p0", (plain_consent("p0"),), commitments=(kept,))
+    before = engine.vectors(read([person]), AS_OF)
+    for days in (20, 10):
+        person = with_objection(person, "commitments", kept, AS_OF - timedelta(days=days))
+    assert len(person.objections) == 2
+    assert engine.vectors(read([person]), AS_OF).equals(before)
 
 
 @pytest.mark.parametrize("both", [True, False], ids=["two rows of a delivery", "a row of it and a kept one"])

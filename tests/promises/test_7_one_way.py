@@ -25,7 +25,7 @@ from whole_records import (
 )
 
 from egretscore.features import Aggregate, Feature, Prior
-from egretscore.scoring.tables import violations
+from egretscore.scoring.tables import ScoreTable, violations
 
 CATEGORIES = st.sampled_from([category.id for category in POLICY.categories])
 KINDS = st.sampled_from([kind.id for kind in POLICY.kinds])
@@ -170,6 +170,9 @@ def test_no_feature_goes_the_other_way_under_another_name(engine, data):
         ("civic_recent", {"weights": ()}, "nothing would be counted"),
         ("penalties_general", {"weights": ((30, 1), (365, 50))}, "it would count more for being older"),
         ("penalties_general", {"weights": ((365, 1), (30, 1))}, "of which ages?"),
+        ("penalties_general", {"weights": ((30, 2), (30, 1))}, "which of the two at that age?"),
+        ("keeping_rate", {"prior": Prior(-1, 12, ((365, 2),))}, "it would begin below the worst it can be"),
+        ("keeping_rate", {"prior": Prior(850, 0, ((365, 2),))}, "of a blank file it would be nothing"),
         ("keeping_rate", {"prior": Prior(850, 12, ((365, 1), (730, 2)))}, "a breach would count more for being older"),
         ("penalties_fines", {"column": "age_days"}, "likewise"),
         ("kept_days_ahead", {"column": "subject_id"}, "of no quantity"),
@@ -198,3 +201,14 @@ def test_features_that_one_record_can_move_together_never_share_a_table(engine):
     pairs = [table.features for table in card.points.tables if len(table.features) == 2]
     assert pairs
     assert all(card.features[a].source != card.features[b].source for a, b in pairs)
+
+
+def test_a_table_of_two_features_that_one_record_can_move_together_is_refused(engine):
+    card = engine.model.scorecard
+    bare = card.log_odds
+    of = tuple(sorted(engine.feature_names.index(name) for name in ("penalties_general", "penalties_fines")))
+    along = [-np.arange(len(bare.cuts[position]) + 1) / 50.0 for position in of]
+    values = along[0][:, None] + along[1][None, :]
+    at_blank = values[tuple(bare.baseline_cells[position] for position in of)]
+    joined = replace(bare, tables=(*bare.tables, ScoreTable(of, values - at_blank)))
+    assert [problem for problem in replace(card, log_odds=joined).problems() if "one source" in problem]

@@ -188,6 +188,7 @@ def objecting(person: Person, tables: Iterable[str], since: date = FIRST_DAY) ->
     "line",
     [
         b"penalties,pn-p0-new",
+        b"penalties, pn-p0-new ",
         b'"penalties,pn-p0-new,,2026-03-01,,',
         b"pn-p0-new;x",
         "penalties,闽罚1,p0,2026-03-01,,".encode("gbk"),
@@ -396,6 +397,8 @@ def test_objections_decided_in_two_ways_leave_the_record_disputed(engine):
         "x,p1,2023-B,true,2025-01-01,2025-06-01",
         "p3,2023-B,true,2025-01-01,2025-06-01p1,2023-B,true,2025-01-01,2025-06-01",
         r"\tp1,2023-B,true,2025-01-01,2025-06-01,",
+        "x,p1,2023-B,true,2025-06-01",
+        "p1: 2023-B true 2025-01-01 2025-06-01",
     ],
 )
 def test_a_withdrawal_in_a_broken_row_leaves_nobody_it_names_with_a_consent(tmp_path, engine, line):
