@@ -496,6 +496,52 @@ def test_parts_of_another_question_or_of_other_records_are_not(town, tmp_path, m
     assert PARTS - 8 <= run() <= PARTS - 5  # those of one pass are written side by side
 
 
+@pytest.mark.parametrize("other", ["nothing", "model", "version"])
+def test_parts_of_another_model_or_another_version_are_scored_anew(town, tmp_path, monkeypatch, other):
+    in_passes_of(32, monkeypatch)
+    engine = shipped_engine()
+
+    def stop(done: Progress) -> None:
+        if done.parts == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(engine, town, TOWN_DAY, tmp_path / "scores", progress=stop)
+    if other == "model":
+        engine = es.Engine(replace(engine.model, training={**engine.model.training, "seed": 9}))
+    if other == "version":
+        monkeypatch.setattr(files, "__version__", "9.9")
+    seen: list[Progress] = []
+    score_everyone(engine, town, TOWN_DAY, tmp_path / "scores", progress=seen.append)
+    assert {done.taken_up > 0 for done in seen} == {other == "nothing"}
+
+
+def test_what_did_not_fit_into_memory_does_not_outlive_a_run_that_is_stopped(town, tmp_path, monkeypatch):
+    """It is rows of people; what is scored of them stays, to go on from."""
+    in_passes_of(4, monkeypatch)
+    unfinished = tmp_path / ".scores.unfinished"
+
+    def stop(_: Progress) -> None:
+        (unfinished / runs.SPILL).mkdir(exist_ok=True)
+        (unfinished / runs.SPILL / "duckdb_temp_storage.tmp").write_bytes(b"rows of people")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=stop)
+    assert parts_of(tmp_path)
+    assert not (unfinished / runs.SPILL).exists()
+
+
+def test_until_it_is_whole_a_folder_of_scores_is_open_to_nobody_else(town, tmp_path):
+    seen: list[int] = []
+
+    def look(_: Progress) -> None:
+        seen.append((tmp_path / ".scores.unfinished").stat().st_mode & 0o777)
+
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", progress=look)
+    assert set(seen) == {0o700}
+
+
 def test_two_runs_do_not_write_one_place(town, tmp_path, capsys):
     unfinished = tmp_path / ".scores.unfinished"
     unfinished.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
-from whole_records import POLICY
+from whole_records import AS_OF, POLICY, Person, plain_consent, write
 
 import egretscore as es
 from egretscore import simulate
@@ -70,6 +71,16 @@ def test_it_says_that_it_is_invented_wherever_it_is_used(engine, sample):
     assert "虚构" in explanation.text("zh")
     assert engine.model.invented
     assert engine.name.startswith("invented-")
+
+
+@pytest.mark.parametrize("mark", ["{}", "[]", "true", "null"])
+def test_records_with_a_mark_are_invented_whatever_it_says(engine, tmp_path, mark):
+    folder = write([Person("p0", (plain_consent("p0"),))], tmp_path / "town")
+    (folder / "invented.json").write_text(mark, encoding="utf-8")
+    records = es.read_records(folder)
+    assert records.invented == {}
+    others = es.Engine(replace(engine.model, invented=False))
+    assert others.explain(records, "p0", AS_OF).invented
 
 
 def test_every_word_of_the_policy_occurs(sample):

@@ -229,6 +229,17 @@ def permissions(folder: Path) -> set[int]:
     return {file.stat().st_mode & 0o777 for file in folder.rglob("*") if file.is_file()}
 
 
+def test_what_does_not_fit_into_memory_is_open_to_nobody_else(folder):
+    write([P0], folder / "new")
+    seen: list[int] = []
+
+    def look(_: object) -> None:
+        seen.append(kept.spill_of(folder / "kept").stat().st_mode & 0o777)
+
+    es.add_records(folder / "new", folder / "kept", progress=look)
+    assert set(seen) == {0o700}
+
+
 def test_news_that_was_set_aside_leaves_the_record_in_doubt(folder):
     """Two rows of the day say different things of a record that is kept: neither is used, nor what they are about."""
     penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
@@ -240,6 +251,17 @@ def test_news_that_was_set_aside_leaves_the_record_in_doubt(folder):
     assert value(folder, "unkept") == 2
     add(folder, ("commitments", OLD), ("commitments", kept_late))
     assert value(folder, "unkept") == 0
+
+
+def test_rows_of_one_day_that_contradict_each_other_leave_the_record_in_doubt_from_that_day(folder):
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    day = AS_OF - timedelta(days=5)
+    rows = [("penalties", {**penalty, "recorded_on": day, "fine_yuan": fine}) for fine in (1.0, 2.0)]
+    assert add(folder, *rows).set_aside == 2
+    engine, records = shipped_engine(), es.read_records(folder / "kept")
+    counted = engine.feature_names.index("penalties_serious")
+    for asked, counts in ((day - timedelta(days=1), 3), (day, 0)):
+        assert engine.explain(records, "p0", asked).vector[counted] == counts
 
 
 def test_a_record_once_set_aside_counts_against_nobody_when_it_comes_again(folder):
@@ -587,8 +609,21 @@ def test_nothing_is_added_where_it_is_unclear_to_what_someone_objects(folder):
     assert states(folder / "kept") == before
     with pytest.raises(es.RecordsError, match="may be an objection"):
         add_line(folder, "objections", "penalties,,p0,2026-03-01,,")
+    with pytest.raises(es.RecordsError, match="may be an objection"):
+        add_line(folder, "objections", "penalties,pn-p0-new,,2026-03-01,,")
     assert add_line(folder, "objections", "penalties,pn-p0-new,p0,2026-13-01,,").set_aside == 1
     assert value(folder, "penalties_serious") == 0
+
+
+def test_a_record_that_comes_on_file_after_an_objection_to_it_that_cannot_be_read_is_disputed(folder):
+    (folder / "records" / "objections.parquet").unlink()
+    text = f"{','.join(TABLES['objections'].column_names)}\npenalties,pn-p0-later,p0,2026-13-01,,\n"
+    (folder / "records" / "objections.csv").write_text(text, encoding="utf-8")
+    assert es.keep_records(folder / "records", folder / "kept").set_aside == 1
+    before = value(folder, "penalties_serious")
+    later = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=100), 100)
+    assert add(folder, ("penalties", {**later, "decision_no": "pn-p0-later"})).new == 1
+    assert value(folder, "penalties_serious") == before > 0
 
 
 def test_objections_decided_in_two_ways_are_no_obstacle(folder):

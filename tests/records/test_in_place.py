@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from whole_records import (
     AS_OF,
+    POLICY,
     Person,
     frames,
     plain_consent,
     read,
     settled_commitment,
     shipped_engine,
+    standing_penalty,
     texts_of,
     towns,
+    write,
 )
 
 import egretscore as es
@@ -350,3 +353,14 @@ def test_a_file_that_changes_while_it_is_checked_is_said(town_folder, tmp_path, 
     monkeypatch.setattr(sources, "scan_in_place", then_it_changes)
     with pytest.raises(es.RecordsError, match="changed while"):
         es.read_records(town_folder)
+
+
+def test_a_typed_row_of_nobody_is_looked_at_with_every_part(tmp_path, monkeypatch):
+    """It may be about a record of anyone's: here, it says that a penalty was repaired."""
+    monkeypatch.setattr(in_place, "FEWEST_TYPED_ROWS", 1)
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    repaired = {**penalty, "subject_id": None, "repaired_on": AS_OF}
+    person = Person("p0", (plain_consent("p0"),), penalties=(penalty, repaired))
+    folder = write([person], tmp_path / "town")
+    for records in (es.read_records(folder), read_parts(folder, [part_of("p0")], POLICY)):
+        assert shipped_engine().explain(records, "p0", AS_OF).score == 550

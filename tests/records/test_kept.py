@@ -27,6 +27,7 @@ import egretscore as es
 from egretscore.cli import main
 from egretscore.policy import parse_policy
 from egretscore.records.checked.store import check_agrees
+from egretscore.records.in_bulk.runs import Progress
 from egretscore.records.kept.folder import about_part, files_of_part, part_folder, state_of_part
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.upkeep import keeping
@@ -116,6 +117,14 @@ def test_scores_of_kept_records_are_the_same_bytes(town, kept, tmp_path):
     assert said == said_of_kept
 
 
+def test_rows_of_one_person_are_found_in_however_many_groups_of_a_file_they_lie(town, tmp_path, monkeypatch):
+    monkeypatch.setattr("egretscore.records.kept.folder._ROWS_OF_A_GROUP", 3)
+    es.keep_records(town, tmp_path / "kept")
+    engine, given, kept = shipped_engine(), es.read_records(town), es.read_records(tmp_path / "kept")
+    for subject in engine.score(given, DAY)["subject_id"][::9]:
+        assert engine.explain(kept, subject, DAY) == engine.explain(given, subject, DAY)
+
+
 def test_a_model_trained_on_kept_records_is_the_same_bytes(tmp_path):
     es.keep_records(es.sample_records(), tmp_path / "kept")
     for records, out in ((es.sample_records(), tmp_path / "a"), (tmp_path / "kept", tmp_path / "b")):
@@ -165,6 +174,24 @@ def test_a_part_that_a_power_cut_left_half_written_is_made_again(town, kept_once
     damage([*files_of_part(unfinished, 5).values()][1])
     assert run(arguments).returncode == 0
     assert contents(out) == contents(kept_once)
+
+
+@pytest.mark.parametrize("other", ["nothing", "policy", "version"])
+def test_parts_of_another_policy_or_another_version_are_kept_anew(town, tmp_path, monkeypatch, other):
+    monkeypatch.setattr(keeping, "parts_at_once", lambda *_: 32)
+
+    def stop(done: Progress) -> None:
+        if done.parts == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        es.keep_records(town, tmp_path / "kept", progress=stop)
+    if other == "version":
+        monkeypatch.setattr(keeping, "__version__", "9.9")
+    policy = parse_policy(f"{POLICY.text}\n# of another year\n") if other == "policy" else POLICY
+    seen: list[Progress] = []
+    es.keep_records(town, tmp_path / "kept", policy=policy, progress=seen.append)
+    assert {done.taken_up > 0 for done in seen} == {other == "nothing"}
 
 
 def test_a_link_to_a_folder_stays_one(town, kept_once, tmp_path):
@@ -379,6 +406,16 @@ def test_who_is_killed_while_erasing_finishes_by_erasing_again(kept, death):
         "part.json",
         *(file.name for file in files_of_part(kept, part_of(subject)).values()),
     }
+
+
+def test_what_a_stopped_change_left_in_a_part_is_gone_once_anyone_of_it_is_erased(kept):
+    """Also where the part holds no rows of theirs, and so is not written again."""
+    subject = es.read_records(kept).invented["subject_id"]
+    left = kept / part_folder(part_of(subject)) / "penalties-0123456789abcdef.parquet"
+    left.write_bytes(b"rows of someone")
+    nobody = next(f"q{n}" for n in range(10_000) if part_of(f"q{n}") == part_of(subject))
+    assert es.read_records(kept).erase(nobody) == 0
+    assert not left.exists()
 
 
 def test_who_is_erased_is_not_in_what_a_stopped_keeping_left_behind(town, kept):
