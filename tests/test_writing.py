@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import product
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import egretscore as es
 from egretscore import writing
 from egretscore.errors import ArgumentError
-from egretscore.writing import permissions_of_new_folders, put_in_place, whole_file, whole_folder
+from egretscore.writing import alone_in, permissions_of_new_folders, put_in_place, whole_file, whole_folder
 
 
 def test_threads_that_write_at_once_leave_the_permissions_of_new_files_as_they_were(tmp_path):
@@ -67,6 +68,60 @@ def test_a_file_keeps_its_permissions_when_another_takes_its_place(tmp_path):
         file.unlink()
     assert list(tmp_path.iterdir()) == [other]
     assert not list(other.iterdir())
+
+
+def test_a_file_has_reached_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    """Else a power cut in between would leave the name without the content."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_fsync(handle: int) -> None:
+        done.append("on the disk")
+        fsync(handle)
+
+    def noted_rename(file: Path, target: Path) -> Path:
+        done.append("named")
+        return rename(file, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    with whole_file(tmp_path / "scores") as scratch:
+        scratch.write_text("new", encoding="utf-8")
+    assert done == ["on the disk", "named"]
+
+
+def test_until_it_is_whole_a_folder_is_open_to_nobody_else(tmp_path):
+    with whole_folder(tmp_path / "town") as scratch:
+        assert scratch.stat().st_mode & 0o777 == 0o700
+
+
+def test_who_changes_a_folder_is_waited_for_by_who_replaces_it(tmp_path):
+    folder, fresh = tmp_path / "kept", tmp_path / "fresh"
+    for place in (folder, fresh):
+        place.mkdir()
+    (fresh / "new").touch()
+    with ThreadPoolExecutor(1) as pool:
+        with alone_in(folder):
+            replacing = pool.submit(put_in_place, fresh, folder)
+            assert not wait([replacing], timeout=0.3).done
+            assert list(folder.iterdir()) == []
+        replacing.result()
+    assert list(folder.iterdir()) == [folder / "new"]
+
+
+def test_who_waited_for_a_folder_that_was_replaced_meanwhile_does_not_change_the_old_one(tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    flock = fcntl.flock
+
+    def replaced_while_it_waits(handle: int, how: int) -> None:
+        folder.rename(tmp_path / "old")
+        folder.mkdir()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", replaced_while_it_waits)
+    with pytest.raises(ArgumentError, match="replaced meanwhile"), alone_in(folder, wait=True):
+        pytest.fail("it is not alone in the folder of this name")
 
 
 def test_what_a_killed_process_left_of_a_folder_is_removed_by_the_next(tmp_path):

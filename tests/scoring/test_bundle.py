@@ -101,6 +101,7 @@ def reseal(folder: Path, manifest: dict) -> None:
         (lambda m: m["features"][0].update(indicator="elsewhere"), "no indicator"),
         (lambda m: m["features"][0].update(cap="5"), "in place of a whole number"),
         (lambda m: m["features"][0].update(cap=-5), "at most"),
+        (lambda m: m["features"][0].update(cap=2**31), "at most"),
         (lambda m: m["features"][0].update(direction=True), "in place of a whole number"),
         (lambda m: m["features"][0].update(en=None), "in place of a text"),
         (lambda m: m["features"][0].update(column=1), "in place of a text"),
@@ -261,6 +262,15 @@ def test_format_1_stays_readable():
     assert engine.name == manifest["name"]
     assert engine.sha256 == (folder / SEAL).read_text(encoding="utf-8").split()[0]
     assert engine.model.report.chances is None
+
+
+def test_a_bundle_of_format_1_that_does_not_state_what_its_tables_give_is_refused_even_when_resealed(tmp_path):
+    folder = Path(shutil.copytree(Path(__file__).parent / "bundles" / "format-1", tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["score"]["lowest"] = 0
+    reseal(folder, manifest)
+    with pytest.raises(es.BundleError, match="does not state what the tables give"):
+        es.load_engine(folder)
 
 
 def test_format_2_is_what_is_written_and_states_the_chances(engine):

@@ -406,6 +406,15 @@ def test_sums_at_the_edge_of_a_type_of_numbers_are_as_great_for_many_rows_as_for
         assert tables.reasons(np.ones((1, 1), dtype=np.int32)).tolist() == [[most]]
 
 
+def test_below_the_lowest_code_there_is_none_for_many_rows_as_for_one():
+    single = ScoreTable((0,), np.array([0, 1, 50]))
+    codes = (np.array([-9.0]),)
+    tables = ScoreTables(("a",), (np.array([5.0]),), (False,), np.zeros(1), 0, (single,), codes)
+    rows = np.array([[-10], [-9], [0], [9]])
+    assert [tables.totals(row[None, :]).tolist() for row in rows] == [[0], [50], [0], [1]]
+    assert tables.totals(np.repeat(rows, 20, axis=0)).tolist() == np.repeat([0, 50, 0, 1], 20).tolist()
+
+
 def test_tables_that_cannot_be_rounded_on_a_scale_say_so():
     half = np.array([0.5])
     single = ScoreTable((0,), np.array([0.0, 1.0]))

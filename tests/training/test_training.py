@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import lightgbm as lgb
@@ -14,15 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from whole_records import Person, frames, plain_consent
+from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, settled_commitment
 
 import egretscore as es
 from egretscore.audit import measure, two_weighted_rows
 from egretscore.dates import as_day
 from egretscore.policy import parse_policy
 from egretscore.scoring.bundle import bundle_files
-from egretscore.training.snapshots import take_snapshots
-from egretscore.training.train import FEWEST_PEOPLE_IN_A_LEAF, _split
+from egretscore.training.snapshots import Snapshots, take_snapshots
+from egretscore.training.train import FEWEST_PEOPLE_IN_A_LEAF, _check_dates, _split
 
 DATES = ("2024-09-01", "2025-10-01")
 
@@ -141,8 +143,6 @@ def test_rounding_to_whole_points_costs_nothing_to_speak_of(model):
 
 def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
     """Work the outcomes of some people out again, row by row."""
-    from datetime import timedelta
-
     day, horizon, grace = as_day(DATES[0]), 365, model.policy.commitments.grace_days
     snapshots = take_snapshots(town, model.scorecard.features, model.policy, [day], horizon)
     database = town.connect()
@@ -174,6 +174,46 @@ def test_outcomes_are_shares_kept_in_time_of_what_was_open(town, model):
         assert kept == pytest.approx(sum(ends) / len(ends))
 
 
+@pytest.mark.parametrize(
+    ("due", "outcome", "kept"),
+    [
+        (0, 1, None),
+        (1, 1, 1),
+        (365, 365, 1),
+        (366, 366, None),
+        (9, 0, None),
+        (9, 1, 1),
+        (365, 365 + POLICY.commitments.grace_days, 1),
+        (365, 365 + POLICY.commitments.grace_days + 1, 0),
+    ],
+)
+def test_a_snapshot_is_of_what_was_open_on_its_day_and_falls_due_in_its_horizon(engine, due, outcome, kept):
+    """So many days after it; what is kept in the last day of grace is kept in time."""
+    row = settled_commitment(
+        "p0", "library_loan", AS_OF + timedelta(days=due), "fulfilled", AS_OF + timedelta(days=outcome)
+    )
+    made = AS_OF - timedelta(days=300)
+    person = Person("p0", (plain_consent("p0"),), commitments=({**row, "made_on": made, "recorded_on": made},))
+    found = take_snapshots(read([person]), engine.model.scorecard.features, POLICY, [AS_OF], 365)
+    assert list(found.kept) == ([] if kept is None else [kept])
+
+
+def test_snapshots_are_known_by_their_dates_vectors_and_outcomes():
+    one = Snapshots(
+        np.array(["p0"], dtype=object),
+        np.array(["2025-01-01"], dtype="datetime64[D]"),
+        np.array([[1]], dtype=np.int32),
+        np.array([0.5]),
+    )
+    others = (
+        replace(one, as_of=one.as_of + 1),
+        replace(one, vectors=one.vectors + 1),
+        replace(one, kept=one.kept + 0.1),
+    )
+    assert len({each.fingerprint for each in (one, *others)}) == 4
+    assert replace(one, subject_ids=np.array(["p1"], dtype=object)).fingerprint == one.fingerprint
+
+
 def test_whole_numbers_of_numpy_are_whole_numbers(town, model):
     again = es.train(town, DATES, horizon_days=np.int64(365), seed=np.int64(1))
     assert bundle_files(again) == bundle_files(model)
@@ -188,6 +228,9 @@ def test_whole_numbers_of_numpy_are_whole_numbers(town, model):
         ({"as_of": None}, es.ArgumentError, "as_of is not a date"),
         ({"as_of": DATES, "horizon_days": 0}, es.ArgumentError, "horizon_days"),
         ({"as_of": DATES, "horizon_days": 365.0}, es.ArgumentError, "horizon_days"),
+        ({"as_of": DATES, "horizon_days": 3654}, es.ArgumentError, "horizon_days"),
+        ({"as_of": DATES, "seed": -1}, es.ArgumentError, "seed"),
+        ({"as_of": DATES, "seed": 2**31}, es.ArgumentError, "seed"),
         ({"as_of": DATES, "seed": True}, es.ArgumentError, "seed"),
         ({"as_of": DATES, "seed": np.float64(1)}, es.ArgumentError, "seed"),
         ({"as_of": ["2031-01-01"]}, es.TrainingError, "records end before"),
@@ -198,6 +241,42 @@ def test_whole_numbers_of_numpy_are_whole_numbers(town, model):
 def test_what_cannot_train_is_a_clear_error(town, arguments, error, says):
     with pytest.raises(error, match=says):
         es.train(town, **arguments)
+
+
+def test_the_last_date_of_a_snapshot_is_the_one_whose_outcomes_are_known_as_the_records_end(town):
+    last = town.last_day - timedelta(days=365 + POLICY.commitments.grace_days + 1)
+    _check_dates(town, [last], 365, POLICY)
+    with pytest.raises(es.TrainingError, match=f"as-of dates up to {last} "):
+        _check_dates(town, [last + timedelta(days=1)], 365, POLICY)
+
+
+def town_whose_commitments_end(count: int, *outcomes: str) -> es.Records:
+    """Invent people with one commitment each, whose outcomes take turns, and one later record."""
+    due = date(2025, 3, 1)
+    people = [
+        Person(
+            f"p{number}",
+            (plain_consent(f"p{number}"),),
+            commitments=(settled_commitment(f"p{number}", "library_loan", due, outcomes[number % len(outcomes)], due),),
+        )
+        for number in range(count)
+    ]
+    day = date(2026, 3, 1)
+    later = {**settled_commitment("p0", "library_loan", day, "fulfilled", day), "commitment_id": "later"}
+    return read([people[0].with_row("commitments", later), *people[1:]])
+
+
+@pytest.mark.parametrize(
+    ("count", "outcomes", "says"),
+    [
+        (900, ["fulfilled"], "of the people to learn from ended alike"),
+        (900, ["unfulfilled"], "of the people to learn from ended alike"),
+        (400, ["fulfilled", "unfulfilled"], "people to hold out consented"),
+    ],
+)
+def test_people_who_are_too_few_or_too_much_alike_cannot_train(count, outcomes, says):
+    with pytest.raises(es.TrainingError, match=says):
+        es.train(town_whose_commitments_end(count, *outcomes), "2025-01-01")
 
 
 def test_days_of_grace_beyond_the_calendar_are_a_clear_error(town):
