@@ -95,7 +95,10 @@ def test_json_speaks_the_language_asked_for(capsys):
     assert any("公共图书馆" in benefit["name"] for benefit in made["benefits"])
     assert (made["status"], made["status_text"]) == ("scored", "已评分")
     assert (made["grade"], made["grade_text"]) == ("good", "良好")
-    assert {"信用修复", "基础信息", "失信违约"} & {reason["indicator_text"] for reason in made["reasons"]}
+    headings = {indicator.id: indicator.zh for indicator in es.load_engine().policy.indicators}
+    told = {reason["indicator"]: reason["indicator_text"] for reason in made["reasons"]}
+    assert len(told) > 1
+    assert told == {indicator: headings[indicator] for indicator in told}
     assert "您可以对记录提出异议" in made["objection"]
 
 

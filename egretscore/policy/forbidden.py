@@ -108,15 +108,17 @@ _OTHER_WORDS: Final = """
 _HARMLESS_WORDS: Final = frozenset(_OTHER_WORDS.split())
 """Words that contain a sign by chance and mean something else."""
 
-_PHRASES_IN_ENGLISH: Final = r"\b(in place of|without (a )?deposit)\b"
-_PHRASES_IN_CHINESE: Final = """
+_HARMLESS_PHRASES: Final = re.compile(r"\b(in place of|without (a )?deposit)\b", re.IGNORECASE)
+"""Phrases in which such a word means something else."""
+
+_CHINESE_PHRASES: Final = """
     生产假 [公认持无取见保办发]证人 证人员 [合共相不协]同事 同事[项务] [合共相不协]同学 同学习 爆破产 破产生
     母亲河 [走进融]入党 入党群 [市行民财]政党 政党群 [物一主交]流产 联系人民 微博[物士] 创新冠 新冠[军名]
     信用分[级类] [远长特]征信 小朋友 兄弟单位 (美丽|建设|热爱)家乡 家乡建设 区县级 (公共|国家|国有|集体)财产
     (合理|安全)用药 用药安全 投资项目
 """
-_HARMLESS_PHRASES: Final = re.compile("|".join([_PHRASES_IN_ENGLISH, *_PHRASES_IN_CHINESE.split()]), re.IGNORECASE)
-"""Phrases in which such a word means something else, or which hold it by chance: Chinese has no gaps between words."""
+_HARMLESS_IN_CHINESE: Final = re.compile("|".join(_CHINESE_PHRASES.split()))
+"""Phrases that hold a sign by chance, for Chinese has no gaps between words, or in which it means something else."""
 
 
 def forbidden_matter_of_text(text: str) -> str | None:
@@ -131,11 +133,20 @@ def forbidden_matter(name: str) -> str | None:
     words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", parted.lower())
     named = {form for word in words for form in _singular_too(word)}
     for matter, signs in FORBIDDEN.items():
-        if signs & named or any(sign in name for sign in signs if not sign.isascii()):
+        if signs & named or any(_stands_in(name, sign) for sign in signs if not sign.isascii()):
             return matter
     joined = "".join(words)
     compounds = (matter for sign, matter in _COMPOUNDS.items() if sign in joined)
     return next(filter(None, map(_matter_run_together, words)), None) or next(compounds, None)
+
+
+def _stands_in(name: str, sign: str) -> bool:
+    """Return whether a Chinese sign stands anywhere in a name but within a harmless phrase."""
+    harmless = [phrase.span() for phrase in _HARMLESS_IN_CHINESE.finditer(name)] if sign in name else []
+    return any(
+        not any(first <= found.start() and found.end() <= end for first, end in harmless)
+        for found in re.finditer(re.escape(sign), name)
+    )
 
 
 def _matter_run_together(word: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,17 +24,19 @@ from egretscore.records.reading import read_parts
 from egretscore.records.schema import TABLES
 from egretscore.standing import status_by_consent
 
+LETTERS = [letter.version for letter in POLICY.letters]
 
-def expected_status(person: Person) -> str:
-    """Say in plain Python what the consents of a person amount to on the as-of date."""
+
+def expected_status(person: Person, letters: Collection[str] = LETTERS) -> str:
+    """Say in plain Python what the consents of a person amount to on the as-of date, for what some letters cover."""
     known = [row for row in person.consents if row["granted_on"] <= AS_OF]
     withdrawals = [row["withdrawn_on"] for row in known if row["withdrawn_on"] and row["withdrawn_on"] <= AS_OF]
-    in_force = [row for row in known if not withdrawals or row["granted_on"] > max(withdrawals)]
-    if not in_force:
+    covering = [row for row in known if row["letter_version"] in letters]
+    if not any(not withdrawals or row["granted_on"] > max(withdrawals) for row in covering):
         return "withdrawn" if withdrawals else "not_consented"
-    latest = max(row["granted_on"] for row in in_force)
-    confirmed = all(row["adult_confirmed"] for row in in_force if row["granted_on"] == latest)
-    return "scored" if confirmed else "not_adult"
+    confirmed = [row["granted_on"] for row in covering if row["adult_confirmed"]]
+    denied = [row["granted_on"] for row in known if not row["adult_confirmed"]]
+    return "scored" if confirmed and all(day < max(confirmed) for day in denied) else "not_adult"
 
 
 @given(towns(consented=False))
@@ -157,6 +160,39 @@ def policy_of_letters(purposes: dict[str, set[str]]) -> es.Policy:
     policy = parse_policy(text)
     assert {letter.version: set(letter.purposes) for letter in policy.letters} == purposes
     return policy
+
+
+@st.composite
+def letters_of_few_days(draw, subject_id):
+    """Draw a person whose letters say this and that within a few days."""
+    days, withdrawn = st.integers(0, 3), st.sampled_from([None, None, None, 0, 1, 2])
+    rows = {}
+    for version, day in draw(st.lists(st.tuples(st.sampled_from(LETTERS), days), min_size=1, max_size=4)):
+        granted, after = AS_OF - timedelta(days=day), draw(withdrawn)
+        rows[version, day] = {
+            **plain_consent(subject_id),
+            "letter_version": version,
+            "adult_confirmed": draw(st.booleans()),
+            "granted_on": granted,
+            "withdrawn_on": None if after is None else granted + timedelta(days=after),
+        }
+    return Person(subject_id, tuple(rows.values()))
+
+
+@given(
+    st.tuples(*(letters_of_few_days(f"p{number}") for number in range(5))),
+    st.sampled_from([{"scoring"}, {"training"}]),
+    st.booleans(),
+)
+def test_of_letters_with_a_purpose_each_every_purpose_has_its_own_status(town, of_the_first, asked_for_the_first):
+    (other,) = {"scoring", "training"} - of_the_first
+    policy = policy_of_letters({"2023-A": of_the_first, "2023-B": {other}})
+    (purpose,) = of_the_first if asked_for_the_first else {other}
+    sql = status_by_consent(policy, purpose).sql("duckdb")
+    found = dict(read(town, policy=policy).connect().execute(sql, {"as_of": AS_OF}).fetchall())
+    letters = policy.letters_for(purpose)
+    for person in town:
+        assert found.get(person.subject_id, "not_consented") == expected_status(person, letters)
 
 
 def test_a_letter_that_does_not_cover_a_purpose_confirms_nobody_as_an_adult_for_it():

@@ -14,7 +14,13 @@ from whole_records import Person, frames, plain_consent
 import egretscore as es
 from egretscore.cli import main
 from egretscore.policy import parse_policy
-from egretscore.policy.forbidden import _COMPOUNDS, FORBIDDEN, forbidden_matter, forbidden_matter_of_text
+from egretscore.policy.forbidden import (
+    _COMPOUNDS,
+    _HARMLESS_IN_CHINESE,
+    FORBIDDEN,
+    forbidden_matter,
+    forbidden_matter_of_text,
+)
 from egretscore.records.schema import TABLES, is_personal_number
 
 DECLARED = {name for table in TABLES.values() for name in table.column_names}
@@ -133,6 +139,7 @@ def test_a_pseudonym_is_taken(subject_id):
     assert records.problems == ()
 
 
+WORDS = sorted(sign for signs in FORBIDDEN.values() for sign in signs)
 SIGNS = sorted(sign for signs in FORBIDDEN.values() for sign in signs if sign.isascii())
 TAKEN_IN = ("indicators", "activities", "categories", "groups", "kinds")
 
@@ -209,6 +216,18 @@ def test_these_are_refused_as_well_as_their_english(said):
         es.read_records(with_column("civic_points", said))
 
 
+@pytest.mark.parametrize("said", ["走入党员之家", "行政党员", "走入党派", "保护母亲河的母亲", "小朋友和朋友"])
+def test_a_harmless_phrase_hides_no_sign_beside_it(said):
+    assert forbidden_matter_of_text(said) is not None
+
+
+@given(st.sampled_from([sign for sign in WORDS if not sign.isascii()]), st.data())
+def test_a_sign_is_found_after_any_harmless_phrase_also_where_they_share_a_letter(sign, data):
+    phrase = data.draw(st.from_regex(_HARMLESS_IN_CHINESE, fullmatch=True))
+    shared = data.draw(st.sampled_from([n for n in range(len(sign)) if phrase.endswith(sign[:n])]))
+    assert forbidden_matter_of_text(phrase + sign[shared:]) is not None
+
+
 def test_ordinary_words_in_chinese_are_free():
     for text in (
         *("时间银行", "小朋友课堂", "志愿服务", "绿色出行", "垃圾分类", "暂扣许可证件", "社区服务", "急救培训"),
@@ -228,9 +247,6 @@ def test_ordinary_words_in_chinese_are_free():
         *("文明行为", "食品安全宣传", "图书漂流", "敬老服务", "河道巡查", "交通文明引导", "旧衣回收"),
     ):
         assert forbidden_matter_of_text(text) is None
-
-
-WORDS = sorted(sign for signs in FORBIDDEN.values() for sign in signs)
 
 
 @given(st.sampled_from(TAKEN_IN), st.sampled_from(WORDS), st.data())
