@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, timedelta
 from functools import cache
@@ -55,7 +57,7 @@ class Person:
 
     def renamed(self, suffix: str) -> Person:
         """Return someone else with the same records."""
-        ids = ("subject_id", "record_id", "decision_no", "commitment_id")
+        ids = {"subject_id", *RECORD_IDS}
         tables = {
             table: tuple({k: v + suffix if k in ids else v for k, v in row.items()} for row in getattr(self, table))
             for table in TABLES
@@ -233,6 +235,7 @@ def objections(draw: Any, table: str, record_id: str, subject_id: str) -> Row:
 
 
 RECORDS = {"civic_points": "record_id", "penalties": "decision_no", "commitments": "commitment_id"}
+RECORD_IDS = {*RECORDS.values()}
 
 
 def with_objection(person: Person, table: str, row: Row, filed: date, **decision: Any) -> Person:
@@ -280,6 +283,39 @@ def _different_consents(draw: Any, subject_id: str) -> list[Row]:
 def towns(draw: Any, *, consented: bool = True, most: int = 6) -> list[Person]:
     """Draw several people with ids of their own."""
     return [draw(people(f"p{number}", consented=consented)) for number in range(draw(st.integers(1, most)))]
+
+
+# Among them: marks in another order than the normal one, and signs that a normal form has in one way only.
+OF_SEVERAL_FORMS = st.sampled_from(["é", "ö", "각", "q\u0323\u0307", "龍", "\ufa19", "\u212b", "\u1e9b\u0323", "ệ"])
+
+
+def with_letters(town: list[Person], letters: Callable[[], str]) -> list[Person]:
+    """Return several people's rows with letters at the end of each record's id."""
+    ids = {row[RECORDS[table]] for person in town for table in RECORDS for row in getattr(person, table)}
+    longer = {record_id: record_id + letters() for record_id in sorted(ids)}
+    return _with_ids(town, lambda record_id: longer[record_id])
+
+
+def in_any_form(draw: Any, town: list[Person]) -> list[Person]:
+    """Return several people's rows, each with its record's id in one of the two normal forms."""
+    forms = st.sampled_from(["NFC", "NFD"])
+    return _with_ids(town, lambda record_id: unicodedata.normalize(draw(forms), record_id))
+
+
+def _with_ids(town: list[Person], written: Callable[[str], str]) -> list[Person]:
+    return [
+        Person(
+            person.subject_id,
+            **{
+                table: tuple(
+                    {name: written(cell) if name in RECORD_IDS else cell for name, cell in row.items()}
+                    for row in getattr(person, table)
+                )
+                for table in TABLES
+            },
+        )
+        for person in town
+    ]
 
 
 _ARROW = {"BOOLEAN": pa.bool_(), "INTEGER": pa.int32(), "DATE": pa.date32(), "VARCHAR": pa.string()}

@@ -13,6 +13,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -21,13 +22,26 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from stopping import run
 from test_checks import ROWS
-from whole_records import AS_OF, POLICY, engines, shipped_engine, split, towns, write_with_broken_rows
+from whole_records import (
+    AS_OF,
+    OF_SEVERAL_FORMS,
+    POLICY,
+    engines,
+    in_any_form,
+    shipped_engine,
+    split,
+    towns,
+    with_letters,
+    write,
+    write_with_broken_rows,
+)
 
 import egretscore as es
 from egretscore.cli import main
 from egretscore.policy import parse_policy
 from egretscore.records.checked.store import check_agrees
 from egretscore.records.in_bulk.runs import Progress
+from egretscore.records.intake import in_place
 from egretscore.records.kept.folder import about_part, files_of_part, part_folder, state_of_part
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.upkeep import keeping
@@ -76,6 +90,20 @@ def test_kept_records_named_from_the_current_folder_stay_those_in_another(kept_o
     assert engine.explain(records, someone, DAY).status == scores["status"][0]
     assert records.last_day is not None
     assert records.counts[0].file.startswith(kept_once.name)
+
+
+@given(towns(consented=False), st.sampled_from([0, 10**9]), st.data())
+@settings(max_examples=12)
+def test_ids_of_any_form_are_kept_as_the_same_bytes(town, fewest, data):
+    """Also where a row is there twice. Whatever asks kept records, Spark too, sees one form only."""
+    town = with_letters(town, lambda: data.draw(OF_SEVERAL_FORMS))
+    with tempfile.TemporaryDirectory() as scratch, patch.object(in_place, "FEWEST_TYPED_ROWS", fewest):
+        folder = Path(scratch)
+        as_given = es.keep_records(write(town, folder / "once"), folder / "kept once", threads=1)
+        twice = in_any_form(data.draw, [*town, *town])
+        in_forms = es.keep_records(write(twice, folder / "twice"), folder / "kept twice", threads=1)
+        assert in_forms == as_given
+        assert contents(folder / "kept twice") == contents(folder / "kept once")
 
 
 @given(towns(consented=False), engines(), st.data())
