@@ -62,9 +62,7 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
     """
     check_replaceable(folder, replaces)
     folder = folder.resolve()
-    scratch = unfinished_of(folder)
-    make_folder(scratch.parent)
-    scratch.mkdir(mode=0o700, exist_ok=True)
+    scratch = make_unfinished(folder)
     with alone_in(scratch):
         ours = scratch.stat()
         try:
@@ -114,6 +112,15 @@ def errors_that_name(place: Path) -> Iterator[None]:
         if error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror or str(error), str(place)) from error
+
+
+@contextmanager
+def _errors_about(place: Path) -> Iterator[None]:
+    """Let an operating system error name the place that was asked for, not the hidden one beside it."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(place)) from error
 
 
 @contextmanager
@@ -180,6 +187,15 @@ def permissions_of(place: Path) -> int:
 def unfinished_of(place: Path) -> Path:
     """Return the hidden place of a file or folder until it is complete."""
     return place.with_name(f".{place.name}.unfinished")
+
+
+def make_unfinished(place: Path) -> Path:
+    """Make the hidden folder of :func:`unfinished_of`, open to nobody else, where it is not there, and return it."""
+    folder = unfinished_of(place)
+    make_folder(folder.parent)
+    with _errors_about(place):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def earlier_of(folder: Path) -> Path:
@@ -249,6 +265,17 @@ def check_replaceable(folder: Path, names: Collection[str]) -> None:
             raise ArgumentError("something else lies in the folder to write", file=entry, remedy="Name a new folder.")
 
 
+def check_can_be_made(folder: Path) -> None:
+    """Raise unless something can be written where a folder should go: by trying, for permissions do not say it all."""
+    with _errors_about(folder):
+        tempfile.TemporaryDirectory(dir=_nearest(folder.resolve().parent), prefix=".to-be-made-").cleanup()
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest that is there of those it lies in."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
 def check_can_give_way(folder: Path) -> None:
     """Raise if a folder that is there cannot be replaced: a mount point, or one without write permission."""
     if os.path.ismount(folder):
@@ -268,11 +295,10 @@ def _new_file(folder: Path, file: Path) -> Path:
     while True:
         scratch = folder / f".{file.name}-{secrets.token_hex(4)}"
         try:
-            os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            with _errors_about(file):
+                os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         except FileExistsError:
             continue
-        except OSError as error:  # name the file that was asked for, not the scratch file
-            raise type(error)(error.errno, error.strerror, str(file)) from error
         return scratch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow as pa
@@ -535,6 +537,11 @@ def test_no_model_is_trained_that_could_not_be_saved(tmp_path, capsys, monkeypat
     assert "something else" in capsys.readouterr().err
     assert main([*given, str(tmp_path / "thesis.txt")]) == 2
     assert "a file where the folder should go" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.mkdtemp", Mock(side_effect=OSError(errno.EROFS, "Read-only file system", "/.hidden")))
+        assert main([*given, str(tmp_path / "new" / "model")]) == 1
+    assert f"{tmp_path / 'new' / 'model'}: Read-only file system" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_memory_that_does_not_suffice_is_a_message(monkeypatch, capsys, tmp_path):

@@ -36,7 +36,7 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
-from egretscore.writing import check_replaceable, whole_folder
+from egretscore.writing import check_can_be_made, check_replaceable, whole_folder
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -121,8 +121,9 @@ class Model:
 
 
 def check_takes_a_model(folder: Path) -> None:
-    """Raise if a folder holds something else than a model: to be known before one is trained."""
+    """Raise if no model can be written into a folder: to be known before one is trained."""
     check_replaceable(folder, _FILES)
+    check_can_be_made(folder)
 
 
 def bundle_files(model: Model) -> Mapping[str, str]:

@@ -24,10 +24,9 @@ from egretscore.writing import (
     clear,
     earlier_of,
     is_still,
-    make_folder,
+    make_unfinished,
     note_beside,
     put_in_place,
-    unfinished_of,
     whole_file,
 )
 
@@ -131,9 +130,7 @@ def parts_beside(
         If another run is at work there.
     """
     names = [part_name(part) for part in range(PARTS)]
-    make_folder(out.absolute().parent)
-    folder = unfinished_of(out.absolute())
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = make_unfinished(out.absolute())
     with alone_in(folder):
         asked, ours = folder / QUESTION, folder.stat()
         try:
