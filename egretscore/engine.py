@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.checked.store import check_agrees, check_are_records
-from egretscore.records.database import asking, check_is_no_personal_number, check_subject_id
+from egretscore.records.database import check_is_no_personal_number, check_subject_id
 from egretscore.records.one_person.small_database import ask, columns_in, small_sql
 from egretscore.records.parts import sql_part_of
 from egretscore.scored import ColumnsAsked, scored_columns
@@ -193,7 +192,7 @@ class Engine:
         ----------
         records : Records
         as_of : date or str such as "2026-10-31"
-        parts : numbers from 0 to 63, ascending
+        parts : numbers from 0 to 63
 
         Returns
         -------
@@ -204,9 +203,9 @@ class Engine:
         found = self._ask(
             records, f"SELECT *, {part} AS part FROM ({self._everyone_sql}) ORDER BY part, subject_id", as_of
         )
-        ends = np.searchsorted(numpy_numbers(found["part"]), parts, side="right").tolist()
-        people = found.drop_columns("part")
-        return (people[first:end] for first, end in pairwise([0, *ends]))
+        part_of_each, people = numpy_numbers(found["part"]), found.drop_columns("part")
+        firsts, ends = (np.searchsorted(part_of_each, parts, side=side).tolist() for side in ("left", "right"))
+        return (people[first:end] for first, end in zip(firsts, ends, strict=True))
 
     def _people(self, records: Records, as_of: date | str) -> pa.Table:
         """Return everyone on file in the order of subject_id, with status and, where scored, vector."""
@@ -214,8 +213,7 @@ class Engine:
 
     def _ask(self, records: Records, sql: str, as_of: date | str) -> pa.Table:
         self._check_records(records)
-        with asking():
-            return records.connect().sql(sql, params={"as_of": as_day(as_of)}).to_arrow_table()
+        return records.ask(sql, as_of=as_day(as_of))
 
     def explain(self, records: Records, subject_id: str, as_of: date | str) -> Explanation:
         """Explain one person's score on a date, to the last point.

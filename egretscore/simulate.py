@@ -22,7 +22,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from egretscore.errors import ArgumentError
+from egretscore.numbers import as_whole_number
 from egretscore.paths import as_path
 from egretscore.records.files import INVENTED_MARK
 from egretscore.records.in_bulk.runs import check_progress
@@ -129,7 +129,8 @@ def simulate_town(
     ArgumentError
         If an argument is out of range or the folder is not empty.
     """
-    residents, seed = _whole("residents", residents, least=1), _whole("seed", seed, least=0)
+    residents = as_whole_number(residents, "residents", 1, 2**31 - 1)
+    seed = as_whole_number(seed, "seed", 0, 2**31 - 1)
     check_progress(progress)
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("the format must be csv or parquet", value=file_format)
@@ -153,14 +154,6 @@ def simulate_town(
         }
         (town / INVENTED_MARK).write_text(json.dumps(mark, indent=2) + "\n", encoding="utf-8")
     return Path(out)
-
-
-def _whole(name: str, number: object, least: int) -> int:
-    if not isinstance(number, Integral) or int(number) not in range(least, 2**31):
-        raise ArgumentError(
-            f"{name} cannot have this value", value=number, expected=f"a whole number, {least} or more, below 2^31"
-        )
-    return int(number)
 
 
 def _write(rows: pa.Table, file: Path) -> None:

@@ -72,6 +72,8 @@ def whole_folder(folder: Path, *, replaces: Collection[str] = ()) -> Iterator[Pa
             clear(scratch)  # what a killed process left
             with errors_that_name(folder):
                 yield scratch
+                for file in filter(Path.is_file, scratch.rglob("*")):
+                    _reach_the_disk(file)
             put_in_place(scratch, folder)
         except BaseException:
             if is_still(scratch, ours):  # else it is in place already
@@ -136,7 +138,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     Raises
     ------
     ArgumentError
-        If another process holds it.
+        If another process holds it, or the disk has no locks.
     """
     try:
         import fcntl
@@ -147,9 +149,15 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
+        except BlockingIOError as error:
             raise ArgumentError(
                 "another run is writing this", file=folder, remedy="Wait for it, or let it write elsewhere."
+            ) from error
+        except OSError as error:
+            raise ArgumentError(
+                f"this folder cannot be locked against other runs ({error.strerror})",
+                file=folder,
+                remedy="Let its disk be mounted with locks (Lustre: flock), or write elsewhere.",
             ) from error
         with suppress(FileNotFoundError):
             replaced = not os.path.samestat(os.fstat(handle), folder.stat())
@@ -277,7 +285,13 @@ def _nearest(folder: Path) -> Path:
 
 
 def check_can_give_way(folder: Path) -> None:
-    """Raise if a folder that is there cannot be replaced: a mount point, or one without write permission."""
+    """Raise if a folder that is there cannot be replaced: the current one, a mount point, or a read-only one."""
+    if folder.resolve() == Path.cwd():
+        raise ArgumentError(
+            "the folder to write is the current one, and nothing can take its place while you are in it",
+            file=folder,
+            remedy="Name a folder inside it.",
+        )
     if os.path.ismount(folder):
         raise ArgumentError(
             "the folder to write is where a disk is mounted, and nothing can take its place",

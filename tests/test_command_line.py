@@ -31,6 +31,7 @@ from egretscore.cli.arguments import memory_size, parser
 from egretscore.cli.terminal import interrupts_noted
 from egretscore.explanation import texts
 from egretscore.records.files import INVENTED_MARK
+from egretscore.records.quarantine import CONTRADICTIONS
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
 
@@ -911,6 +912,7 @@ def test_an_earlier_quarantine_does_not_outlive_its_rows(tmp_path):
     (folder / "objections.csv").write_text(good + "x\n", encoding="utf-8")
     assert main(["validate", "--records", str(folder), "--quarantine", str(set_aside)]) == 1
     assert [file.name for file in set_aside.iterdir()] == ["quarantine-objections.csv"]
+    (set_aside / CONTRADICTIONS).write_text("of an earlier addition", encoding="utf-8")
     (folder / "objections.csv").write_text(good, encoding="utf-8")
     assert main(["validate", "--records", str(folder), "--quarantine", str(set_aside)]) == 0
     assert list(set_aside.iterdir()) == []

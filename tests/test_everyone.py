@@ -721,3 +721,37 @@ def test_a_link_that_leads_nowhere_is_a_message(town, tmp_path, target):
     (tmp_path / "scores").symlink_to(tmp_path / target)
     with pytest.raises(es.ArgumentError, match=r"leads nowhere|not UTF-8"):
         score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores")
+
+
+def test_a_file_that_holds_something_else_is_left_alone(town, tmp_path):
+    """A mistyped name must not cost a city its consents."""
+    records = Path(shutil.copytree(town, tmp_path / "records"))
+    mine = records / "consents.parquet"
+    before = mine.read_bytes()
+    text = tmp_path / "notes.parquet"
+    text.write_text("years of work", encoding="utf-8")
+    for file in (mine, text):
+        with pytest.raises(es.ArgumentError, match="something else than scores") as wrong:
+            score_everyone(shipped_engine(), town, TOWN_DAY, file)
+        assert wrong.value.file == str(file)
+    assert (mine.read_bytes(), text.read_text(encoding="utf-8")) == (before, "years of work")
+    es.keep_records(town, tmp_path / "kept")
+    with pytest.raises(es.ArgumentError, match="among kept records"):
+        score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "kept" / "part-00" / "scores.parquet")
+    for day in (TOWN_DAY, "2026-01-02"):
+        score_everyone(shipped_engine(), town, day, tmp_path / "scores.parquet")
+    assert b"2026-01-02" in parquet.read_schema(tmp_path / "scores.parquet").metadata[b"egretscore"]
+
+
+@given(st.sets(st.integers(0, PARTS - 1)), st.randoms())
+@settings(max_examples=10)
+def test_the_people_of_some_parts_are_theirs_alone(sample, parts, random):
+    asked = random.sample(sorted(parts), len(parts))
+    found = shipped_engine().people_by_part(sample, TOWN_DAY, asked)
+    of_each = {
+        part: {part_of(subject) for subject in people["subject_id"].to_pylist()}
+        for part, people in zip(asked, found, strict=True)
+    }
+    assert all(of_part <= {part} for part, of_part in of_each.items())
+    everyone = {part_of(subject) for subject in shipped_engine().score(sample, TOWN_DAY)["subject_id"]}
+    assert {part for part, of_part in of_each.items() if of_part} == everyone & parts

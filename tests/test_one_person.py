@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +22,7 @@ from whole_records import AS_OF, Person, engines, frames, plain_consent, read, t
 
 import egretscore as es
 from egretscore.explanation import reasons
+from egretscore.records.database import asking
 from egretscore.records.one_person import small_database
 
 
@@ -178,3 +183,51 @@ def test_chinese_is_written_with_chinese_signs(engine, sample):
         text = engine.explain(sample, subject, AS_OF).text("zh")
         assert not set("(),:;") & set(text)
         assert "。 " not in text
+
+
+FORKED = """
+import os, sys
+import egretscore as es
+engine, records = es.load_engine(), es.read_records(sys.argv[1])
+if "everyone" in sys.argv:
+    engine.score(records, "2026-10-31")
+child = os.fork()
+if not child:
+    engine.explain(records, sys.argv[2], "2026-10-31")
+    sys.exit(0)  # not os._exit: everything is taken down, as a server does with its workers
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("are_kept", [False, True])
+@pytest.mark.parametrize("asked", ["nobody", "everyone"])
+def test_a_forked_process_ends_as_any_other(sample, are_kept, asked, tmp_path):
+    folder = es.sample_records()
+    if are_kept:
+        es.keep_records(folder, tmp_path / "kept")
+        folder = tmp_path / "kept"
+    given = [str(folder), sample.invented["subject_id"], asked]
+    ended = subprocess.run([sys.executable, "-c", FORKED, *given], check=False, timeout=120)
+    assert ended.returncode == 0
+
+
+def test_what_interrupts_a_question_is_an_interrupt(engine, sample, monkeypatch):
+    """A loop that passes over errors could not be stopped otherwise."""
+
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    subject = sample.invented["subject_id"]
+    with monkeypatch.context() as patched:
+        connection = small_database._connection()
+        patched.setattr(small_database, "_connection", lambda: connection)
+        connection.create_function("bit_count", 1, interrupted, deterministic=True)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                engine.explain(sample, subject, AS_OF)
+        finally:
+            connection.create_function("bit_count", 1, small_database._bit_count, deterministic=True)
+    with pytest.raises(KeyboardInterrupt), asking():
+        raise duckdb.InterruptException
+    assert engine.explain(sample, subject, AS_OF).score is not None

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import egretscore as es
@@ -73,7 +74,7 @@ def test_public_functions_document_their_arguments(name):
             continue
         wanted = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
         if len(wanted) > 1:
-            described = re.findall(r"^ +(\w+(?:, \w+)*) :", function.__doc__, re.MULTILINE)
+            described = re.findall(r"^ +\**(\w+(?:, \w+)*) :", function.__doc__, re.MULTILINE)
             assert {*wanted} <= {p for names in described for p in names.split(", ")}, function
 
 
@@ -98,7 +99,7 @@ def test_a_long_value_is_cut():
 
 ROOMS = {
     "egretscore": (
-        *("errors", "dates", "paths", "status", "shipped", "arrays", "writing"),
+        *("errors", "dates", "paths", "numbers", "status", "shipped", "arrays", "writing"),
         *("policy", "records", "standing", "features", "audit", "scoring", "training", "benefits", "explanation"),
         *("scored", "engine", "everyone"),
         *("simulate", "cli", "__main__"),
@@ -202,7 +203,7 @@ def test_a_report_reads_as_what_training_prints(engine):
         ({"out": None}, "'NoneType': .* a path"),
         ({"memory": "4GB"}, "'4GB': .* bytes"),
         ({"memory": 4e9}, "'4000000000.0': .* bytes"),
-        ({"threads": "4"}, "'4': .* threads"),
+        ({"threads": "4"}, "'4': threads cannot"),
     ],
 )
 @pytest.mark.parametrize("score", [es.score_everyone, es.score_on_spark])
@@ -276,3 +277,16 @@ def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):
         assert frame[name].astype(object).where(frame[name].notna(), None).tolist() == values.tolist()
     assert {str(frame[f"benefit_{benefit.id}"].dtype) for benefit in engine.policy.benefits} == {"bool"}
     assert {str(frame[name].dtype) for name in engine.feature_names} == {"Int64"}
+
+
+@pytest.mark.parametrize("threads", [True, 2.0, "2", np.array([1, 2]), 0, 257])
+def test_what_is_no_number_of_threads_is_refused(threads, tmp_path):
+    with pytest.raises(es.ArgumentError, match="threads cannot have this value"):
+        es.score_everyone(es.load_engine(), es.sample_records(), "2026-10-31", tmp_path / "scores", threads=threads)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_of_any_type_is_one(tmp_path):
+    assert es.simulate_town(np.int64(2), tmp_path / "town", seed=np.uint8(3)) == tmp_path / "town"
+    with pytest.raises(es.ArgumentError, match="residents cannot have this value"):
+        es.simulate_town(residents=True, out=tmp_path / "another")

@@ -230,3 +230,44 @@ def test_a_read_only_folder_is_refused_before_anything_is_written(tmp_path, monk
         write(folder)
     assert raised.value.file == str(folder)
     assert list(tmp_path.rglob("*")) == [folder]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.ENOLCK])
+def test_a_disk_without_locks_is_not_taken_for_another_run(tmp_path, monkeypatch, error):
+    """Nobody would know what to wait for."""
+
+    def has_none(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", has_none)
+    with pytest.raises(ArgumentError, match="cannot be locked") as raised, alone_in(tmp_path):
+        pass
+    assert os.strerror(error) in str(raised.value)
+
+
+def test_a_folder_reaches_the_disk_before_it_takes_the_place_of_another(tmp_path, monkeypatch):
+    """After a power cut there could be neither."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    with whole_folder(tmp_path / "model", replaces=()) as scratch:
+        (scratch / "table").mkdir()
+        for name in ("manifest", "table/part"):
+            (scratch / name).write_text(name)
+    written = [tmp_path / "model" / "manifest", tmp_path / "model" / "table" / "part"]
+    assert sorted(synced) == sorted(file.stat().st_ino for file in written)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        es.load_engine().model.save,
+        lambda out: es.simulate_town(1, out),
+        lambda out: es.keep_records(es.sample_records(), out),
+        lambda out: es.score_everyone(es.load_engine(), es.sample_records(), "2026-10-31", out),
+    ],
+)
+def test_the_current_folder_is_not_pulled_from_under_anybody(tmp_path, monkeypatch, write):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="current one"):
+        write(".")
+    assert list(tmp_path.iterdir()) == []

@@ -78,9 +78,9 @@ class Previous:
         import pyarrow as pa
 
         turned = turned_query(engine.model.scorecard.features, engine.policy, self.as_of, day).sql("duckdb")
+        changed = found.ask(turned)["subject_id"].cast(pa.string()).chunks
+        changed += [touched_since(records, part, self.states[part]) for part in parts]
         with asking():
-            changed = found.connect().sql(turned).to_arrow_table()["subject_id"].cast(pa.string()).chunks
-            changed += [touched_since(records, part, self.states[part]) for part in parts]
             found.narrow(pa.chunked_array(changed, pa.string()))
 
     def scores_of(self, part: int) -> pa.Table:

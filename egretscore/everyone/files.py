@@ -186,8 +186,12 @@ def place_of_scores(out: Path, records: Path) -> Path:
             file=named,
             expected="both to end in .parquet, or neither",
         )
+    among = next((place for place in out.parents if kept.is_kept(place)), None)
+    if among is not None:
+        raise ArgumentError("the output would lie among kept records", file=among, remedy="Name a place elsewhere.")
     if _is_one_file(out):
         check_no_folder(out)
+        _check_holds_scores(out)
     elif out.suffix[1:].isalpha() and not out.is_dir():
         raise ArgumentError(
             "the file to write must be a Parquet file",
@@ -214,6 +218,22 @@ def finish(
         _write_about(parts, outcome, asked)
         check()
         take_the_place(parts, out, _NAMES_IN_A_FOLDER)
+
+
+def _check_holds_scores(file: Path) -> None:
+    """Raise if a file that would be replaced is there and holds something else than scores."""
+    from pyarrow import ArrowException, parquet
+
+    if not file.exists():
+        return
+    try:
+        is_of_scores = METADATA in (parquet.read_metadata(file).metadata or {})
+    except (ArrowException, OSError):
+        is_of_scores = False
+    if not is_of_scores:
+        raise ArgumentError(
+            "this file holds something else than scores, and would be replaced", file=file, remedy="Name a new file."
+        )
 
 
 def _is_one_file(out: Path) -> bool:

@@ -31,6 +31,11 @@ SOURCES: Mapping[str, Callable[[Policy, int], Select]] = {
 }
 
 
+def sources_of(features: Sequence[Feature]) -> list[str]:
+    """Return the sources that features are made from, in the order of ``SOURCES``."""
+    return [source for source in SOURCES if any(feature.source == source for feature in features)]
+
+
 def source_query(source: str, features: Sequence[Feature], policy: Policy) -> Select:
     """Return the query that makes a source's features from its standing records.
 
@@ -59,9 +64,8 @@ def vectors_query(features: Sequence[Feature], policy: Policy) -> Select:
 
 def _vectors_of(statuses: exp.Subquery | str, features: Sequence[Feature], policy: Policy) -> Select:
     scored = select("subject_id").from_(statuses).where(column("status").eq(Status.SCORED.value))
-    sources = [source for source in SOURCES if any(f.source == source for f in features)]
     query = select("scored.subject_id").from_("scored").order_by("scored.subject_id").with_("scored", as_=scored)
-    for source in sources:
+    for source in sources_of(features):
         made = source_query(source, features, policy)
         same_person = f"scored.subject_id = {source}.subject_id"
         query = query.join(made.subquery(source, copy=False), on=same_person, join_type="left", copy=False)

@@ -6,7 +6,9 @@ is opened; the configuration is then locked, so that no query can undo it.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import duckdb
 from sqlglot import exp
 
 from egretscore.errors import ArgumentError, RecordsError
+from egretscore.numbers import as_whole_number
 from egretscore.records.schema import SUBJECT_ID, is_personal_number
 
 MOST_THREADS: Final = 256
@@ -28,10 +31,8 @@ GLOB_SIGNS: Final = frozenset("*?[")
 
 def check_threads(threads: int | None) -> None:
     """Raise if a number of threads makes no sense; None is as many as there are cores."""
-    if threads is not None and threads not in range(1, MOST_THREADS + 1):
-        raise ArgumentError(
-            "this number of threads cannot be used", value=threads, expected=f"a whole number from 1 to {MOST_THREADS}"
-        )
+    if threads is not None:
+        as_whole_number(threads, "threads", 1, MOST_THREADS)
 
 
 def threads_to_use(threads: int | None) -> int:
@@ -142,6 +143,7 @@ def open_locked(
             **({} if memory is None else {"memory_limit": f"{memory}B"}),
         },
     )
+    _OPEN.add(connection)
     connection.execute(f"SET allowed_paths = {listed(files)}")
     connection.execute(f"SET allowed_directories = {listed(folders)}")
     connection.execute("SET GLOBAL TimeZone = 'UTC'")  # GLOBAL: for its cursors as well
@@ -151,6 +153,19 @@ def open_locked(
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
+
+
+_OPEN: Final = weakref.WeakSet[duckdb.DuckDBPyConnection]()
+
+
+def _never_close_those_that_are_open() -> None:
+    """Keep databases that were open before a fork from being closed: that would wait for, or crash on, lost threads."""
+    for connection in _OPEN:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_close_those_that_are_open)
 
 
 def too_large_for_memory() -> RecordsError:
@@ -166,7 +181,9 @@ def asking() -> Iterator[None]:
     """Turn the database's error about a file that can no longer be read into one that says it may have changed."""
     try:
         yield
-    except (duckdb.InternalException, duckdb.FatalException, duckdb.InterruptException):
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error  # it is what DuckDB makes of one
+    except (duckdb.InternalException, duckdb.FatalException):
         raise
     except duckdb.OutOfMemoryException as error:
         raise too_large_for_memory() from error

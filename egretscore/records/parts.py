@@ -89,7 +89,7 @@ def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]
         return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
 
     part, waiting = 0, list[Any]()
-    for batch in batches:
+    for batch in filter(len, batches):
         parts = np.from_dlpack(batch["part"])  # to_numpy loads pandas, as in egretscore.arrays
         for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
             if waiting and parts[first] != part:

@@ -6,8 +6,10 @@ import csv
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Final
 
 from egretscore.errors import ArgumentError, EgretError, shown
+from egretscore.paths import as_path
 from egretscore.records.files import table_of
 from egretscore.records.kept.folder import is_kept
 from egretscore.records.schema import TABLES
@@ -51,7 +53,11 @@ def number_of_rows(problems: Iterable[Problem]) -> int:
     return len({(problem.file, problem.row) for problem in problems})
 
 
-def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
+CONTRADICTIONS: Final = "contradictions.csv"
+"""The file, beside those of the quarantine, of rows that an addition set aside because they contradict kept ones."""
+
+
+def write_quarantine(problems: Iterable[Problem], into: str | Path) -> list[Path]:
     """Write the problems into one CSV file ``quarantine-TABLE.csv`` for each table that has any.
 
     Files of an earlier run are replaced, or removed if their table has no problems any more.
@@ -63,10 +69,12 @@ def write_quarantine(problems: Iterable[Problem], folder: Path) -> list[Path]:
     Raises
     ------
     ArgumentError
-        If the folder holds records: rows set aside must not end up among them.
+        If it is no path, or the folder holds records: rows set aside must not end up among them.
     """
+    folder = as_path(into, "rows set aside are written into a folder")
     check_holds_no_records(folder)
     make_folder(folder)
+    (folder / CONTRADICTIONS).unlink(missing_ok=True)
     by_table: dict[str, list[Problem]] = {}
     for problem in problems:
         by_table.setdefault(problem.table, []).append(problem)

@@ -95,7 +95,7 @@ class Validated:
 
     def write_quarantine(self, folder: str | Path) -> list[Path]:
         """Write the rows set aside, with their reasons; see :meth:`Records.write_quarantine`."""
-        return write_quarantine(self.problems, Path(folder))
+        return write_quarantine(self.problems, folder)
 
 
 def validate_records(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from egretscore.audit.calibration import BAND_POINTS
 from egretscore.features import Aggregate, Feature
-from egretscore.features.query import SOURCES, source_query
+from egretscore.features.query import source_query, sources_of
 from egretscore.policy import WeightSteps
 from egretscore.scoring.bundle import Model
 from egretscore.scoring.scorecard import steps
@@ -181,7 +181,7 @@ def _queries(model: Model) -> Iterator[str]:
     yield "## The queries"
     yield ""
     yield "One for each source. `$as_of` is the date of the question, `scored` the people with consent in force."
-    for source in SOURCES:
+    for source in sources_of(model.scorecard.features):
         yield ""
         yield "```sql"
         yield source_query(source, model.scorecard.features, model.policy).sql("duckdb", pretty=True)

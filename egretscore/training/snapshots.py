@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sqlglot import exp
 from sqlglot.expressions import Select, column, select
 
+from egretscore.arrays import numpy_numbers
 from egretscore.features import Feature
 from egretscore.features.query import vectors_query
 from egretscore.policy import Policy
@@ -84,22 +85,17 @@ def take_snapshots(
 
 def _snapshot(records: Records, sql: str, policy: Policy, day: date, horizon_days: int) -> Snapshots:
     last_due = day + timedelta(days=horizon_days)
-    columns = (
-        records.connect()
-        .execute(
-            sql,
-            {
-                "as_of": day,
-                "last_due": last_due,
-                "outcomes_known_on": day + known_after(horizon_days, policy),
-                "last_day": records.last_day,
-                "end_of_file": date.fromisoformat(LATEST),
-            },
-        )
-        .fetchnumpy()
+    found = records.ask(
+        sql,
+        as_of=day,
+        last_due=last_due,
+        outcomes_known_on=day + known_after(horizon_days, policy),
+        last_day=records.last_day,
+        end_of_file=date.fromisoformat(LATEST),
     )
-    subject_ids, kept = np.asarray(columns.pop("subject_id"), dtype=object), np.asarray(columns.pop("kept"))
-    vectors = np.column_stack([np.asarray(values, dtype=np.int32) for values in columns.values()])
+    subject_ids, kept = np.array(found["subject_id"].to_pylist(), dtype=object), numpy_numbers(found["kept"])
+    features = found.drop_columns(["subject_id", "kept"]).columns
+    vectors = np.column_stack([numpy_numbers(of_feature).astype(np.int32) for of_feature in features])
     return Snapshots(subject_ids, np.full(len(kept), np.datetime64(day, "D")), vectors, kept)
 
 

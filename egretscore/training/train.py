@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from egretscore.audit import (
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError, TrainingError
 from egretscore.features import Feature, declare_features
+from egretscore.numbers import as_whole_number
 from egretscore.policy import Policy, as_policy
 from egretscore.records import Records
 from egretscore.records.checked.store import check_agrees, check_are_records
@@ -147,22 +148,9 @@ def _dates(as_of: date | str | Iterable[date | str]) -> list[date]:
 
 
 def _checked_numbers(horizon_days: object, seed: object) -> tuple[int, int]:
-    """Return whole numbers of any type, such as numpy's, as Python's own, which a manifest can hold."""
-    if not _is_whole(horizon_days) or horizon_days not in range(1, LONGEST_HORIZON_DAYS + 1):
-        raise ArgumentError(
-            "horizon_days cannot have this value",
-            value=horizon_days,
-            expected=f"a whole number from 1 to {LONGEST_HORIZON_DAYS}",
-        )
-    if not _is_whole(seed) or seed not in range(2**31):
-        raise ArgumentError(
-            "the seed cannot have this value", value=seed, expected="a whole number, 0 or more, below 2^31"
-        )
-    return int(horizon_days), int(seed)
-
-
-def _is_whole(number: object) -> TypeGuard[int | np.integer]:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+    """Return them as Python's own whole numbers, which a manifest can hold."""
+    days = as_whole_number(horizon_days, "horizon_days", 1, LONGEST_HORIZON_DAYS)
+    return days, as_whole_number(seed, "seed", 0, 2**31 - 1)
 
 
 def _check_has_commitments(records: Records) -> None:

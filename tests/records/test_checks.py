@@ -678,3 +678,14 @@ def test_what_holds_no_records_is_refused(source):
 def test_a_number_of_threads_that_makes_no_sense_is_refused(threads):
     with pytest.raises(es.ArgumentError, match="threads"):
         es.read_records(es.sample_records(), threads=threads)
+
+
+@pytest.mark.parametrize("nowhere", ["", None, "a\0b"])
+def test_rows_set_aside_go_where_somebody_said(nowhere, tmp_path, monkeypatch):
+    """An empty name would be the current folder, whose files of these names would be replaced or removed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quarantine-consents.csv").write_text("mine", encoding="utf-8")
+    for found in (es.read_records(es.sample_records()), es.validate_records(es.sample_records())):
+        with pytest.raises(es.ArgumentError, match="written into a folder"):
+            found.write_quarantine(nowhere)
+    assert [file.name for file in tmp_path.iterdir()] == ["quarantine-consents.csv"]

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from sqlglot import expressions as exp
 from stopping import run
 from test_checks import ROWS
 from whole_records import (
@@ -664,3 +665,57 @@ def test_a_process_that_was_forked_asks_a_database_of_its_own(kept_once, before)
     command = [sys.executable, "-W", "ignore", "-c", IN_ANOTHER_PROCESS, str(kept_once), before]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_who_asks_about_everyone_while_others_are_erased_is_answered(kept, monkeypatch):
+    """Each erasure replaces files, some of which a question may already have been about to read."""
+    engine, records = shipped_engine(), es.read_records(kept)
+    subjects = engine.score(records, DAY)["subject_id"].tolist()
+    to_erase = iter(subjects)
+    connect = type(records).connect
+
+    def erased_meanwhile(self: Any) -> Any:
+        connection = connect(self)
+        if len(erased) < 3:
+            erased.append(next(to_erase))
+            es.read_records(kept).erase(erased[-1])
+        return connection
+
+    erased: list[str] = []
+    monkeypatch.setattr(type(records), "connect", erased_meanwhile)
+    assert set(engine.score(records, DAY)["subject_id"]) == set(subjects) - set(erased)
+    assert len(erased) == 3
+
+
+def test_kept_records_that_keep_changing_are_a_message(kept, monkeypatch):
+    records = es.read_records(kept)
+    changes = iter(range(10**6))
+    monkeypatch.setattr(type(records), "_states", lambda _: dict.fromkeys(range(PARTS), (next(changes), 0)))
+    for part in range(PARTS):
+        shutil.rmtree(kept / part_folder(part))
+    with pytest.raises(es.RecordsError, match="kept changing"):
+        shipped_engine().score(records, DAY)
+
+
+def test_a_part_that_may_not_be_read_is_not_said_to_be_gone(kept, monkeypatch):
+    records = es.read_records(kept)
+    stat = Path.stat
+
+    def denied(self: Path, **options: Any) -> Any:
+        if self.name == "part.json":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(es.RecordsError, match="Permission denied"):
+        shipped_engine().explain(records, "r1", DAY)
+
+
+def test_models_are_not_trained_on_records_that_changed_meanwhile(kept, capsys, tmp_path, monkeypatch):
+    """Said in a line, as wherever everyone is asked about."""
+    monkeypatch.setattr(
+        "egretscore.training.snapshots._snapshot_query", lambda *_: exp.select("*").from_("read_parquet('/gone')")
+    )
+    given = ["train", "--records", str(kept), "--as-of", "2024-09-01", "--out", str(tmp_path / "model")]
+    assert main(given) == 1
+    assert "cannot be read any more" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from whole_records import POLICY, shipped_engine
 
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
-from egretscore.scoring.publication import publication
+from egretscore.scoring.publication import _queries, publication
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -96,3 +96,12 @@ def test_a_text_of_a_policy_does_not_end_its_cell(engine):
     model = replace(engine.model, scorecard=replace(engine.model.scorecard, features=features))
     line = next(line for line in publication(model).splitlines() if line.startswith(f"| `{first.name}` |"))
     assert len(re.findall(r"(?<!\\)\|", line)) == 6
+
+
+def test_a_model_without_features_of_a_source_is_published_without_its_query():
+    """It loads and scores as any other."""
+    model = shipped_engine().model
+    others = tuple(feature for feature in model.scorecard.features if feature.source != "penalties")
+    queries = "\n".join(_queries(replace(model, scorecard=replace(model.scorecard, features=others))))
+    assert "FROM civic_points" in queries
+    assert "FROM penalties" not in queries

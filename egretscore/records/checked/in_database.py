@@ -50,10 +50,9 @@ class CheckedRecords(Records):
     def last_day(self) -> date | None:
         """The last day, up to today, on which a record came on file; see :attr:`Records.last_day`."""
         days = [f'SELECT "{table.on_file}" AS day FROM "{table.name}"' for table in COUNT_FOR_LAST_DAY]
-        last = f"SELECT max(day) FROM ({' UNION ALL '.join(days)}) WHERE day <= ?"
-        with asking():
-            found = self.connect().execute(last, [today()]).fetchone()
-        return found[0] if found else None
+        last = f"SELECT max(day) AS day FROM ({' UNION ALL '.join(days)}) WHERE day <= $today"
+        day: date | None = self.ask(last, today=today())["day"][0].as_py()
+        return day
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection to the locked database, to be used from one thread."""
@@ -66,7 +65,7 @@ class CheckedRecords(Records):
         """
         rows = self._rows
         if rows is None:
-            with self._lock:
+            with self._lock, asking():
                 rows = self._rows = self._rows or RowsInMemory(self.connect())
         return rows.of(subject_id, columns)
 

@@ -106,7 +106,7 @@ class KeptRecords(Records):
         kept.check_no_addition_is_left(self._folder)
         with self._lock:
             database = self._database()
-            states = {part: self._state_of(part) for part in self._parts}
+            states = self._states()
             if states != self._seen:
                 unseen = [part for part in self._parts if self._seen.get(part) != states[part]]
                 kept.verify(self._folder, unseen, self._resources.threads)
@@ -114,6 +114,17 @@ class KeptRecords(Records):
                 self._create_views(database)
                 self._seen = states
         return database.cursor()
+
+    def ask(self, sql: str, **parameters: object) -> pa.Table:
+        """Return the answer to a query; see :meth:`Records.ask`. It is asked again where records changed meanwhile."""
+        for _ in range(_MOST_TRIES):
+            states = self._states()
+            try:
+                return super().ask(sql, **parameters)
+            except RecordsError:
+                if self._states() == states:
+                    raise
+        raise self._kept_changing(self._folder)
 
     def _database(self) -> duckdb.DuckDBPyConnection:
         """Return the database of this process, opened at first use: one opened before a fork fails after it."""
@@ -164,9 +175,11 @@ class KeptRecords(Records):
                 ) from error
             if self._state_of(part) == state:
                 return found
-        raise RecordsError(
-            "a part of the kept records kept changing while it was read", file=self._folder / kept.part_folder(part)
-        )
+        raise self._kept_changing(self._folder / kept.part_folder(part))
+
+    @staticmethod
+    def _kept_changing(place: Path) -> RecordsError:
+        return RecordsError("kept records kept changing while they were read", file=place, remedy="Ask again.")
 
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from the files.
@@ -189,6 +202,9 @@ class KeptRecords(Records):
                     kept.verify(self._folder, [part])
                     known = self._found[part] = state, RowsOfPart(self._folder, part)
         return known[1]
+
+    def _states(self) -> dict[int, kept.State]:
+        return {part: self._state_of(part) for part in self._parts}
 
     def _state_of(self, part: int) -> kept.State:
         """Return the state of a part; raise if all records were kept again."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Never
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
+from egretscore.records.database import asking
 from egretscore.records.one_person.lookup import PersonRows
 from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
@@ -20,6 +21,7 @@ from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, TABLES
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+    import pyarrow as pa
 
 EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column in table.column_names)
 """The names of all columns."""
@@ -128,6 +130,22 @@ class Records(ABC):
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection to the locked database of these records, for use by one thread."""
 
+    def ask(self, sql: str, **parameters: object) -> pa.Table:
+        """Return the answer to a query about these records.
+
+        Parameters
+        ----------
+        sql : str
+        **parameters : values of the query's parameters, by name
+
+        Raises
+        ------
+        RecordsError
+            If the records can no longer be read, or do not fit into memory.
+        """
+        with asking():
+            return self.connect().sql(sql, params=parameters).to_arrow_table()
+
     @abstractmethod
     def rows_of(self, subject_id: str, columns: Collection[str] = EVERY_COLUMN) -> PersonRows:
         """Return what is on file about a person.
@@ -152,10 +170,8 @@ class Records(ABC):
     def set_aside_by_part(self) -> Mapping[int, int]:
         """Return how many rows were set aside, by part; rows without a subject_id are in the part of the empty text."""
         part = sql_part_of("coalesce(subject_id, '')")
-        found = self.connect().execute(
-            f"SELECT {part} AS part, count(DISTINCT (source, row)) FROM quarantine GROUP BY part"
-        )
-        return dict(found.fetchall())
+        counted = f"SELECT {part} AS part, count(DISTINCT (source, row)) AS rows FROM quarantine GROUP BY part"
+        return {found["part"]: found["rows"] for found in self.ask(counted).to_pylist()}
 
     @property
     def unmatched_objections(self) -> tuple[UnmatchedObjection, ...]:
@@ -165,8 +181,8 @@ class Records(ABC):
             f'AND (record_id, subject_id) NOT IN (SELECT ("{TABLES[name].identity[0]}", subject_id) FROM "{name}")'
             for name in DISPUTABLE
         )
-        rows = self.connect().execute(f"{' UNION ALL '.join(unmatched)} ORDER BY ALL").fetchall()
-        return tuple(UnmatchedObjection(*row) for row in rows)
+        rows = self.ask(f"{' UNION ALL '.join(unmatched)} ORDER BY ALL")
+        return tuple(UnmatchedObjection(**row) for row in rows.to_pylist())
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -183,12 +199,12 @@ class Records(ABC):
         return ()
 
     def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:
-        rows = self.connect().execute(
+        rows = self.ask(
             'SELECT "table", file, row, "column", value, expected, original FROM quarantine '
             f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected',
-            parameters,
+            **parameters,
         )
-        return tuple(Problem(*row) for row in rows.fetchall())
+        return tuple(Problem(**row) for row in rows.to_pylist())
 
     @property
     def quarantine(self) -> pd.DataFrame:
@@ -204,7 +220,7 @@ class Records(ABC):
         -------
         list of the files written
         """
-        return write_quarantine(self.problems, Path(folder))
+        return write_quarantine(self.problems, folder)
 
 
 def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:

@@ -20,7 +20,7 @@ def erase(folder: Path, subject_id: str) -> int:
     Raises
     ------
     RecordsError
-        If the part is damaged.
+        If the part is damaged, or an addition was stopped half-way.
     ArgumentError
         If these are no kept records.
     """
@@ -33,6 +33,8 @@ def erase(folder: Path, subject_id: str) -> int:
     part = part_of(subject_id)
     own = folder / kept.part_folder(part)
     with kept.changing(folder):
+        # What is to be finished may name the person: their rows would come back.
+        kept.check_no_addition_is_left(folder)
         about, before = kept.read_part(folder, part)
         theirs = arrow_texts([subject_id])[0]
         after = {name: table.filter(compute.not_equal(table["subject_id"], theirs)) for name, table in before.items()}

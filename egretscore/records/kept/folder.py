@@ -309,7 +309,7 @@ def write_about(folder: Path, about: AboutKept) -> None:
         "policy_sha256": hashlib.sha256(about.policy.encode()).hexdigest(),
     }
     with whole_file(folder / POLICY) as scratch:
-        scratch.write_text(about.policy, encoding="utf-8")
+        scratch.write_bytes(about.policy.encode())  # as it is hashed, on every system
     with whole_file(folder / ABOUT) as scratch:
         scratch.write_text(json.dumps(said, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
@@ -371,10 +371,12 @@ def state_of_part(folder: Path, part: int) -> tuple[State, State]:
 def _state(file: Path) -> State:
     try:
         of = file.stat()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecordsError(
             "the kept records are gone, or are being kept again", file=file, remedy="Open them again."
         ) from error
+    except OSError as error:
+        raise RecordsError(f"the kept records cannot be read ({error.strerror})", file=file) from error
     return of.st_ino, of.st_mtime_ns
 
 

@@ -75,6 +75,10 @@ def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ..
             connection.executemany(_INSERT[table], of_person)
         day = {"as_of": as_of.toordinal() - _FIRST_DAY}
         return [connection.execute(query, day).fetchone() for query in sql]
+    except sqlite3.OperationalError as error:
+        if "user-defined" in str(error):  # nothing but an interrupt stops those, and SQLite does not say what it was
+            raise KeyboardInterrupt from error
+        raise
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

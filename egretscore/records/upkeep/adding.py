@@ -41,7 +41,7 @@ from egretscore.records.in_bulk.runs import Progress, check_not_among, check_pro
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.touched import write_addition
 from egretscore.records.parts import PARTS, by_part, tables_reported_with
-from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
+from egretscore.records.quarantine import CONTRADICTIONS, Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
 from egretscore.records.upkeep.keeping import rows_in_order
@@ -144,11 +144,10 @@ class Added:
         -------
         list of the files written
         """
-        written = write_quarantine(self.problems, Path(folder))
-        file = Path(folder) / "contradictions.csv"
+        written = write_quarantine(self.problems, folder)
         if not self.contradictions:
-            file.unlink(missing_ok=True)
             return written
+        file = Path(folder) / CONTRADICTIONS
         with whole_file(file) as scratch, scratch.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             record = [of.name for of in fields(Contradiction) if of.name != "differences"]
