@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, Person, engines, frames, plain_consent, read, towns, write_with_broken_rows
 
 import egretscore as es
-from egretscore.explanation import reasons
+from egretscore.explanation import Reason, reasons
+from egretscore.features import Aggregate
 from egretscore.records.database import asking
 from egretscore.records.one_person import small_database
 
@@ -167,6 +168,36 @@ def test_the_values_for_shap_are_the_points_of_each_feature(engine, sample, lang
     points = {getattr(reason.feature, lang): reason.points for reason in explained.reasons}
     assert {name: value for name, value in zip(shown.feature_names, shown.values, strict=True) if value} == points
     assert tuple(shown.data) == explained.vector
+    with pytest.raises(es.ArgumentError, match="'not_consented': a person who is not scored has no reasons to plot"):
+        engine.explain(sample, "nobody", AS_OF).to_shap(lang)
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_json_says_what_the_explanation_says(engine, sample, lang):
+    explained = engine.explain(sample, sample.invented["subject_id"], AS_OF)
+    made = explained.to_dict(lang)
+    assert (made["subject_id"], made["as_of"]) == (explained.subject_id, AS_OF.isoformat())
+    assert made["model"] == {"name": engine.name, "sha256": engine.sha256, "invented": True}
+    vector = dict(zip(engine.feature_names, explained.vector, strict=True))
+    for told, reason in zip(made["reasons"], explained.reasons, strict=True):
+        assert (told["feature"], told["code"]) == (reason.feature.name, reason.feature.code)
+        assert (told["value"], told["points"]) == (vector[reason.feature.name], reason.points)
+        assert told["text"] == reason.text(lang)
+    for told, benefit in zip(made["benefits"], engine.policy.benefits, strict=True):
+        assert told["name"] == getattr(benefit, lang)
+        assert told["ordinary_route"] == getattr(benefit, f"route_{lang}")
+
+
+def test_a_reason_in_words_says_its_value_and_what_counts_at_which_age(engine):
+    for aggregate, weights, said in (
+        (Aggregate.COUNT, ((90, 1),), ": 7, in the last 90 days"),
+        (Aggregate.COUNT, ((90, 3), (365, 2)), ": 7, counted 3 times while under 90 days old, 2 times while under 365"),
+        (Aggregate.COUNT, ((90, 2), (365, 1)), ": 7, counted 2 times while under 90 days old, once while under 365"),
+        (Aggregate.RATE, ((90, 1),), ": -40 in a thousand, in the last 90 days"),
+    ):
+        feature = next(of for of in engine.model.scorecard.features if of.aggregate is aggregate)
+        value = -40 if aggregate is Aggregate.RATE else 7
+        assert Reason(replace(feature, weights=weights), value, -5).text() == feature.en + said
 
 
 def test_reasons_of_equal_weight_stand_in_the_order_of_their_codes(engine):

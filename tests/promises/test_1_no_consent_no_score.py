@@ -18,6 +18,7 @@ from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent
 
 import egretscore as es
 from egretscore.everyone.on_spark import score_on_spark
+from egretscore.explanation import texts
 from egretscore.policy import parse_policy
 from egretscore.records.parts import PARTS, part_of
 from egretscore.records.reading import read_parts
@@ -121,7 +122,9 @@ def test_who_is_not_scored_gets_a_status_and_the_ordinary_routes(town):
             assert explanation.reasons == ()
             assert explanation.vector == ()
             assert not any(decision.eligible for decision in explanation.benefits)
-            assert all(decision.benefit.route_en in explanation.text("en") for decision in explanation.benefits)
+            text = explanation.text("en")
+            assert f"{texts('en')['status'][explanation.status.value]} No score is made." in text
+            assert all(decision.benefit.route_en in text for decision in explanation.benefits)
 
 
 @given(towns(most=3), st.integers(0, 500))

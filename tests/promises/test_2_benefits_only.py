@@ -39,6 +39,8 @@ def test_every_convenience_is_granted_or_names_its_ordinary_route(engine, town):
         for entry in shown:
             assert set(entry) == {"id", "name", "min_score", "eligible", "ordinary_route"}
             assert entry["eligible"] == (explanation.score >= entry["min_score"])
+            state = "可享" if entry["eligible"] else "暂未达到"
+            assert f"  {state}：{entry['name']}（{entry['min_score']}分起）\n" in explanation.text("zh")
             assert entry["eligible"] or entry["ordinary_route"] in explanation.text("zh")
 
 

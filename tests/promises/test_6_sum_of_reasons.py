@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from whole_records import AS_OF, POLICY, Person, engines, plain_consent, random_engine, read, towns
 
 import egretscore as es
+from egretscore.explanation import reasons
+from egretscore.scoring.publication import publication
 from egretscore.scoring.scorecard import write_scorecard
 
 
@@ -38,10 +41,12 @@ def test_at_most_four_reasons_of_each_sign_are_named_the_weightiest(engine, town
     for person in town:
         explanation = engine.explain(records, person.subject_id, AS_OF)
         before_the_sum = explanation.text().split("point by point\n")[0]
-        named = [int(points) for points in re.findall(r"^ *([+-]\d+)  ", before_the_sum, re.MULTILINE)]
-        for sign in (-1, +1):
+        _, *named = re.split("What holds it back most\n|What lifts it most\n", before_the_sum)
+        for sign, of_these in zip((-1, +1), named, strict=True):
             of_sign = sorted((r.points for r in explanation.reasons if r.points * sign > 0), key=abs, reverse=True)
-            assert [points for points in named if points * sign > 0] == of_sign[:4]
+            told = [int(points) for points in re.findall(r"^ *([+-]\d+)  ", of_these, re.MULTILINE)]
+            assert told == of_sign[:4]
+            assert ("  nothing\n" in of_these) is (told == [])
 
 
 def printed_sum(text: str) -> list[int]:
@@ -121,6 +126,42 @@ def test_whole_points_of_two_features_are_shared_as_the_publication_says(engine)
             of_row = np.floor((g[:, [column]] + g - g[[row], :]) / 2)
             for found, expected in zip(points.shares(table), (of_row, g - of_row), strict=True):
                 assert found.tolist() == expected.tolist()
+
+
+@given(engines(), st.integers(0, 1000))
+def test_a_sum_of_many_reasons_is_printed_whole(engine, draw):
+    card, vectors = engine.model.scorecard, vectors_of(engine, draw, 1)
+    found = reasons(card.features, vectors[0], card.reasons(vectors)[0])
+    explanation = engine.explain(read([Person("p0", (plain_consent("p0"),))]), "p0", AS_OF)
+    score = int(card.scores(vectors)[0])
+    blank, *terms, total = printed_sum(replace(explanation, score=score, reasons=found).text())
+    assert sorted(terms) == sorted(reason.points for reason in found)
+    assert blank + sum(terms) == total == score
+
+
+def by_printout(printed: str, vector: dict[str, int]) -> int:
+    """Work out a score from the tables of the publication alone."""
+
+    def holds(step: str, value: int) -> bool:
+        first, _, last = step.partition(" to ")
+        return int(first) <= value <= int(last or first)
+
+    total = int(re.search(r"The score is (\d+) for an empty file", printed)[1])
+    for heading, table in re.findall(r"^((?:Down: )?`.*)\n\n((?:\|.*\n)+)", printed, re.MULTILINE):
+        *down, across = re.findall(r"(?:^|Down: |Across: )`(\w+)`", heading)
+        steps, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        (column,) = (at for at, step in enumerate(steps) if step and holds(step, vector[across]))
+        (row,) = (cells for cells in rows if not down or holds(cells[0], vector[down[0]]))
+        total += int(row[column])
+    return total
+
+
+@given(engines(), st.integers(0, 1000))
+def test_the_printed_tables_give_the_score(engine, draw):
+    printed = publication(engine.model)
+    vectors = vectors_of(engine, draw, 20)
+    for vector, score in zip(vectors.tolist(), engine.model.scorecard.scores(vectors).tolist(), strict=True):
+        assert by_printout(printed, dict(zip(engine.feature_names, vector, strict=True))) == score
 
 
 @given(engines(), st.integers(0, 1000))
