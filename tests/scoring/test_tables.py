@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from whole_records import POLICY, shipped_engine
 
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
-from egretscore.scoring.publication import _queries, publication
+from egretscore.scoring.publication import _queries, counting_rule, publication
 from egretscore.scoring.scorecard import read_scorecard, write_scorecard
 from egretscore.scoring.tables import ScoreTable, ScoreTables
 
@@ -105,3 +105,31 @@ def test_a_model_without_features_of_a_source_is_published_without_its_query():
     queries = "\n".join(_queries(replace(model, scorecard=replace(model.scorecard, features=others))))
     assert "FROM civic_points" in queries
     assert "FROM penalties" not in queries
+
+
+@pytest.mark.parametrize(("back", "wrong"), [(0.0, ["0", "0"]), (1e-9, ["0", "1"]), (1.0, ["1", "1"])])
+def test_the_proof_counts_every_step_the_wrong_way(engine, back, wrong):
+    """In whole points and before rounding, each by itself."""
+    card = engine.model.scorecard
+    table = next(table for table in card.log_odds.tables if len(table.features) == 1)
+    values = table.values.copy()
+    if back:
+        values[-1] = values[-2] - back * card.features[table.features[0]].direction
+    tables = tuple(ScoreTable(of.features, values) if of is table else of for of in card.log_odds.tables)
+    model = replace(engine.model, scorecard=replace(card, log_odds=replace(card.log_odds, tables=tables)))
+    assert re.findall(r"(\d+) the wrong way$", publication(model), re.MULTILINE) == wrong
+
+
+def test_a_publication_says_what_the_model_was_trained_and_held_against(engine):
+    model, report = engine.model, engine.model.report
+    assert "Trained on invented records" in publication(model)
+    assert "invented" not in publication(replace(model, invented=False))
+    assert "not learnt from, on later dates than training" in publication(model)
+    assert "not learnt from, on the training dates" in publication(replace(model, report=replace(report, later=False)))
+    assert "Whether it came true" not in publication(replace(model, report=replace(report, chances=None)))
+
+
+def test_a_rate_is_counted_against_the_weights_that_it_declares(engine):
+    rate = next(feature for feature in engine.model.scorecard.features if feature.prior is not None)
+    declared = replace(rate, prior=replace(rate.prior, against=((100, 7),)))
+    assert "B: the other standing commitments: 7 each under 100 days old." in counting_rule(declared)
