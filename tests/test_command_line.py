@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -26,11 +28,12 @@ import pytest
 from pyarrow import parquet
 
 import egretscore as es
-from egretscore.cli import commands, main
+from egretscore.cli import commands, main, terminal
 from egretscore.cli.arguments import memory_size, parser
-from egretscore.cli.terminal import interrupts_noted
+from egretscore.cli.terminal import interrupts_noted, parts_done
 from egretscore.explanation import texts
 from egretscore.records.files import INVENTED_MARK
+from egretscore.records.in_bulk.runs import Progress
 from egretscore.records.quarantine import CONTRADICTIONS
 from egretscore.records.schema import TABLES
 from egretscore.shipped import shipped_model
@@ -192,6 +195,19 @@ def test_validate_names_what_is_wrong_and_ends_with_the_table(tmp_path, capsys):
     assert said.out.splitlines()[-1].split() == ["in", "all", "3", "2", "1", "0"]
     assert "1 row set aside" in said.err
     assert (tmp_path / "aside" / "quarantine-consents.csv").is_file()
+
+
+def test_of_many_rows_set_aside_the_first_twenty_are_named_and_how_many_there_are(tmp_path, capsys):
+    consents = tmp_path / "consents.csv"
+    head = "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on\n"
+    consents.write_text(head + "p1,2023-B,perhaps,2025-02-28,\n" * 22, encoding="utf-8")
+    assert main(["validate", "--records", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert re.findall(r"consents\.csv, row (\d+):", said.out) == [str(row) for row in range(1, 21)]
+    assert "… and 2 more\n" in said.out
+    assert "22 rows set aside; --quarantine DIR writes them to files with their reasons" in said.err
+    assert main(["explain", "p1", "--records", str(tmp_path)]) == 3
+    assert f"{consents}, row 20; … 22. Such rows" in capsys.readouterr().err
 
 
 def test_validate_tells_of_objections_to_what_is_not_on_file(tmp_path, capsys):
@@ -510,6 +526,29 @@ def test_one_is_counted_as_one(tmp_path, capsys):
     assert "1 row was set aside when these records were kept" in capsys.readouterr().err
 
 
+def test_a_run_says_now_and_then_how_far_it_is_how_fast_and_how_long_it_takes(capsys, monkeypatch):
+    """What an earlier run had done is not counted into the speed."""
+    now = [0.0]
+    monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with parts_done("Scoring", "person", "people") as progress:
+        for now[0], done, read, written in ((9, 20, 24, 900), (11, 20, 24, 2200), (20, 40, 48, 5000)):
+            progress(Progress(parts=done, read=read, taken_up=16, written=written))
+        assert capsys.readouterr().err == "20 of 64 parts, 2,200 people, 200 a second, 55 s left\n"
+        for now[0], done, written in ((32, 63, 9600), (33, 64, 10000)):
+            progress(Progress(parts=done, read=64, taken_up=16, written=written))
+    said = ["63 of 64 parts, 9,600 people, 300 a second, 0 s left", "64 of 64 parts, 10,000 people in 33.0 s"]
+    assert capsys.readouterr().err.splitlines() == said
+
+
+def test_on_a_terminal_a_run_is_a_bar_that_says_as_much(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "_on_a_terminal", lambda: True)
+    with parts_done("Scoring", "person", "people") as progress:
+        progress(Progress(parts=64, read=64, taken_up=0, written=2000))
+    said = capsys.readouterr()
+    assert re.search(r"Scoring ━+ 2,000 people in ", said.err)
+    assert said.out == ""
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("years of work")
     assert main(["simulate", "--residents", "10", "--out", str(tmp_path)]) == 2
@@ -528,6 +567,25 @@ def test_why_rows_were_set_aside_is_told_under_the_same_policy(tmp_path, capsys)
     assert "waste_sorting" in capsys.readouterr().out
     assert main(["train", *given[1:5], "--as-of", "2031-01-01", "--out", str(tmp_path / "model")]) == 1
     assert f"`egretscore {hint[1]}`" in capsys.readouterr().err
+
+
+def test_why_rows_were_set_aside_is_told_under_the_policy_of_the_model(tmp_path, capsys):
+    town = Path(shutil.copytree(SAMPLE, tmp_path / "town"))
+    with (town / "penalties.csv").open("a", encoding="utf-8") as file:
+        file.write("nonsense\n")
+    given = ["--records", str(town), "--model", MODEL, "--as-of", AS_OF]
+    for command in (["explain", "nobody"], ["score", "--out", str(tmp_path / "scores")]):
+        assert main([*command, *given]) in {0, 3}
+        hint = shlex.join(["--records", str(town), "--policy", str(Path(MODEL) / "policy.toml")])
+        assert f"1 row set aside; `egretscore validate {hint}` says why" in capsys.readouterr().err
+
+
+def test_it_is_said_that_a_model_takes_the_place_of_another(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("egretscore.training.train.train", lambda *_, **__: es.load_engine().model)
+    out = str(tmp_path / "model")
+    for more in ("", ", in place of the model that was there"):
+        assert main(["train", "--records", SAMPLE, "--as-of", "2025-10-01", "--out", out]) == 0
+        assert capsys.readouterr().err == f"Written to {out}{more}\n"
 
 
 def test_no_model_is_trained_that_could_not_be_saved(tmp_path, capsys, monkeypatch):
@@ -596,6 +654,20 @@ def test_an_interrupt_while_the_options_are_read_is_said_too(monkeypatch, capsys
     monkeypatch.setattr(commands, "parser", interrupted)
     assert main(["explain"]) == 130
     assert capsys.readouterr().err.startswith("egretscore: interrupted")
+
+
+def test_what_goes_wrong_and_is_nobodys_input_is_not_called_bad_input(monkeypatch):
+    def mistaken() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands, "parser", mistaken)
+    with pytest.raises(ZeroDivisionError):
+        main(["explain"])
+
+
+def test_a_command_may_run_in_any_thread():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["explain"]).result() == 0
 
 
 def test_an_interrupt_that_was_to_be_ignored_is_ignored(tmp_path):
@@ -696,6 +768,7 @@ def test_machines_get_every_letter_whatever_the_encoding(tmp_path, encoding):
 
 def test_the_locale_chooses_the_language():
     assert "虚构" in run("explain", LC_ALL="zh_CN.UTF-8").stdout
+    assert "虚构" in run("explain", LC_ALL="", LC_MESSAGES="zh_CN.UTF-8").stdout
     assert "invented" in run("explain").stdout
 
 
@@ -758,6 +831,7 @@ def test_an_interrupt_waits_until_what_is_being_imported_is_whole(tmp_path, monk
         with interrupts_noted() as noted:
             importlib.import_module("interrupted_halfway")
             assert noted
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         time.sleep(0.2)  # what waited is forgotten with the command
     finally:
         signal.signal(signal.SIGINT, before)

@@ -108,10 +108,11 @@ def test_an_id_that_names_a_person_is_refused(subject_id):
 
 @pytest.mark.parametrize("subject_id", PERSONAL_NUMBERS)
 def test_nobody_is_asked_about_by_such_a_number_nor_is_it_repeated(subject_id, capsys):
-    assert main(["explain", subject_id]) == 2
-    said = capsys.readouterr()
-    assert "shaped like a resident ID or a mobile number, and such are never taken in" in said.err
-    assert subject_id not in said.out + said.err
+    for asked in (["explain", subject_id], ["erase", subject_id, "--kept", "kept"]):
+        assert main(asked) == 2
+        said = capsys.readouterr()
+        assert "shaped like a resident ID or a mobile number, and such are never taken in" in said.err
+        assert subject_id not in said.out + said.err
 
 
 IDS = "[0-9A-Za-z][0-9A-Za-z._:+/=-]{0,63}"
