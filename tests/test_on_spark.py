@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_records import shipped_engine
+from whole_records import POLICY, shipped_engine
 
 import egretscore as es
 from egretscore.cli import main
@@ -39,8 +40,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
-    with _session(None, "local[2]", None, 2**30) as session:
+    from pyspark.sql import SparkSession
+
+    with _session(None, None, 2, 2**30) as session:
         yield session
+    assert SparkSession.getActiveSession() is None
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +119,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
 @needs_java
 @pytest.mark.parametrize("day", ["2024-02-29", "0500-01-01"])
 def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path, day):
-    score_on_spark(shipped_engine(), kept, day, tmp_path / "spark.parquet", spark=spark, reasons=True)
-    score_everyone(shipped_engine(), kept, day, tmp_path / "duckdb.parquet", reasons=True)
+    """By a model that is not invented: that the records are is said all the same."""
+    engine = es.Engine(replace(shipped_engine().model, invented=False))
+    on_spark = score_on_spark(engine, kept, day, tmp_path / "spark.parquet", spark=spark, reasons=True)
+    in_duckdb = score_everyone(engine, kept, day, tmp_path / "duckdb.parquet", reasons=True)
+    assert on_spark.last_day == in_duckdb.last_day
     assert (tmp_path / "spark.parquet").read_bytes() == (tmp_path / "duckdb.parquet").read_bytes()
 
 
@@ -125,10 +132,12 @@ def test_a_damaged_file_is_refused(kept, spark, tmp_path):
     damaged = Path(shutil.copytree(kept, tmp_path / "kept"))
     file = files_of_part(damaged, 40)["commitments"]
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(es.RecordsError, match="not as it was kept") as raised:
-        score_on_spark(shipped_engine(), damaged, "2026-10-31", tmp_path / "out", spark=spark)
-    assert raised.value.file == str(file)
-    assert not (tmp_path / "out").exists()
+    for damage in (lambda: None, file.unlink):
+        damage()
+        with pytest.raises(es.RecordsError, match=r"not as it was kept\. Keep the records again") as raised:
+            score_on_spark(shipped_engine(), damaged, "2026-10-31", tmp_path / "out", spark=spark)
+        assert raised.value.file == str(file)
+        assert not (tmp_path / "out").exists()
 
 
 @needs_java
@@ -167,6 +176,31 @@ def test_a_folder_may_have_any_name_that_is_no_pattern(kept, spark, tmp_path):
     score_on_spark(shipped_engine(), odd / "kept", "2026-10-31", odd / "spark", spark=spark)
     score_everyone(shipped_engine(), odd / "kept", "2026-10-31", odd / "duckdb")
     assert contents(odd / "spark") == contents(odd / "duckdb")
+
+
+@pytest.mark.parametrize("name", ["kept {a,b}", "kept \\", "kept [2026]", "kept*", "kept?"])
+def test_a_folder_whose_name_is_a_pattern_is_refused(kept, tmp_path, name):
+    (tmp_path / name).symlink_to(kept)
+    with pytest.raises(es.ArgumentError, match="holds a wildcard"):
+        score_on_spark(shipped_engine(), tmp_path / name, "2026-10-31", tmp_path / "out")
+
+
+def test_records_kept_under_a_policy_that_the_model_does_not_know_are_refused(tmp_path):
+    policy, records = tmp_path / "mine.toml", tmp_path / "records"
+    policy.write_text(POLICY.text.replace("2023-A", "2031-Z"), encoding="utf-8")
+    records.mkdir()
+    head = "subject_id,letter_version,adult_confirmed,granted_on,withdrawn_on"
+    (records / "consents.csv").write_text(f"{head}\np1,2031-Z,true,2025-02-28,\n", encoding="utf-8")
+    es.keep_records(records, tmp_path / "kept", policy=policy)
+    with pytest.raises(es.RecordsError, match="letter_version the model does not know: 2031-Z"):
+        score_on_spark(shipped_engine(), tmp_path / "kept", "2026-10-31", tmp_path / "out")
+
+
+@needs_java
+def test_a_session_of_this_machine_is_offered_to_nobody_else_and_takes_what_was_given(spark):
+    assert spark.sparkContext.master == "local[2]"
+    expected = {"driver.host": "127.0.0.1", "driver.memory": "512m", "ui.enabled": "false"}
+    assert {name: spark.conf.get(f"spark.{name}") for name in expected} == expected
 
 
 @needs_java
