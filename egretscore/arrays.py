@@ -6,7 +6,8 @@ good part of the time and memory of scoring a small town.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,3 +80,23 @@ def _bits(values: NDArray[np.bool_]) -> pa.Buffer:
     import pyarrow as pa
 
     return pa.py_buffer(np.packbits(values, bitorder="little"))
+
+
+def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """Cut rows that come in the order of ``part`` into one table for each part."""
+    import pyarrow as pa
+
+    def whole(rows: list[pa.RecordBatch]) -> pa.Table:
+        return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
+
+    part, waiting = 0, list[Any]()
+    for batch in filter(len, batches):
+        parts = np.from_dlpack(batch["part"])
+        for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
+            if waiting and parts[first] != part:
+                yield part, whole(waiting)
+                waiting = []
+            part = int(parts[first])
+            waiting.append(batch.slice(first, end - first))
+    if waiting:
+        yield part, whole(waiting)

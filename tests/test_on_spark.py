@@ -293,7 +293,7 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
     program = (
         "import pickle, sys; from pathlib import Path; "
-        "from egretscore.everyone.part_scores import PartRead, write_scores; "
+        "from egretscore.arrays import by_part; from egretscore.everyone.part_scores import PartRead, write_scores; "
         "scorer, people = pickle.loads(Path('sent').read_bytes()); "
         "write_scores(scorer.table(people), Path('part.parquet'), PartRead(1, 0)); "
         "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"

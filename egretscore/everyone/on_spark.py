@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlglot import exp
 
+from egretscore.arrays import by_part
 from egretscore.dates import as_day
 from egretscore.engine import Engine
 from egretscore.errors import ArgumentError, RecordsError
@@ -46,7 +47,7 @@ from egretscore.records.database import GLOB_SIGNS, Resources, check_no_wildcard
 from egretscore.records.in_bulk.memory import for_the_database, memory_to_use
 from egretscore.records.in_bulk.runs import SPILL, check_unchanged, parts_beside, state_of_records
 from egretscore.records.kept import folder as kept
-from egretscore.records.parts import PARTS, by_part
+from egretscore.records.parts import PARTS
 from egretscore.records.schema import READY
 from egretscore.scored import ColumnsAsked
 from egretscore.writing import sha256_of

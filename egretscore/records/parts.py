@@ -7,11 +7,8 @@ files, the machine or the engine. Any system that knows MD5 finds the same part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
 
 from egretscore.records.schema import TABLES, stripped
 
@@ -79,23 +76,3 @@ def people_replaced(rows: pa.Table, people: pa.Array, theirs: pa.Table) -> pa.Ta
     others = rows.filter(compute.invert(replaced))
     # Arrow's sorting is stable: the rows of each person stay in the order in which they came.
     return pa.concat_tables([others, theirs.cast(rows.schema)]).sort_by("subject_id").combine_chunks()
-
-
-def by_part(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
-    """Cut rows that come in the order of ``part`` into one table for each part."""
-    import pyarrow as pa
-
-    def whole(rows: list[pa.RecordBatch]) -> pa.Table:
-        return pa.Table.from_batches(rows).drop_columns("part").combine_chunks()
-
-    part, waiting = 0, list[Any]()
-    for batch in filter(len, batches):
-        parts = np.from_dlpack(batch["part"])  # to_numpy loads pandas, as in egretscore.arrays
-        for first, end in pairwise([0, *(np.flatnonzero(np.diff(parts)) + 1).tolist(), len(parts)]):
-            if waiting and parts[first] != part:
-                yield part, whole(waiting)
-                waiting = []
-            part = int(parts[first])
-            waiting.append(batch.slice(first, end - first))
-    if waiting:
-        yield part, whole(waiting)

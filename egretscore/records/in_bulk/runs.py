@@ -47,7 +47,7 @@ class Progress:
     taken_up : int
         How many of the parts an earlier run had done: they do not count in this run's speed.
     written : int
-        How many people, or rows, this run has written.
+        How many people, or rows, this run has written, or has checked where it writes nothing.
     """
 
     parts: int

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import duckdb
 
+from egretscore.arrays import by_part
 from egretscore.errors import ArgumentError, RecordsError, shown
 from egretscore.paths import as_path
 from egretscore.policy import parse_policy
@@ -40,7 +41,7 @@ from egretscore.records.in_bulk.memory import (
 from egretscore.records.in_bulk.runs import Progress, check_not_among, check_progress, check_unchanged, state_of_records
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.touched import write_addition
-from egretscore.records.parts import PARTS, by_part, tables_reported_with
+from egretscore.records.parts import PARTS, tables_reported_with
 from egretscore.records.quarantine import CONTRADICTIONS, Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
 from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from egretscore import __version__
+from egretscore.arrays import by_part
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.paths import as_path
 from egretscore.policy import Policy, as_policy
@@ -34,7 +35,7 @@ from egretscore.records.in_bulk.runs import (
     take_the_place,
 )
 from egretscore.records.kept import folder as kept
-from egretscore.records.parts import PARTS, by_part, sql_part_of
+from egretscore.records.parts import PARTS, sql_part_of
 from egretscore.records.quarantine import number_of_rows
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import READY, TABLES, Table
