@@ -286,7 +286,7 @@ def _nearest(folder: Path) -> Path:
 
 def check_can_give_way(folder: Path) -> None:
     """Raise if a folder that is there cannot be replaced: the current one, a mount point, or a read-only one."""
-    if folder.resolve() == Path.cwd():
+    if folder.is_dir() and folder.samefile(os.curdir):
         raise ArgumentError(
             "the folder to write is the current one, and nothing can take its place while you are in it",
             file=folder,
