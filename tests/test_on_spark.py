@@ -10,19 +10,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 from whole_records import POLICY, shipped_engine
 
 import egretscore as es
 from egretscore.cli import main
 from egretscore.everyone.files import part_scorer
 from egretscore.everyone.on_one_machine import score_everyone
-from egretscore.everyone.on_spark import _quietly, _session, score_on_spark
+from egretscore.everyone.on_spark import _quietly, _score, _session, score_on_spark
 from egretscore.everyone.part_scores import PartRead, part_file, write_scores
 from egretscore.records.kept.folder import files_of_part
+from egretscore.records.parts import PARTS
 from egretscore.scored import ColumnsAsked
 from egretscore.shipped import shipped_model
 
@@ -125,6 +128,20 @@ def test_one_file_of_another_day_is_the_same_bytes(kept, spark, tmp_path, day):
     in_duckdb = score_everyone(engine, kept, day, tmp_path / "duckdb.parquet", reasons=True)
     assert on_spark.last_day == in_duckdb.last_day
     assert (tmp_path / "spark.parquet").read_bytes() == (tmp_path / "duckdb.parquet").read_bytes()
+
+
+@needs_java
+def test_people_stand_in_the_order_of_their_ids_in_whatever_order_they_come(spark, tmp_path):
+    """In few records they come in it by chance."""
+    engine = shipped_engine()
+    people = engine._people(es.read_records(es.sample_records()), "2026-10-31").sort_by([("subject_id", "descending")])
+    spark.createDataFrame(people).createOrReplaceTempView("people")
+    scorer = part_scorer(engine, date(2026, 10, 31), ColumnsAsked(), invented=True)
+    _score(spark, "SELECT * FROM people", range(PARTS), scorer, tmp_path)
+    for part in range(PARTS):
+        ids = parquet.read_table(tmp_path / part_file(part))["subject_id"].to_pylist()
+        assert len(ids) > 1
+        assert ids == sorted(ids)
 
 
 @needs_java
@@ -285,8 +302,6 @@ def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch)
 
 def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     """What is sent to them scores people with numpy and pyarrow (which loads pandas where it finds it)."""
-    from datetime import date
-
     engine = shipped_engine()
     people = engine._people(es.read_records(es.sample_records()), "2026-10-31")
     scorer = part_scorer(engine, date(2026, 10, 31), ColumnsAsked(reasons=True, benefits=True), invented=True)
