@@ -1,4 +1,4 @@
-"""Conversions between numpy and Arrow, and reading Parquet, without loading pandas.
+"""Arrow without pandas: from and to numpy, reading Parquet, and cutting rows into parts.
 
 pyarrow's ``pa.array``, ``to_numpy`` and ``parquet.read_table`` import pandas wherever it is installed, which takes a
 good part of the time and memory of scoring a small town.

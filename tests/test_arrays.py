@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from egretscore.arrays import arrow_flags, arrow_numbers, arrow_texts, numpy_flags, numpy_numbers
+from egretscore.arrays import arrow_flags, arrow_numbers, arrow_texts, by_part, numpy_flags, numpy_numbers
 
 whole_numbers = st.lists(st.integers(-(2**31), 2**31 - 1))
 
@@ -69,3 +70,15 @@ def test_reading_a_file_begins_no_thread_that_could_outlive_a_command(tmp_path):
     parquet.write_table(pa.table({f"column_{number}": range(9) for number in range(4)}), file)
     done = subprocess.run([sys.executable, "-c", READING_BEGINS_NO_THREAD, str(file)], check=False)
     assert done.returncode == 0
+
+
+@given(st.lists(st.integers(0, 3)), st.lists(st.integers(0, 12)))
+def test_rows_are_cut_into_parts_wherever_batches_end(parts, ends):
+    """Also where a batch is empty."""
+    rows = pa.record_batch(
+        {"row": pa.array(range(len(parts)), pa.int32()), "part": pa.array(sorted(parts), pa.int32())}
+    )
+    cuts = [0, *sorted(min(end, len(parts)) for end in ends), len(parts)]
+    batches = [rows[first:end] for first, end in pairwise(cuts)]
+    found = {part: of_part["row"].to_pylist() for part, of_part in by_part(batches)}
+    assert found == {part: [row for row, of in enumerate(sorted(parts)) if of == part] for part in {*parts}}

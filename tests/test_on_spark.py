@@ -13,10 +13,11 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from pyarrow import parquet
-from whole_records import POLICY, shipped_engine
+from whole_records import AS_OF, POLICY, shipped_engine
 
 import egretscore as es
 from egretscore.cli import main
@@ -308,7 +309,7 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     (tmp_path / "sent").write_bytes(pickle.dumps((scorer, people)))
     program = (
         "import pickle, sys; from pathlib import Path; "
-        "from egretscore.arrays import by_part; from egretscore.everyone.part_scores import PartRead, write_scores; "
+        "from egretscore.everyone.part_scores import PartRead, write_scores; "
         "scorer, people = pickle.loads(Path('sent').read_bytes()); "
         "write_scores(scorer.table(people), Path('part.parquet'), PartRead(1, 0)); "
         "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"
@@ -317,3 +318,18 @@ def test_an_executor_needs_no_database_and_no_model_library(tmp_path):
     assert done.stdout.strip() == "[]"
     write_scores(scorer.table(people), tmp_path / "here.parquet", PartRead(1, 0))
     assert (tmp_path / "part.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
+
+
+def test_what_is_sent_to_an_executor_loads_no_database(tmp_path):
+    """The very function, as Spark sends it."""
+    cloudpickle = pytest.importorskip("pyspark.cloudpickle")
+    session = MagicMock()
+    _score(session, "people", [], part_scorer(shipped_engine(), AS_OF, ColumnsAsked(), invented=True), tmp_path)
+    dealt = session.sql.return_value.repartition.return_value.sortWithinPartitions.return_value
+    (tmp_path / "sent").write_bytes(cloudpickle.dumps(dealt.mapInArrow.call_args.args[0]))
+    program = (
+        "import pickle, sys; write = pickle.load(open('sent', 'rb')); assert list(write([])) == []; "
+        "print(sorted({'duckdb', 'sqlglot', 'lightgbm', 'sklearn', 'shap'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -186,7 +186,7 @@ def place_of_scores(out: Path, records: Path) -> Path:
             file=named,
             expected="both to end in .parquet, or neither",
         )
-    among = next((place for place in out.parents if kept.is_kept(place)), None)
+    among = kept.kept_records_around(out)
     if among is not None:
         raise ArgumentError("the output would lie among kept records", file=among, remedy="Name a place elsewhere.")
     if _is_one_file(out):

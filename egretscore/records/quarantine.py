@@ -11,7 +11,7 @@ from typing import Final
 from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.paths import as_path
 from egretscore.records.files import table_of
-from egretscore.records.kept.folder import is_kept
+from egretscore.records.kept.folder import kept_records_around
 from egretscore.records.schema import TABLES
 from egretscore.writing import make_folder, whole_file
 
@@ -96,7 +96,7 @@ def check_holds_no_records(folder: Path) -> None:
     """Raise if a folder for rows set aside holds records or lies among them."""
     entries = list(folder.iterdir()) if folder.is_dir() else []
     among = next((entry for entry in entries if table_of(entry)), None)
-    among = next((place for place in (folder.resolve(), *folder.resolve().parents) if is_kept(place)), among)
+    among = kept_records_around(folder) or among
     if among is not None:
         raise ArgumentError(
             "the folder for the rows set aside holds records", file=among, remedy="Name another folder."

@@ -363,6 +363,12 @@ def strangers(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def kept_records_around(place: Path) -> Path | None:
+    """Return the folder of kept records that a place, with links followed, is or lies in; None if there is none."""
+    place = place.resolve()
+    return next((folder for folder in (place, *place.parents) if is_kept(folder)), None)
+
+
 def state_of_part(folder: Path, part: int) -> tuple[State, State]:
     """Return the state of the whole folder, which changes when all is kept again, and that of a part."""
     return _state(folder / ABOUT), _state(folder / part_folder(part) / _ABOUT_PART)
