@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from egretscore.audit import Report
+    from egretscore.benefits import Decision
     from egretscore.engine import Engine, load_engine
     from egretscore.errors import (
         ArgumentError,
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from egretscore.everyone.on_one_machine import score_everyone
     from egretscore.everyone.on_spark import score_on_spark
     from egretscore.explanation import Explanation, Reason
+    from egretscore.features import Feature
     from egretscore.policy import Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
+    from egretscore.records.checked.store import SourceCount, UnmatchedObjection
     from egretscore.records.in_bulk.runs import Progress
+    from egretscore.records.quarantine import Problem
     from egretscore.records.upkeep.adding import Added, add_records
     from egretscore.records.upkeep.keeping import Kept, keep_records
+    from egretscore.records.upkeep.merging import Contradiction, Difference
     from egretscore.records.validating import Validated, validate_records
     from egretscore.scoring.bundle import Model
     from egretscore.shipped import sample_records
@@ -52,23 +57,30 @@ _HOMES = {
     "Added": "records.upkeep.adding",
     "ArgumentError": "errors",
     "BundleError": "errors",
+    "Contradiction": "records.upkeep.merging",
+    "Decision": "benefits",
+    "Difference": "records.upkeep.merging",
     "EgretError": "errors",
     "Engine": "engine",
     "Explanation": "explanation",
+    "Feature": "features",
     "ForbiddenColumnError": "errors",
     "Kept": "records.upkeep.keeping",
     "Model": "scoring.bundle",
     "Outcome": "everyone.files",
     "Policy": "policy",
     "PolicyError": "errors",
+    "Problem": "records.quarantine",
     "Progress": "records.in_bulk.runs",
     "Reason": "explanation",
     "Records": "records",
     "RecordsError": "errors",
     "Report": "audit",
     "ScoreTableClassifier": "training.estimator",
+    "SourceCount": "records.checked.store",
     "Status": "status",
     "TrainingError": "errors",
+    "UnmatchedObjection": "records.checked.store",
     "Validated": "records.validating",
     "add_records": "records.upkeep.adding",
     "keep_records": "records.upkeep.keeping",
@@ -88,23 +100,30 @@ __all__ = [
     "Added",
     "ArgumentError",
     "BundleError",
+    "Contradiction",
+    "Decision",
+    "Difference",
     "EgretError",
     "Engine",
     "Explanation",
+    "Feature",
     "ForbiddenColumnError",
     "Kept",
     "Model",
     "Outcome",
     "Policy",
     "PolicyError",
+    "Problem",
     "Progress",
     "Reason",
     "Records",
     "RecordsError",
     "Report",
     "ScoreTableClassifier",
+    "SourceCount",
     "Status",
     "TrainingError",
+    "UnmatchedObjection",
     "Validated",
     "__version__",
     "add_records",

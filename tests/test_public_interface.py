@@ -12,8 +12,10 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -37,6 +39,28 @@ def test_all_is_what_can_be_had():
 )
 def test_what_a_public_function_returns_is_public(name):
     assert inspect.signature(getattr(es, name)).return_annotation in es.__all__
+
+
+@pytest.mark.parametrize(
+    "name", ["Added", "Contradiction", "Explanation", "Kept", "Outcome", "Reason", "Records", "Validated"]
+)
+def test_what_a_public_result_is_made_of_is_public(name):
+    """So that whoever calls the library can name in an annotation what it hands out."""
+    ours = {of.__name__ for module in modules() for of in classes_of(importlib.import_module(module))}
+    handed_out: list[object] = []
+    for of in (of for of in getattr(es, name).__mro__ if of.__module__.startswith("egretscore.")):
+        handed_out += [annotation for field, annotation in inspect.get_annotations(of).items() if field[0] != "_"]
+        for member_name, member in vars(of).items():
+            function = getattr(member, "fget", None) or getattr(member, "func", member)
+            if member_name[0] != "_" and inspect.isfunction(function):
+                handed_out.append(inspect.get_annotations(function)["return"])
+    assert handed_out
+    named = {word for annotation in handed_out for word in re.findall(r"(?<!\.)\b\w+", str(annotation))}
+    assert named & ours <= {*es.__all__}
+
+
+def classes_of(module: ModuleType) -> list[type]:
+    return [of for of in vars(module).values() if inspect.isclass(of) and of.__module__ == module.__name__]
 
 
 def test_whom_progress_is_told_gets_what_is_public():
@@ -76,6 +100,15 @@ def test_public_functions_document_their_arguments(name):
         if len(wanted) > 1:
             described = re.findall(r"^ +\**(\w+(?:, \w+)*) :", function.__doc__, re.MULTILINE)
             assert {*wanted} <= {p for names in described for p in names.split(", ")}, function
+
+
+def test_what_holds_arrays_is_compared_by_identity():
+    """NumPy compares arrays value by value, so that `==` of what holds them would raise."""
+    ours = (of for name in modules() for of in classes_of(importlib.import_module(name)) if is_dataclass(of))
+    holding = [of for of in ours if any("NDArray" in str(field.type) for field in fields(of))]
+    assert {"ScoreTable", "ScoreTables"} <= {of.__name__ for of in holding}
+    assert all(of.__eq__ is object.__eq__ for of in holding)
+    assert es.load_engine().model.scorecard != es.load_engine().model.scorecard
 
 
 def test_the_error_tree_is_the_one_drawn():

@@ -99,7 +99,7 @@ def _side(part: Mapping[str, Any]) -> str:
     return f"{part['people']:,} people, {part['snapshots']:,} snapshots ({', '.join(part['as_of'])})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Vectors with the share of commitments kept: what the peers learn from, or are measured on."""
 

@@ -29,7 +29,7 @@ _EXACT = 2**53
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Lookup:
     """The cell of every whole number from ``first`` on; beyond either end, that of the end."""
 

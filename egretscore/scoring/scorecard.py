@@ -24,7 +24,7 @@ COLUMNS = ("table", "feature_a", "from_a", "to_a", "feature_b", "from_b", "to_b"
 STATED_EVERY = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scorecard:
     """The tables that are the score.
 

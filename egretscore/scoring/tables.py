@@ -30,7 +30,7 @@ from egretscore.scoring.adder import Adder
 _NO_CODES: NDArray[np.float64] = np.empty(0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreTable:
     """What the steps of one feature, or of two together, are worth.
 
@@ -46,7 +46,7 @@ class ScoreTable:
     values: NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreTables:
     """A score as a sum of tables over the steps of a vector's features.
 

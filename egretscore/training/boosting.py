@@ -88,7 +88,7 @@ class Settings:
         return [number for number, column in enumerate(self.columns) if column.feature in features]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Weighted rows to learn from: columns for LightGBM and for the regression, outcomes 0 or 1, and weights."""
 

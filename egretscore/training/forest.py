@@ -40,7 +40,7 @@ Cells = NDArray[np.bool_]
 Positions = NDArray[np.intp]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Forests:
     """The trees of one forest, or of several one after the other.
 

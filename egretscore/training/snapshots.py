@@ -32,7 +32,7 @@ def known_after(horizon_days: int, policy: Policy) -> timedelta:
     return timedelta(days=horizon_days + policy.commitments.grace_days + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshots:
     """People on dates: one row for each person and date with commitments falling due after it.
 

@@ -89,7 +89,7 @@ class Relation:
         return self.types[column.name] in column.type.typed_as
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InPlace:
     """The rows of a source that were scanned: those not in ``staged`` are still in their file or frame.
 
