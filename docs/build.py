@@ -88,14 +88,17 @@ _HOW_RECORDS_ARE_GIVEN = """\
 
 ## When more becomes known about a record
 
-Write an outcome, a repair, a revocation, an exclusion or a withdrawal into the record's own row, and leave its
-`recorded_on` as it is. An objection may be given a second time once it is decided. [city.md](city.md#day-by-day)
-says how to add new rows to kept records.
+Write an outcome, a repair, a revocation, an exclusion, a withdrawal or the decision on an objection into the record's
+own row, and leave its other cells as they are, `recorded_on` among them. The row as it was before may be there as well,
+in the same file or that of an earlier day: of several rows of one record, one that says all that the others do is used,
+and the others count as repeated. So a folder of the deliveries of many days is read as the last state of each record.
+[city.md](city.md#day-by-day) says how to add new rows to kept records.
 
 ## What is unclear counts against nobody
 
-- **Two rows of one record contradict each other.** The one recorded first is used until the day on which the other
-  was recorded; from then on the record counts against nobody. If both were recorded on the same day, neither is used.
+- **Two rows of one record contradict each other:** neither says all that the other does. The one recorded first is
+  used until the day on which the other was recorded; from then on the record counts against nobody. If both were
+  recorded on the same day, neither is used.
 - **A record has a row that cannot be read.** The record counts against nobody from the `recorded_on` of that row.
 - **A row that cannot be read does not say which record it is about.** If it names only a person, it may be about any
   record of theirs; if it names only a record id, about any record with that id. A line that cannot be cut into cells

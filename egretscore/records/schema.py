@@ -242,9 +242,6 @@ class Table:
         among them, so that nobody's rows can touch another's.
     on_file : str
         The column with the day on which a row came on file.
-    completed_by : str, optional
-        A column that is empty in a row's earlier state: a row that fills it replaces one that
-        does not.
     reaches_others : bool
         Whether a row that is set aside can affect other people than its subject: then the
         whole table is checked, even where people are scored in parts.
@@ -255,7 +252,6 @@ class Table:
     rules: tuple[Rule, ...]
     identity: tuple[str, ...]
     on_file: str
-    completed_by: str | None = None
     reaches_others: bool = False
 
     @property
@@ -272,6 +268,11 @@ class Table:
     def order(self) -> tuple[str, ...]:
         """The columns in whose order rows are kept."""
         return tuple(dict.fromkeys(("subject_id", *self.identity)))
+
+    @property
+    def fixed_columns(self) -> tuple[str, ...]:
+        """The names of the columns that say the same from the first day on."""
+        return tuple(column.name for column in self.columns if not column.later)
 
     @property
     def later_columns(self) -> tuple[str, ...]:
@@ -385,7 +386,6 @@ OBJECTIONS: Final = Table(
     (*_not_before("resolved_on", "filed_on"), *_together("outcome", "resolved_on")),
     identity=("record_id", "table", "subject_id", "filed_on"),
     on_file="filed_on",
-    completed_by="resolved_on",
     reaches_others=True,
 )
 

@@ -1,8 +1,9 @@
-"""What is kept after an addition is what would be kept of all records, and no addition is half done for good."""
+"""What is kept after an addition is what would be kept of all deliveries, and no addition is half done for good."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -82,6 +83,9 @@ def test_what_is_kept_then_is_what_would_be_kept_of_all(town, days, data):
         assert tried == added
         assert (added.problems, added.contradictions) == ((), ())
         assert states(folder / "kept") == states(folder / "all")
+        together = data.draw(st.permutations([*before, *delivered]))
+        es.keep_records(write(together, folder / "together"), folder / "all deliveries", threads=1)
+        assert states(folder / "all deliveries") == states(folder / "all")
         repeated = es.add_records(folder / "new", folder / "kept", threads=1)
         assert (repeated.new, repeated.completed) == (0, 0)
         assert repeated.known == added.new + added.completed + added.known
@@ -246,14 +250,21 @@ def test_what_does_not_fit_into_memory_is_open_to_nobody_else(folder):
 def test_news_that_was_set_aside_leaves_the_record_in_doubt(folder):
     """Two rows of the day say different things of a record that is kept: neither is used, nor what they are about."""
     penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
-    repaired = {**penalty, "repaired_on": AS_OF - timedelta(days=5)}
-    added = add(folder, ("penalties", penalty), ("penalties", repaired))
+    repaired = [{**penalty, "repaired_on": AS_OF - timedelta(days=age)} for age in (5, 6)]
+    added = add(folder, *(("penalties", row) for row in repaired))
     assert (added.new, added.completed, added.set_aside) == (0, 0, 2)
     assert value(folder, "penalties_serious") == 0
-    kept_late = {**OLD, "outcome": "fulfilled", "outcome_on": AS_OF - timedelta(days=1)}
+    ends = [{**OLD, "outcome": how, "outcome_on": AS_OF - timedelta(days=1)} for how in ("fulfilled", "unfulfilled")]
     assert value(folder, "unkept") == 2
-    add(folder, ("commitments", OLD), ("commitments", kept_late))
+    add(folder, *(("commitments", row) for row in ends))
     assert value(folder, "unkept") == 0
+
+
+def test_news_may_repeat_the_earlier_state_of_a_record(folder):
+    kept_late = {**OLD, "outcome": "fulfilled", "outcome_on": AS_OF - timedelta(days=1)}
+    added = add(folder, ("commitments", kept_late), ("commitments", OLD))
+    assert (added.new, added.completed, added.known, added.set_aside) == (0, 1, 1, 0)
+    assert (value(folder, "unkept"), value(folder, "late_or_worse_public")) == (0, 2)
 
 
 def test_rows_of_one_day_that_contradict_each_other_leave_the_record_in_doubt_from_that_day(folder):
@@ -355,6 +366,31 @@ def test_consents_that_cannot_be_used_stop_an_addition(folder):
     granted = P0.consents[0]["granted_on"]
     (new / "consents.csv").write_text(f"{head}p0,2023-B,false,{granted},2026-10-01\n", encoding="utf-8")
     refused(folder, "'p0' contradicts the one that is kept, so nothing was added")
+
+
+def test_every_row_that_stops_an_addition_is_named_at_once(folder):
+    """Each once, with the wrong one first, and without those of which nothing is wrong but that it stands beside."""
+    cells = ["p0,2023-A,true,2022-01-01,", *[f"p{number},2023-B,true,2022-06-14,2026-13-01" for number in range(23)]]
+    with pytest.raises(es.RecordsError, match="may be a withdrawal") as raised:
+        add_line(folder, "consents", "\n".join(cells))
+    file = folder / "new" / "consents.csv"
+    assert (raised.value.file, raised.value.row, raised.value.value) == (str(file), 2, "2026-13-01")
+    named = "; ".join(f"{file}, row {row}" for row in range(3, 23))
+    assert str(raised.value).endswith(f"Correct it, and add again. Likewise: {named}; and 2 more.")
+    with pytest.raises(es.RecordsError) as raised:
+        add_line(folder, "consents", "p0,2023-B,true,2022-06-14,2026-13-01")
+    assert str(raised.value).endswith("Correct it, and add again.")
+
+
+def test_everyone_whose_new_consents_contradict_the_kept_ones_is_named(folder):
+    kept_ones = [plain_consent(f"p{number}") for number in range(3)]
+    add(folder, *(("consents", row) for row in kept_ones))
+    with pytest.raises(es.RecordsError, match=r"'p\d' contradicts the one that is kept") as raised:
+        add(folder, *(("consents", {**row, "adult_confirmed": False}) for row in kept_ones))
+    said = str(raised.value)
+    assert sorted(re.findall(r"'(p\d)'", said)) == ["p0", "p1", "p2"]
+    assert said.endswith(".")
+    assert "Likewise: 'p" in said
 
 
 def test_nothing_is_added_where_consents_were_set_aside(folder):

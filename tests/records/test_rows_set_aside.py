@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, replace
 from datetime import date, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -18,9 +19,11 @@ from whole_records import (
     AS_OF,
     RECORDS,
     Person,
+    as_known,
     engines,
     frames,
     plain_consent,
+    read,
     scored,
     standing_penalty,
     texts_of,
@@ -30,6 +33,7 @@ from whole_records import (
 from whole_records import write as write_frames
 
 import egretscore as es
+from egretscore.records.intake import in_place
 from egretscore.records.parts import part_of
 from egretscore.records.reading import read_parts
 from egretscore.records.schema import EARLIEST, TABLES
@@ -111,6 +115,41 @@ def test_a_penalty_delivered_again_with_another_content_is_in_doubt_from_that_da
     assert [problem.column for problem in records.problems] == ["decision_no"]
     assert engine.explain(records, "p0", delivered - timedelta(days=1)).score < 550
     assert engine.explain(records, "p0", delivered).score == 550
+
+
+@given(engines(), towns(consented=False, most=3), st.sampled_from([0, 10**9]), st.data())
+def test_a_record_as_it_stood_earlier_says_nothing_beside_what_became_of_it(engine, town, fewest, data):
+    """Deliveries of several days read together, in whatever order: earlier states only repeat the fullest one."""
+    deliveries = [town, *(as_known(town, AS_OF - timedelta(days=data.draw(st.integers(0, 300)))) for _ in range(2))]
+    together = data.draw(st.permutations([person for delivery in deliveries for person in delivery]))
+    with patch.object(in_place, "FEWEST_TYPED_ROWS", fewest):
+        records = read(together)
+    rows = {table: sum(len(getattr(person, table)) for person in town) for table in TABLES}
+    assert {count.table: count.good for count in records.counts} == rows
+    at_the_end = read(town)
+    for person in town:
+        assert records.rows_of(person.subject_id) == at_the_end.rows_of(person.subject_id)
+    day = AS_OF - timedelta(days=data.draw(st.integers(0, 300)))
+    scores, as_at_the_end = (engine.score_columns(of, day)["score"].tolist() for of in (records, at_the_end))
+    assert scores == as_at_the_end
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"fine_yuan": 7}, {}),
+        ({"effective_on": AS_OF}, {}),
+        ({"effective_on": None, "revoked_on": AS_OF}, {}),
+        ({"effective_on": None, "repaired_on": AS_OF}, {"revoked_on": AS_OF}),
+    ],
+    ids=["never filled later", "filled in two ways", "each fills one", "each fills some"],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_record_counts_for_nothing_if_none_of_its_rows_says_all_that_the_others_do(engine, one, other, order):
+    """Also beside an earlier state of both, which would count by itself."""
+    penalty = penalised().penalties[0]
+    rows = ({**penalty, **one}, {**penalty, **other}, {**penalty, "effective_on": None})[::order]
+    assert score_of(engine, replace(penalised(), penalties=rows), set_aside=3) == 550
 
 
 def test_a_decided_objection_stands_in_place_of_the_open_one(engine):

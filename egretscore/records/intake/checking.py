@@ -60,6 +60,10 @@ _LONGEST_VALUE = 200
 # One number for each row, in the order of sources and rows.
 _ID = "source * 1099511627776 + row"
 _SIGNS_IN_IDS: Final = "._:+/=-"
+CONSENT_IN_DOUBT: Final = (
+    "no doubt about this person's consent; another row of theirs is set aside and may be a withdrawal"
+)
+"""What was expected of a row of consents in which nothing else is wrong."""
 # What may stand between the cells of a line, whatever it was written by.
 _BETWEEN_CELLS: Final = r"[,;|\t\"]"
 
@@ -357,20 +361,20 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
 
 
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """Set aside all rows under one id that do not say the same, and doubt the record.
+    """Set aside all rows under one id of which none says all that the others do, and doubt the record.
 
     Otherwise, once delivered again and added to kept records, one of them could count against its holder, or what it
     contradicts there could.
     """
-    identity, whole_row = quoted(table.identity), quoted(table.column_names)
-    complete = "" if table.completed_by is None else f'WHERE "{table.completed_by}" IS NOT NULL'
+    identity = quoted(table.identity)
+    said = " + ".join(f'count(DISTINCT "{name}")' for name in table.later_columns)
     connection.execute(
         f"""
         INSERT INTO problems
         SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM compared
         WHERE ({identity}) IN (
-            SELECT ({identity}) FROM compared {complete} GROUP BY {identity}
-            HAVING count(*) > 1 AND count(DISTINCT ({whole_row})) > 1
+            SELECT ({identity}) FROM compared GROUP BY {identity}
+            HAVING count(DISTINCT ({quoted(table.fixed_columns)})) > 1 OR max({_filled(table)}) < {said}
         )
         """,
         [table.identity[0], f"one row for each {', '.join(table.identity)}; another row says something else"],
@@ -408,10 +412,7 @@ def _find_unclear_consents(connection: duckdb.DuckDBPyConnection) -> None:
             UNION ALL SELECT subject_id FROM continued
         )
         """,
-        [
-            "subject_id",
-            "no doubt about this person's consent; another row of theirs is set aside and may be a withdrawal",
-        ],
+        ["subject_id", CONSENT_IN_DOUBT],
     )
     _note_sound_rows(connection)
 
@@ -429,14 +430,17 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
 
 
 def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Find the rows under one id that say no more than the fullest of them, the first of such."""
     identity = quoted(table.identity)
-    first = "min(id)"
-    if table.completed_by is not None:
-        first = f'coalesce(min(id) FILTER ("{table.completed_by}" IS NOT NULL), min(id))'
+    fullest = f"SELECT first(id ORDER BY {_filled(table)} DESC, id) AS id FROM compared GROUP BY {identity}"
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE repeated AS "
-        f"SELECT id FROM compared ANTI JOIN (SELECT {first} AS id FROM compared GROUP BY {identity}) USING (id)"
+        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT id FROM compared ANTI JOIN ({fullest}) USING (id)"
     )
+
+
+def _filled(table: Table) -> str:
+    """Return the expression for how many of the cells that may be filled later a row has."""
+    return " + ".join(f'CAST("{name}" IS NOT NULL AS INTEGER)' for name in table.later_columns)
 
 
 def _settle(

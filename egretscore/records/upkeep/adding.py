@@ -39,6 +39,7 @@ from egretscore.records.in_bulk.memory import (
     parts_at_once,
 )
 from egretscore.records.in_bulk.runs import Progress, check_not_among, check_progress, check_unchanged, state_of_records
+from egretscore.records.intake.checking import CONSENT_IN_DOUBT
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.touched import write_addition
 from egretscore.records.parts import PARTS, tables_reported_with
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BYTES_OF_A_MERGED_ROW: Final = 400  # as it was read, and as it is written again
+_MOST_NAMED: Final = 20
 _ByPart = Mapping[int, Mapping[str, "pa.Table"]]
 
 
@@ -319,31 +321,52 @@ def _check_kept_are_clear(to: Path) -> None:
 def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if new consents are unclear or contradict kept ones, or an objection does not name its record."""
     if new.unclear:
-        problem, rows = new.unclear[0], number_of_rows(new.unclear)
-        may_be = "a withdrawal" if problem.table == CONSENTS.name else "an objection to a record that is kept"
-        first = f", the first of {rows:,} such rows," if rows > 1 else ""
-        raise RecordsError(
-            f"the row{first} may be {may_be} and cannot be used, so nothing was added",
-            file=problem.file,
-            row=problem.row,
-            column=problem.column,
-            value=problem.value,
-            expected=problem.expected,
-            remedy="Correct it, and add again.",
-        )
-    for part, tables in new.by_part.items():
-        if CONSENTS.name not in tables:
-            continue
-        before = kept.read_table(to, part, CONSENTS.name)
-        for one in merge(database, CONSENTS.name, before, tables[CONSENTS.name]).contradictions:
-            cell = one.differences[0]
-            raise RecordsError(
-                f"a row of consents of {one.subject_id!r} contradicts the one that is kept, so nothing was added",
-                column=cell.column,
-                value=cell.given,
-                expected=shown(cell.kept) if cell.kept else "an empty cell",
-                remedy="Correct it; if the kept one is wrong, keep all records again.",
-            )
+        raise _unclear(new.unclear)
+    contradictions = [
+        contradiction
+        for part, tables in new.by_part.items()
+        if CONSENTS.name in tables
+        for contradiction in merge(
+            database, CONSENTS.name, kept.read_table(to, part, CONSENTS.name), tables[CONSENTS.name]
+        ).contradictions
+    ]
+    if contradictions:
+        raise _contradicting_consents(contradictions)
+
+
+def _unclear(problems: Iterable[Problem]) -> RecordsError:
+    to_mend = [problem for problem in problems if problem.expected != CONSENT_IN_DOUBT]
+    first, others = to_mend[0], dict.fromkeys(f"{problem.file}, row {problem.row}" for problem in to_mend)
+    del others[f"{first.file}, row {first.row}"]
+    may_be = "a withdrawal" if first.table == CONSENTS.name else "an objection to a record that is kept"
+    return RecordsError(
+        f"the row may be {may_be} and cannot be used, so nothing was added",
+        file=first.file,
+        row=first.row,
+        column=first.column,
+        value=first.value,
+        expected=first.expected,
+        remedy=f"Correct it, and add again.{_likewise([*others])}",
+    )
+
+
+def _contradicting_consents(contradictions: Sequence[Contradiction]) -> RecordsError:
+    first = contradictions[0]
+    cell, others = first.differences[0], dict.fromkeys(shown(one.subject_id) for one in contradictions)
+    del others[shown(first.subject_id)]
+    return RecordsError(
+        f"a row of consents of {shown(first.subject_id)} contradicts the one that is kept, so nothing was added",
+        column=cell.column,
+        value=cell.given,
+        expected=shown(cell.kept) if cell.kept else "an empty cell",
+        remedy=f"Correct it; if the kept one is wrong, keep all records again.{_likewise([*others])}",
+    )
+
+
+def _likewise(others: Sequence[str]) -> str:
+    """Return a sentence that names the others of which the same is true."""
+    more = f"; and {len(others) - _MOST_NAMED:,} more" if len(others) > _MOST_NAMED else ""
+    return f" Likewise: {'; '.join(others[:_MOST_NAMED])}{more}." if others else ""
 
 
 # ------------------------------------------------------------------------------- a part
