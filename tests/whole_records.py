@@ -350,7 +350,7 @@ BROKEN = st.sampled_from(["", " ", "2026-13-01", "nobody p0", "p1", "true", "\x0
 
 
 def write_with_broken_rows(draw: Any, town: list[Person], folder: Path) -> None:
-    """Write several people's rows into files of text, some a second time with one cell that may break them."""
+    """Write several people's rows into files of text, some twice: with a cell that may break them, or as at first."""
     as_csv = draw(st.booleans())
     for name, table in frames(town).items():
         rows = [
@@ -358,10 +358,13 @@ def write_with_broken_rows(draw: Any, town: list[Person], folder: Path) -> None:
             for row in table.to_pylist()
         ]
         for row in list(rows):
-            if draw(st.integers(0, 3)) == 0:
-                again = list(row)
+            again, how = list(row), draw(st.sampled_from(["not", "not", "not", "broken", "as at first"]))
+            if how == "broken":
                 again[draw(st.integers(0, len(row) - 1))] = draw(BROKEN)
-                rows.append(again)
+            if how == "as at first":
+                again = ["" if column.later else cell for cell, column in zip(row, TABLES[name].columns, strict=True)]
+            if how != "not":
+                rows.insert(draw(st.sampled_from([0, len(rows)])), again)
         if as_csv:
             with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows([table.column_names, *rows])
