@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
 __all__ = [
     "ArgumentError",
@@ -33,8 +34,19 @@ __all__ = [
 _LONGEST_VALUE_SHOWN = 60
 
 
+if TYPE_CHECKING:
+
+    class _Place(TypedDict, total=False):
+        file: object
+        row: int | None
+        column: str | None
+        value: object
+
+
 class EgretError(Exception):
     """The root of all errors this library raises on purpose.
+
+    Each says what was expected, or what to do, or both: the types let none be raised without.
 
     Parameters
     ----------
@@ -47,6 +59,12 @@ class EgretError(Exception):
     remedy : str, optional
         What to do about it.
     """
+
+    @overload
+    def __init__(self, problem: str, *, expected: str, remedy: str | None = None, **place: Unpack[_Place]) -> None: ...
+
+    @overload
+    def __init__(self, problem: str, *, remedy: str, **place: Unpack[_Place]) -> None: ...
 
     def __init__(
         self,

@@ -27,4 +27,8 @@ def _shipped(name: str) -> Path:
     for place in (_PACKAGE / "shipped_files" / name, _PACKAGE.parent / name):
         if place.is_dir():
             return place
-    raise EgretError("a folder that travels with the package is missing", file=_PACKAGE / "shipped_files" / name)
+    raise EgretError(
+        "a folder that travels with the package is missing",
+        file=_PACKAGE / "shipped_files" / name,
+        remedy="Install egretscore again.",
+    )

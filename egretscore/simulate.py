@@ -133,7 +133,7 @@ def simulate_town(
     seed = as_whole_number(seed, "seed", 0, 2**31 - 1)
     check_progress(progress)
     if file_format not in ("csv", "parquet"):
-        raise ArgumentError("the format must be csv or parquet", value=file_format)
+        raise ArgumentError("file_format cannot have this value", value=file_format, expected="csv or parquet")
     several = residents > RESIDENTS_PER_BLOCK
     example = ""
     with whole_folder(as_path(out, "a town goes into a folder")) as town:

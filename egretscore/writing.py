@@ -259,7 +259,7 @@ def _check_nothing_in_the_way(folder: Path) -> None:
 def check_no_folder(file: Path) -> None:
     """Raise if a folder stands where a file is to be written."""
     if file.is_dir():
-        raise ArgumentError("there is a folder where the file should go", file=file)
+        raise ArgumentError("there is a folder where the file should go", file=file, remedy="Name another file.")
 
 
 def check_replaceable(folder: Path, names: Collection[str]) -> None:

@@ -11,6 +11,7 @@ import pickle
 import pkgutil
 import re
 import sys
+import typing
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from itertools import product
@@ -115,6 +116,18 @@ def test_the_error_tree_is_the_one_drawn():
     drawn = errors.__doc__
     classes = [c for c in vars(errors).values() if inspect.isclass(c) and c.__module__ == errors.__name__]
     assert all(c.__name__ in drawn and issubclass(c, es.EgretError) for c in classes)
+
+
+def tree() -> list[type]:
+    return [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
+
+
+def test_the_types_let_no_error_be_raised_without_an_expectation_or_a_remedy():
+    """Where one is raised without, ``make check`` says so."""
+    ways = typing.get_overloads(es.EgretError.__init__)
+    needed = [{n for n, p in inspect.signature(way).parameters.items() if p.default is p.empty} for way in ways]
+    assert [names & {"expected", "remedy"} for names in needed] == [{"expected"}, {"remedy"}]
+    assert not any("__init__" in vars(one) for one in tree() if one is not es.EgretError)
 
 
 def test_an_error_names_place_expectation_and_remedy():

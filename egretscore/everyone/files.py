@@ -258,7 +258,11 @@ def _write_in_one(parts: Path, out: Path, resources: Resources, check: Callable[
                 writer.write_table(rows, row_group_size=_ROWS_AT_ONCE)
             check()
     except duckdb.Error as error:
-        raise RecordsError(f"the scores cannot be merged ({str(error).splitlines()[0]})", file=out) from error
+        raise RecordsError(
+            f"the scores cannot be merged ({str(error).splitlines()[0]})",
+            file=out,
+            remedy="Make room on the disk, or give more memory, and score again: the parts are there already.",
+        ) from error
     shutil.rmtree(parts)
 
 

@@ -248,7 +248,10 @@ def _in_words() -> Iterator[None]:
     except (PySparkException, Py4JError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raised = next((line for line in lines if _RAISED.match(line)), lines[0] if lines else repr(error))
-        raise RecordsError(f"Spark did not score the records ({raised})") from error
+        raise RecordsError(
+            f"Spark did not score the records ({raised})",
+            remedy="Put that right, Spark's own log says more, and score again.",
+        ) from error
 
 
 @contextmanager

@@ -139,7 +139,11 @@ class Explanation:
             If the person is not scored: there is nothing to plot.
         """
         if self.status is not Status.SCORED:
-            raise ArgumentError("a person who is not scored has no reasons to plot", value=self.status.value)
+            raise ArgumentError(
+                "a person who is not scored has no reasons to plot",
+                value=self.status.value,
+                remedy="text() says why there is no score.",
+            )
         texts(lang)  # raises for a language there is none in
         import numpy as np
         import shap

@@ -30,6 +30,7 @@ def declare_features(policy: Policy) -> tuple[Feature, ...]:
         for word, times in Counter(getattr(feature, what) for feature in features).items():
             if times > 1:
                 raise PolicyError(
-                    f"an activity or a group of the policy gives two features the {what} {word!r}; rename it"
+                    f"an activity or a group of the policy gives two features the {what} {word!r}",
+                    remedy="Rename it.",
                 )
     return features

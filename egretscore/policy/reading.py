@@ -64,6 +64,7 @@ SINGLES: Mapping[str, type] = {
     "commitments": CommitmentRules,
     "weights_by_age": WeightsByAge,
 }
+_CORRECT_IT = "Correct it in that file."
 HEADER = {"name": str, "version": str, "valid_from": date, "zh": str, "en": str}
 
 
@@ -87,9 +88,11 @@ def read_policy(path: str | Path) -> Policy:
     try:
         text = file.read_bytes().decode("utf-8-sig")  # some editors write a byte order mark
     except OSError as error:
-        raise PolicyError(f"the policy file cannot be read ({error.strerror})", file=path) from error
+        raise PolicyError(
+            f"the policy file cannot be read ({error.strerror})", file=path, expected="the path of a TOML file"
+        ) from error
     except UnicodeDecodeError as error:
-        raise PolicyError("the policy file is not UTF-8 text", file=path) from error
+        raise PolicyError("the policy file is not UTF-8 text", file=path, remedy="Save it again in UTF-8.") from error
     return parse_policy(text, origin=str(path))
 
 
@@ -112,7 +115,7 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of numbers that are too long, and of lists too deep
-        raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin) from error
+        raise PolicyError(f"the policy file is not valid TOML ({error})", file=origin, remedy=_CORRECT_IT) from error
     reader = _Reader(origin)
     reader.keys("the file", document, ("policy", "sources", *SINGLES, *LISTS))
     parts: dict[str, Any] = {
@@ -123,7 +126,7 @@ def parse_policy(text: str, origin: str = "policy") -> Policy:
     }
     policy = Policy(**parts, text=text)
     for problem in _problems(policy):
-        raise PolicyError(problem, file=origin)
+        raise PolicyError(problem, file=origin, remedy=_CORRECT_IT)
     return policy
 
 
@@ -133,12 +136,12 @@ class _Reader:
 
     origin: str
 
-    def fail(self, entry: str, problem: str, **details: Any) -> PolicyError:
-        return PolicyError(f"[{entry}] {problem}", file=self.origin, **details)
+    def fail(self, entry: str, problem: str, expected: str, remedy: str | None = None) -> PolicyError:
+        return PolicyError(f"[{entry}] {problem}", file=self.origin, expected=expected, remedy=remedy)
 
     def keys(self, entry: str, raw: object, expected: Iterable[str]) -> None:
         if not isinstance(raw, dict):
-            raise self.fail(entry, "must be a table of keys and values")
+            raise self.fail(entry, "is no table", expected="a table of keys and values")
         expected = tuple(expected)
         for key in raw:
             if key not in expected:
@@ -150,7 +153,7 @@ class _Reader:
                 )
         for key in expected:
             if key not in raw:
-                raise self.fail(entry, f"lacks the key {key!r}")
+                raise self.fail(entry, f"lacks the key {key!r}", expected=f"all of {', '.join(expected)}")
 
     def typed(self, entry: str, raw: Any, types: Mapping[str, Any]) -> dict[str, Any]:
         self.keys(entry, raw, types)
@@ -167,12 +170,12 @@ class _Reader:
 
     def entries(self, name: str, raw: object, of: type) -> tuple[Any, ...]:
         if not isinstance(raw, list) or not raw:
-            raise self.fail(name, "must be a list of at least one entry")
+            raise self.fail(name, "is empty or no list", expected="a list of at least one entry")
         return tuple(self.entry(f"{name} {number}", item, of) for number, item in enumerate(raw, start=1))
 
     def sources(self, raw: object) -> Mapping[str, str]:
         if not isinstance(raw, dict) or not all(isinstance(v, str) and v for v in raw.values()):
-            raise self.fail("sources", "must give each source as a key and a text")
+            raise self.fail("sources", "is no list of sources", expected="each source as a key and a text")
         return raw
 
 

@@ -71,7 +71,7 @@ def check_name_is_text(place: Path) -> None:
 def check_subject_id(subject_id: object) -> None:
     """Raise if a subject_id is not a text, or empty."""
     if not isinstance(subject_id, str) or not subject_id:
-        raise ArgumentError("subject_id must be a text that is not empty", value=subject_id)
+        raise ArgumentError("this is no subject_id", value=subject_id, expected="a text that is not empty")
 
 
 def check_is_no_personal_number(subject_id: str) -> None:

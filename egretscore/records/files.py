@@ -15,6 +15,9 @@ SUFFIXES = (".csv", ".parquet")
 FILES = f"{', '.join(f'{name}.csv' for name in TABLES)} (or .parquet)"
 """The files of a folder of records, in words."""
 
+LET_IT_BE_READ = "Put it back if it is gone, or let this process read it."
+"""What to do about a file that cannot be read."""
+
 INVENTED_MARK = "invented.json"
 """The file that marks a folder of records as invented."""
 
@@ -72,7 +75,7 @@ def files_by_table(folder: str | Path, *, consents_needed: bool = True) -> Mappi
     return {name: tuple(files) for name, files in found.items()}
 
 
-def state_of_files(files: Iterable[Path], remedy: str | None = None) -> list[Any]:
+def state_of_files(files: Iterable[Path], remedy: str = LET_IT_BE_READ) -> list[Any]:
     """Return the state of files, to compare later: it differs if any of them was changed or replaced.
 
     Parameters
@@ -103,7 +106,9 @@ def check_readable(files: Iterable[Path]) -> None:
         try:
             file.open("rb").close()
         except OSError as error:
-            raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+            raise RecordsError(
+                f"the file cannot be read ({error.strerror})", file=file, remedy=LET_IT_BE_READ
+            ) from error
 
 
 def table_of(entry: Path) -> str | None:
@@ -137,7 +142,9 @@ def _parts(folder: Path) -> list[Path]:
     """Return the files in a folder and all folders below it, following links: none is skipped in silence."""
 
     def fail(error: OSError) -> NoReturn:
-        raise RecordsError(f"the folder cannot be read ({error.strerror})", file=error.filename) from error
+        raise RecordsError(
+            f"the folder cannot be read ({error.strerror})", file=error.filename, remedy=LET_IT_BE_READ
+        ) from error
 
     parts, seen = [], set[str]()
     for place, below, names in os.walk(folder, onerror=fail, followlinks=True):

@@ -117,7 +117,10 @@ def _read(
         raise too_large_for_memory() from error
     except duckdb.Error as error:
         check_readable(files)
-        raise RecordsError(f"the records cannot be checked ({str(error).splitlines()[0]})") from error
+        raise RecordsError(
+            f"the records cannot be checked ({str(error).splitlines()[0]})",
+            remedy="Write the file that it names again; if it names none, make room on the disk and read them again.",
+        ) from error
     if state_of_files(files) != state:  # a Parquet file is read more than once
         raise RecordsError("the records changed while they were being read", remedy="Read them again.")
     return CheckedRecords(connection, policy, invented)

@@ -186,9 +186,10 @@ def read_bundle(folder: str | Path) -> Model:
         _check_figures(model)
         written_again = None if problem else bundle_files(model)[MANIFEST]
     except _NOT_A_MODEL as error:
-        raise BundleError(f"the model does not fit together ({error})", file=folder) from error
+        why = error.problem if isinstance(error, PolicyError) else error  # its remedy is for who writes the policy
+        raise BundleError(f"the model does not fit together ({why})", file=folder, remedy=_AGAIN) from error
     if problem:
-        raise BundleError(f"the model breaks a promise: {problem}", file=folder)
+        raise BundleError(f"the model breaks a promise: {problem}", file=folder, remedy=_AGAIN)
     stated = {name: said for name, said in _stated(model.scorecard).items() if name in _STATED_IN[manifest["format"]]}
     if manifest["score"] != stated:
         raise BundleError(
@@ -314,7 +315,11 @@ def _text_of(file: Path) -> str:
             "a file of the model is missing", file=file, expected="a folder that `egretscore train` wrote"
         ) from error
     except OSError as error:
-        raise BundleError(f"a file of the model cannot be read ({error.strerror})", file=file) from error
+        raise BundleError(
+            f"a file of the model cannot be read ({error.strerror})",
+            file=file,
+            expected="a folder that `egretscore train` wrote, and that this process may read",
+        ) from error
     except UnicodeDecodeError as error:
         raise _altered(file) from error
 

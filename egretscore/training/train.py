@@ -115,7 +115,10 @@ def train(
             str(error), remedy="Leave more room in the policy between the blank score and the ends of the scale."
         ) from error
     if problems:
-        raise TrainingError(f"the trained tables break a promise: {problems[0]}")
+        raise TrainingError(
+            f"the trained tables break a promise: {problems[0]}",
+            remedy="There is no model, and this is a fault of the library: please report it.",
+        )
     overlap = dates[-2] + known_after(horizon_days, policy) - dates[-1] if later else None
     report = _report(learnt, held_out, overlap, scorecard, seed)
     return Model(
@@ -208,7 +211,10 @@ def _check_enough(part: Snapshots, side: str) -> None:
             remedy="Check the as-of dates and the horizon against the dates of the records, or give more people's.",
         )
     if not 0 < part.kept.mean() < 1:
-        raise TrainingError(f"all commitments of the people {side} ended alike: there is nothing to learn")
+        raise TrainingError(
+            f"all commitments of the people {side} ended alike: there is nothing to learn",
+            expected="some that were kept in time, and some that were not",
+        )
 
 
 def _fitted(learnt: Snapshots, features: tuple[Feature, ...], seed: int) -> ScoreTableClassifier:

@@ -171,7 +171,9 @@ class KeptRecords(Records):
                 if isinstance(error, RecordsError):
                     raise
                 raise RecordsError(
-                    "a part of the kept records cannot be read", file=self._folder / kept.part_folder(part)
+                    "a part of the kept records cannot be read",
+                    file=self._folder / kept.part_folder(part),
+                    remedy="Ask again. If that fails too, keep the records again, from the original ones.",
                 ) from error
             if self._state_of(part) == state:
                 return found

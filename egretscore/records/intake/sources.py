@@ -28,7 +28,7 @@ from egretscore.arrays import arrow_flags, arrow_numbers
 from egretscore.errors import ForbiddenColumnError, RecordsError, did_you_mean
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.records.database import GLOB_SIGNS, quoted
-from egretscore.records.files import check_readable
+from egretscore.records.files import LET_IT_BE_READ, check_readable
 from egretscore.records.intake.in_place import (
     ROUNDED,
     WHOLE_NUMBERS_BELOW,
@@ -147,7 +147,7 @@ def _stage_csv(connection: duckdb.DuckDBPyConnection, table: Table, source: int,
             )
             connection.unregister("lines")
     except OSError as error:
-        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file) from error
+        raise RecordsError(f"the file cannot be read ({error.strerror})", file=file, remedy=LET_IT_BE_READ) from error
 
 
 def _line_blocks(file: Path) -> Iterator[pa.Table]:

@@ -162,7 +162,9 @@ def is_kept(folder: Path) -> bool:
     try:
         return (folder / ABOUT).is_file()
     except OSError as error:
-        raise RecordsError(f"the folder cannot be read ({error.strerror})", file=folder) from error
+        raise RecordsError(
+            f"the folder cannot be read ({error.strerror})", file=folder, expected="a folder that this process may read"
+        ) from error
 
 
 def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
@@ -382,7 +384,9 @@ def _state(file: Path) -> State:
             "the kept records are gone, or are being kept again", file=file, remedy="Open them again."
         ) from error
     except OSError as error:
-        raise RecordsError(f"the kept records cannot be read ({error.strerror})", file=file) from error
+        raise RecordsError(
+            f"the kept records cannot be read ({error.strerror})", file=file, remedy=_remedy(error)
+        ) from error
     return of.st_ino, of.st_mtime_ns
 
 

@@ -202,7 +202,7 @@ def rows_in_order(records: Records, table: Table) -> pa.RecordBatchReader:
 
 def _check_place(out: Path, records: Path) -> None:
     if kept.is_kept(records):
-        raise ArgumentError("these records are kept already", file=records)
+        raise ArgumentError("these records are kept already", file=records, expected="a folder of CSV or Parquet files")
     check_name_is_text(out)
     check_not_among(out, records)
     check_can_give_way(out)
