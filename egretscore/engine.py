@@ -53,9 +53,11 @@ def load_engine(folder: str | Path | None = None) -> Engine:
     Raises
     ------
     BundleError
-        If a file is missing or altered, or the format is unknown.
+        If a file is missing, altered or cannot be read, the format is unknown, or the model breaks a promise.
     ArgumentError
         If ``folder`` is not a path.
+    EgretError
+        If the shipped model is missing.
     """
     return Engine(read_bundle(shipped_model() if folder is None else as_path(folder, "a model comes from a folder")))
 
@@ -64,6 +66,15 @@ class Engine:
     """A model ready to score and explain the people of checked records.
 
     Safe to use from many threads at once: no two threads share a connection.
+
+    Parameters
+    ----------
+    model : Model
+
+    Raises
+    ------
+    ArgumentError
+        If it is no model.
 
     Attributes
     ----------
@@ -117,6 +128,13 @@ class Engine:
         -------
         DataFrame
             Index subject_id, ascending; one integer column for each feature.
+
+        Raises
+        ------
+        ArgumentError
+            If ``records`` are no records, or ``as_of`` is no date.
+        RecordsError
+            If the records cannot be read any more, do not fit into memory, or are not for this engine's policy.
         """
         import pandas as pd
 
@@ -147,6 +165,13 @@ class Engine:
         -------
         DataFrame
             subject_id (ascending), status, score and grade (missing where a person is not scored).
+
+        Raises
+        ------
+        ArgumentError
+            If ``records`` are no records, or ``as_of`` is no date.
+        RecordsError
+            If the records cannot be read any more, do not fit into memory, or are not for this engine's policy.
         """
         import pandas as pd
 
@@ -179,6 +204,18 @@ class Engine:
             Add one column ``reason_<feature>`` for each feature.
         benefits : bool
             Add one column ``benefit_<id>`` of true and false for each convenience.
+
+        Returns
+        -------
+        dict of name to array of shape (n,)
+            In the order of subject_id.
+
+        Raises
+        ------
+        ArgumentError
+            If ``records`` are no records, or ``as_of`` is no date.
+        RecordsError
+            If the records cannot be read any more, do not fit into memory, or are not for this engine's policy.
         """
         asked = ColumnsAsked(vectors=vectors, reasons=reasons, benefits=benefits)
         people = self._people(records, as_of)
@@ -198,6 +235,13 @@ class Engine:
         -------
         iterator of Table
             subject_id, status and the vector: what :func:`egretscore.scored.scored_columns` takes.
+
+        Raises
+        ------
+        ArgumentError
+            If ``records`` are no records, or ``as_of`` is no date.
+        RecordsError
+            If the records cannot be read any more, do not fit into memory, or are not for this engine's policy.
         """
         part = sql_part_of("subject_id")
         found = self._ask(
@@ -232,7 +276,8 @@ class Engine:
         Raises
         ------
         ArgumentError
-            If the id is not a text, is empty, or is shaped like a resident ID or a mobile number.
+            If ``records`` are no records, ``as_of`` is no date, or the id is not a text, is empty, or is shaped
+            like a resident ID or a mobile number.
         RecordsError
             If the records cannot be read any more, or are not for this engine's policy.
         """

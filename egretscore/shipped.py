@@ -18,7 +18,17 @@ def shipped_model() -> Path:
 
 
 def sample_records() -> Path:
-    """Return the folder of the sample town's records: about 2,000 invented residents."""
+    """Return the folder of the sample town's records: about 2,000 invented residents.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    EgretError
+        If it is missing: the package is not installed whole.
+    """
     return _shipped("data/sample")
 
 

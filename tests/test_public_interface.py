@@ -12,11 +12,11 @@ import pkgutil
 import re
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from itertools import product
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 
 import numpy as np
 import pytest
@@ -86,21 +86,44 @@ def test_everything_public_has_a_docstring(name):
             assert member.__doc__, f"{name}.{member_name}"
 
 
-@pytest.mark.parametrize("name", [n for n in es.__all__ if n != "__version__"])
-def test_public_functions_document_their_arguments(name):
-    member = getattr(es, name)
-    documented = (
-        [member, *(f for n, f in vars(member).items() if inspect.isfunction(f) and not n.startswith("_"))]
-        if inspect.isclass(member)
-        else [member]
-    )
-    for function in documented:
-        if not inspect.isfunction(function):
-            continue
-        wanted = [p for p in inspect.signature(function).parameters if p not in ("self", "cls")]
-        if len(wanted) > 1:
-            described = re.findall(r"^ +\**(\w+(?:, \w+)*) :", function.__doc__, re.MULTILINE)
-            assert {*wanted} <= {p for names in described for p in names.split(", ")}, function
+def public_callables() -> dict[str, Callable[..., object]]:
+    """Return what can be called: public functions, public methods that are ours, and classes made by arguments."""
+    found = {}
+    for name in {*es.__all__} - {"__version__"}:
+        member = getattr(es, name)
+        if not inspect.isclass(member) or "__init__" in vars(member):
+            found[name] = member
+        if inspect.isclass(member):
+            found |= {
+                f"{name}.{method}": function
+                for method, function in inspect.getmembers(member, lambda of: isinstance(of, FunctionType | MethodType))
+                if not method.startswith("_") and function.__module__.startswith("egretscore.")
+            }
+    return found
+
+
+def sections(docstring: str) -> dict[str, list[str]]:
+    """Return the names that begin the entries of each section of a numpydoc docstring."""
+    _, *parts = re.split(r"^(\w+)\n-+$", inspect.cleandoc(docstring), flags=re.MULTILINE)
+    entries = [re.findall(r"^(\S[^:\n]*)", text, re.MULTILINE) for text in parts[1::2]]
+    named = [[name.strip(" *") for entry in own for name in entry.split(",")] for own in entries]
+    return dict(zip(parts[::2], named, strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(public_callables()))
+def test_what_can_be_called_documents_exactly_its_arguments_and_what_it_returns(name):
+    function = public_callables()[name]
+    signature, documented = inspect.signature(function), sections(function.__doc__)
+    arguments = [argument for argument in signature.parameters if argument != "self"]
+    if arguments:
+        is_record = inspect.isclass(function) and "Parameters" not in documented
+        assert sorted(documented["Attributes" if is_record else "Parameters"]) == sorted(arguments)
+        assert "Returns" in documented or inspect.isclass(function) or signature.return_annotation == "None"
+
+
+def test_a_section_of_a_docstring_names_what_it_describes():
+    said = "Do.\n\nParameters\n----------\none, two : int\n    Any: of it.\n**more\n\nReturns\n-------\nint\n"
+    assert sections(said) == {"Parameters": ["one", "two", "more"], "Returns": ["int"]}
 
 
 def test_what_holds_arrays_is_compared_by_identity():

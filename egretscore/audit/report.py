@@ -61,7 +61,16 @@ class Report:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:
-        """Return the report that :meth:`to_dict` wrote."""
+        """Return the report that :meth:`to_dict` wrote.
+
+        Parameters
+        ----------
+        raw : Mapping
+
+        Returns
+        -------
+        Report
+        """
         measures = {name: Measures.from_dict(measured) for name, measured in raw["measures"].items()}
         chances = raw.get("chances") and ChanceCheck.from_dict(raw["chances"])
         return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), chances, measures)

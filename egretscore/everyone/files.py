@@ -65,7 +65,19 @@ class Outcome:
 
     @classmethod
     def of(cls, parts: Path, *, went_on: bool = False) -> Outcome:
-        """Return the result of the run that wrote these parts; ``went_on`` if it continued from earlier scores."""
+        """Return the result of a run.
+
+        Parameters
+        ----------
+        parts : Path
+            The folder of the parts that it wrote.
+        went_on : bool
+            Whether it continued from earlier scores.
+
+        Returns
+        -------
+        Outcome
+        """
         from pyarrow import parquet
 
         people = unscored = 0

@@ -112,10 +112,12 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     Raises
     ------
     RecordsError
-        If the records cannot be read, or change during the run.
+        If the records cannot be read, change during the run, or are not for this engine's policy, or the previous
+        scores are not as they were written.
     ArgumentError
-        If ``out`` holds something else, is being written by another run or lies among the
-        records, there is too little memory, or an argument is not of the type it should be.
+        If ``out`` holds something else, is being written by another run or lies among the records, the previous
+        scores are of other records, columns, dates or models, there is too little memory, or an argument is not
+        what it should be.
     """
     check_engine_and_places(engine, records, out)
     check_threads(threads)

@@ -110,9 +110,11 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     Raises
     ------
     ArgumentError
-        If pyspark or Java is missing, ``out`` holds something else, or is being written.
+        If pyspark or Java is missing, the cluster cannot be reached, the records are no kept ones, ``out`` holds
+        something else, is being written by another run or lies among the records, there is too little memory, or
+        an argument is not what it should be.
     RecordsError
-        If the records are not kept ones, or are damaged.
+        If the records are damaged, change during the run, or are not for this engine's policy, or Spark fails.
     """
     check_engine_and_places(engine, records, out)
     _check_is_master(master)

@@ -79,6 +79,19 @@ class Explanation:
         """Return the explanation as plain JSON data, its texts in the language asked for.
 
         Who is not scored has no grade, and no points to object to: these are None.
+
+        Parameters
+        ----------
+        lang : "en" or "zh"
+
+        Returns
+        -------
+        dict
+
+        Raises
+        ------
+        ArgumentError
+            If there are no texts in this language.
         """
         words = texts(lang)
         of_score = None if self.score is None else self.policy.grade_of(self.score)
@@ -119,7 +132,22 @@ class Explanation:
         }
 
     def text(self, lang: str = "en") -> str:
-        """Return the explanation for the person to read, in Chinese ("zh") or English ("en")."""
+        """Return the explanation for the person to read, in Chinese or English.
+
+        Parameters
+        ----------
+        lang : "en" or "zh"
+
+        Returns
+        -------
+        str
+            Several lines.
+
+        Raises
+        ------
+        ArgumentError
+            If there are no texts in this language.
+        """
         lines = [*_head(self, lang)]
         if self.score is None:
             lines += _why_not_scored(self, lang)
@@ -133,10 +161,19 @@ class Explanation:
 
         Its values are whole points, its base value the blank score.
 
+        Parameters
+        ----------
+        lang : "en" or "zh"
+
+        Returns
+        -------
+        shap.Explanation
+            Values and data of shape (n_features,).
+
         Raises
         ------
         ArgumentError
-            If the person is not scored: there is nothing to plot.
+            If the person is not scored: there is nothing to plot. Or if there are no texts in this language.
         """
         if self.status is not Status.SCORED:
             raise ArgumentError(

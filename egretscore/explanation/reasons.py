@@ -15,14 +15,37 @@ MOST_MAIN_REASONS: Final = 4
 
 @dataclass(frozen=True)
 class Reason:
-    """The points of one feature: whole, signed and never 0."""
+    """The points of one feature.
+
+    Attributes
+    ----------
+    feature : Feature
+    value : int
+        What was counted.
+    points : int
+        Whole, signed and never 0.
+    """
 
     feature: Feature
     value: int
     points: int
 
     def text(self, lang: str = "en") -> str:
-        """Return the reason in words: what was counted, how much of it, and over which time."""
+        """Return the reason in words: what was counted, how much of it, and over which time.
+
+        Parameters
+        ----------
+        lang : "en" or "zh"
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ArgumentError
+            If there are no texts in this language.
+        """
         words = texts(lang)
         label, unit = getattr(self.feature, lang), getattr(self.feature, f"unit_{lang}")
         kind = "reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason" if unit else "reason_count"

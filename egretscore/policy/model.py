@@ -165,6 +165,17 @@ class Policy:
 
     Attributes
     ----------
+    name, version : str
+    valid_from : date
+    zh, en : str
+        What people read, in either language.
+    sources : Mapping
+        The key of each source to what it is.
+    scale : Scale
+    grades, indicators, letters, activities, severities, categories, groups, kinds, benefits : tuple
+        The entries of each list, in the order of the file.
+    commitments : CommitmentRules
+    weights_by_age : WeightsByAge
     text : str
         The policy file as written: what the model bundle keeps and hashes.
     """
@@ -208,17 +219,55 @@ class Policy:
         }
 
     def letters_for(self, purpose: str) -> tuple[str, ...]:
-        """Return the versions of the letters that cover a purpose."""
+        """Return the versions of the letters that cover a purpose.
+
+        Parameters
+        ----------
+        purpose : "scoring" or "training"
+
+        Returns
+        -------
+        tuple of str
+        """
         return tuple(letter.version for letter in self.letters if purpose in letter.purposes)
 
     def categories_of(self, severity: str) -> tuple[str, ...]:
-        """Return the ids of the penalty categories of a severity."""
+        """Return the ids of the penalty categories of a severity.
+
+        Parameters
+        ----------
+        severity : "minor", "general" or "serious"
+
+        Returns
+        -------
+        tuple of str
+        """
         return tuple(category.id for category in self.categories if category.severity == severity)
 
     def kinds_of(self, group: str) -> tuple[str, ...]:
-        """Return the ids of the commitment kinds of a group."""
+        """Return the ids of the commitment kinds of a group.
+
+        Parameters
+        ----------
+        group : str
+            The id of the group.
+
+        Returns
+        -------
+        tuple of str
+        """
         return tuple(kind.id for kind in self.kinds if kind.group == group)
 
     def grade_of(self, score: int) -> Grade:
-        """Return the grade of a score: the highest whose minimum it reaches."""
+        """Return the grade of a score: the highest whose minimum it reaches.
+
+        Parameters
+        ----------
+        score : int
+            Within the scale.
+
+        Returns
+        -------
+        Grade
+        """
         return max((g for g in self.grades if score >= g.min_score), key=lambda g: g.min_score)

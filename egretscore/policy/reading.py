@@ -83,6 +83,8 @@ def read_policy(path: str | Path) -> Policy:
     ------
     PolicyError
         If the file cannot be read or does not say what a policy must say.
+    ArgumentError
+        If ``path`` is not a path.
     """
     file = as_path(path, "a policy comes from a file")
     try:

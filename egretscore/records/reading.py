@@ -51,7 +51,15 @@ def read_records(
     Raises
     ------
     RecordsError
-        If a file cannot be read at all, or its columns are not those of its table.
+        If a file cannot be read at all, or its columns are not those of its table. Or if kept records are damaged,
+        or their policy does not agree with the one given.
+    ForbiddenColumnError
+        If a column holds what is never taken in.
+    PolicyError
+        If the policy cannot be read.
+    ArgumentError
+        If ``source`` is neither a path nor a mapping, names an unknown table, or has a wildcard in its name while it
+        holds kept records; or if ``threads`` is out of range.
     """
     if isinstance(source, Mapping):
         return _read(_frames_by_table(source), as_policy(policy), None, Resources(threads))

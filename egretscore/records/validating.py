@@ -48,7 +48,23 @@ class Validated:
 
     @classmethod
     def of(cls, records: Records, group: Sequence[int]) -> Validated:
-        """Return what was found in the records of a group of parts."""
+        """Return what was found in the records of a group of parts.
+
+        Parameters
+        ----------
+        records : Records
+            Of the people of these parts.
+        group : numbers from 0 to 63
+
+        Returns
+        -------
+        Validated
+
+        Raises
+        ------
+        RecordsError
+            If the records cannot be read any more, or do not fit into memory.
+        """
         reported = frozenset(TABLES) if isinstance(records, KeptRecords) else tables_reported_with(group)
         return cls(
             tuple(
@@ -94,7 +110,22 @@ class Validated:
         return replace(self, problems=tuple(sorted(self.problems, key=lies)), unmatched_objections=tuple(unmatched))
 
     def write_quarantine(self, folder: str | Path) -> list[Path]:
-        """Write the rows set aside, with their reasons; see :meth:`Records.write_quarantine`."""
+        """Write the rows set aside, with their reasons; see :meth:`Records.write_quarantine`.
+
+        Parameters
+        ----------
+        folder : path
+            Files of an earlier run in it are replaced.
+
+        Returns
+        -------
+        list of the files written
+
+        Raises
+        ------
+        ArgumentError
+            If it is not a path, or no folder, or holds records or lies among them.
+        """
         return write_quarantine(self.problems, folder)
 
 
@@ -128,9 +159,11 @@ def validate_records(
     Raises
     ------
     RecordsError
-        If they cannot be read, or change meanwhile.
+        If they cannot be read, change meanwhile, or were kept under a policy that does not agree with the one given.
+    PolicyError
+        If the policy cannot be read.
     ArgumentError
-        If there is too little memory, or ``records`` is not a path.
+        If there is too little memory, or an argument is not what it should be.
     """
     folder = as_path(
         records,

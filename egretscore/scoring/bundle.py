@@ -110,10 +110,14 @@ class Model:
 
         A bundle already there is replaced; a folder that holds anything else is refused.
 
+        Parameters
+        ----------
+        folder : path
+
         Raises
         ------
         ArgumentError
-            If the folder holds something else.
+            If it is not a path, or the folder holds something else, cannot be replaced, or is being written.
         """
         with whole_folder(as_path(folder, "a model goes into a folder"), replaces=_FILES) as scratch:
             for name, text in bundle_files(self).items():

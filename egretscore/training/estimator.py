@@ -168,6 +168,16 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         groups : array of shape (n,), optional
             Whose row each is. A group is never divided between the rows learnt from and
             those held out, and leaves are counted in groups.
+
+        Returns
+        -------
+        ScoreTableClassifier
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, or what is handed in, cannot be used.
         """
         if y is None:
             raise ValueError("ScoreTableClassifier requires y to be passed, but the target y is None.")
@@ -189,36 +199,94 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the log-odds of the second class, shape (n,)."""
+        """Return the log-odds of the second class.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         numbers = self.numbers(X)
         return self.tables_.totals(numbers)
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the chance of each class, shape (n, 2)."""
+        """Return the chance of each class.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, 2)
+        """
         second = 1.0 / (1.0 + np.exp(-self.decision_function(X)))
         return np.column_stack([1.0 - second, second])
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the natural logarithm of the chance of each class, shape (n, 2)."""
+        """Return the natural logarithm of the chance of each class.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, 2)
+        """
         log_odds = self.decision_function(X)
         return -np.logaddexp(0.0, np.column_stack([log_odds, -log_odds]))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the likelier class of each row, shape (n,)."""
+        """Return the likelier class of each row.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         second = self.decision_function(X) > 0
         likelier: NDArray[Any] = self.classes_[second.astype(int)]
         return likelier
 
     def explain(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return what each feature adds to the log-odds of the baseline, shape (n, n_features).
+        """Return what each feature adds to the log-odds of the baseline.
 
         Exact: ``tables_.base`` and a row of these add up to the row's log-odds.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_features)
         """
         numbers = self.numbers(X)
         return self.tables_.reasons(numbers)
 
     def numbers(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return rows as ``tables_`` takes them, shape (n, n_features): levels numbered, unseen ones missing."""
+        """Return rows as ``tables_`` takes them: levels numbered, unseen ones missing.
+
+        Parameters
+        ----------
+        X : array or data frame of shape (n, n_features)
+
+        Returns
+        -------
+        array of shape (n, n_features)
+
+        Raises
+        ------
+        ValueError
+            If the rows are not of the features that ``fit`` was given, here and wherever rows are taken.
+        """
         values, _ = self._read(X)
         return as_numbers(self.features_, values)
 

@@ -90,6 +90,10 @@ def train(
     ------
     TrainingError
         If the records cannot train a model, or end before the outcomes are known.
+    RecordsError
+        If the records cannot be read any more, do not fit into memory, or are not for the policy given.
+    PolicyError
+        If the policy cannot be read, or gives two features one name.
     ArgumentError
         If ``records`` are not records, no date is given, or the horizon or the seed is out of range.
     """

@@ -128,7 +128,17 @@ class Records(ABC):
 
     @abstractmethod
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection to the locked database of these records, for use by one thread."""
+        """Return a new connection to the locked database of these records, for use by one thread.
+
+        Returns
+        -------
+        duckdb.DuckDBPyConnection
+
+        Raises
+        ------
+        RecordsError
+            If kept records are damaged, or an addition to them is under way or was stopped half-way.
+        """
 
     def ask(self, sql: str, **parameters: object) -> pa.Table:
         """Return the answer to a query about these records.
@@ -138,10 +148,14 @@ class Records(ABC):
         sql : str
         **parameters : values of the query's parameters, by name
 
+        Returns
+        -------
+        pyarrow.Table
+
         Raises
         ------
         RecordsError
-            If the records can no longer be read, or do not fit into memory.
+            If the records can no longer be read, do not fit into memory, or do not answer such a query.
         """
         with asking():
             return self.connect().sql(sql, params=parameters).to_arrow_table()
@@ -155,20 +169,52 @@ class Records(ABC):
         subject_id : str
         columns : names of columns, optional
             Which to read, subject_id among them; the cells of others are None.
+
+        Returns
+        -------
+        mapping of table to rows
+            Each row a tuple with a cell for every column of its table.
+
+        Raises
+        ------
+        RecordsError
+            If the records cannot be read any more, or do not fit into memory.
         """
 
     @abstractmethod
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person, and every row set aside that names them.
 
+        Parameters
+        ----------
+        subject_id : str
+
         Returns
         -------
         int
             How many rows were removed. The files they were read from stay as they are.
+
+        Raises
+        ------
+        ArgumentError
+            If the id is not a text, or is empty, or the folder of kept records holds none any more.
+        RecordsError
+            If kept records are damaged, or an addition to them was stopped half-way.
         """
 
     def set_aside_by_part(self) -> Mapping[int, int]:
-        """Return how many rows were set aside, by part; rows without a subject_id are in the part of the empty text."""
+        """Return how many rows were set aside, by part; rows without a subject_id are in the part of the empty text.
+
+        Returns
+        -------
+        mapping of part to number
+            Parts without such rows are left out.
+
+        Raises
+        ------
+        RecordsError
+            If the records cannot be read any more, or do not fit into memory.
+        """
         part = sql_part_of("coalesce(subject_id, '')")
         counted = f"SELECT {part} AS part, count(DISTINCT (source, row)) AS rows FROM quarantine GROUP BY part"
         return {found["part"]: found["rows"] for found in self.ask(counted).to_pylist()}
@@ -195,7 +241,21 @@ class Records(ABC):
         return self._problems("unclear")
 
     def problems_about(self, subject_id: str) -> tuple[Problem, ...]:  # noqa: ARG002 - kept records know of none
-        """Return the problems of rows set aside that name a person; none for kept records, which lack such rows."""
+        """Return the problems of rows set aside that name a person; none for kept records, which lack such rows.
+
+        Parameters
+        ----------
+        subject_id : str
+
+        Returns
+        -------
+        tuple of Problem
+
+        Raises
+        ------
+        RecordsError
+            If they do not fit into memory.
+        """
         return ()
 
     def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:
@@ -216,9 +276,21 @@ class Records(ABC):
     def write_quarantine(self, folder: str | Path) -> list[Path]:
         """Write the rows set aside, with their reasons, into one CSV file for each table that has any.
 
+        Parameters
+        ----------
+        folder : path
+            Files of an earlier run in it are replaced.
+
         Returns
         -------
         list of the files written
+
+        Raises
+        ------
+        ArgumentError
+            If it is not a path, or no folder, or holds records or lies among them.
+        RecordsError
+            If they do not fit into memory.
         """
         return write_quarantine(self.problems, folder)
 

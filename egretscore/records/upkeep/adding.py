@@ -143,9 +143,19 @@ class Added:
 
         The file of contradictions has a line for each cell in which a row differs from what is kept.
 
+        Parameters
+        ----------
+        folder : path
+            Files of an earlier run in it are replaced.
+
         Returns
         -------
         list of the files written
+
+        Raises
+        ------
+        ArgumentError
+            If it is not a path, or no folder, or holds records or lies among them.
         """
         written = write_quarantine(self.problems, folder)
         if not self.contradictions:
@@ -201,7 +211,8 @@ def add_records(
         If the records cannot be read, the kept ones are damaged, the consents of either are unclear, or an
         addition of others was stopped half-way.
     ArgumentError
-        If ``to`` holds no kept records, or there is too little memory.
+        If ``to`` holds no kept records, ``records`` holds kept ones or lies around ``to``, there is too little
+        memory, or an argument is not what it should be.
     """
     folder = as_path(
         records,

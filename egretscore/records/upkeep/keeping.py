@@ -104,9 +104,11 @@ def keep_records(
     ------
     RecordsError
         If the records cannot be read, or change meanwhile.
+    PolicyError
+        If the policy cannot be read.
     ArgumentError
-        If ``out`` holds something else, is being written by another run or lies among the
-        records, or there is too little memory.
+        If the records are kept ones, ``out`` holds something else, is being written by another run or lies among
+        the records, there is too little memory, or an argument is not what it should be.
     """
     folder = as_path(
         records,
