@@ -51,8 +51,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The features without an order. In a data frame those of another type than numbers are
         categories without being named. A split tells one level, or missing values, from all
         others; a level never seen goes where missing values go.
-    special : mapping of feature (name or position) to values, optional
-        Codes that stand for no quantity, such as a bureau's -9 for "no record": each has a cell
+    special : mapping of feature (name or position) to a list of its codes, optional
+        Numbers that stand for no quantity, such as a bureau's -9 for "no record": each has a cell
         of its own, outside the order of the feature's values.
     pair_across : sequence of labels, one for each feature, or mapping of every feature to its label, optional
         Features of one label are never paired.
@@ -576,7 +576,7 @@ def _are_codes(codes: object) -> bool:
 
 
 def _are_codes_of_features(special: object) -> bool:
-    return special is None or (isinstance(special, Mapping) and all(map(_are_codes, special.values())))
+    return special is None or (_is_by_feature(special) and all(_are_codes(codes) for _, codes in special.items()))
 
 
 def _are_several(features: object) -> bool:

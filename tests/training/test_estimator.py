@@ -506,6 +506,21 @@ def test_what_is_given_by_name_need_not_be_in_order(mapping):
     assert by_name.explain(numbers).tolist() == in_order.explain(numbers).tolist()
 
 
+@pytest.mark.parametrize("codes", [(-9, -8, -7), [-9.0, -8.0, -7.0], np.array([-9, -8, -7]), pd.Series([-9, -8, -7])])
+@pytest.mark.parametrize("mapping", [dict, pd.Series])
+def test_codes_may_be_given_by_any_mapping_as_any_list(mapping, codes):
+    X, y = applicants(7, 200)
+    model = clone(es.ScoreTableClassifier(**QUICK, special=mapping({"months": codes}))).fit(X, y)
+    assert model.features_[2].special.tolist() == [-9.0, -8.0, -7.0]
+    assert repr(model)
+
+
+def test_a_series_of_single_codes_says_that_lists_are_needed():
+    X, y = applicants(7, 200)
+    with pytest.raises(ValueError, match="special must give for each feature it names a list of codes"):
+        es.ScoreTableClassifier(**QUICK, special=pd.Series({"months": -9})).fit(X, y)
+
+
 def test_what_is_given_by_name_is_given_once():
     X, y = applicants(7, 200)
     model = es.ScoreTableClassifier(**QUICK, monotone=pd.Series([1, -1], index=["amount", "amount"]))
