@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -433,7 +434,11 @@ def test_labels_that_are_numbers_are_labels_and_not_positions():
 @pytest.mark.parametrize("random_state", [None, np.random.RandomState(0), 2**31 - 1])
 def test_any_random_state_will_do(random_state):
     X, y = applicants(11, 300)
-    es.ScoreTableClassifier(**{**QUICK, "random_state": random_state}).fit(X, y)
+    first, second = (
+        es.ScoreTableClassifier(**QUICK, random_state=copy.deepcopy(random_state)).fit(X, y) for _ in range(2)
+    )
+    assert min(first.score(X, y), second.score(X, y)) > 0.8
+    assert np.array_equal(first.explain(X), second.explain(X)) == (random_state is not None)  # None: other each time
 
 
 @settings(max_examples=30)
