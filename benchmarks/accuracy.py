@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from egretscore.audit.measures import measure
+from egretscore.audit import calibration_error
 from egretscore.policy import Scale
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTables
@@ -246,7 +246,7 @@ def measured(
     data: str, model: str, fold: int, y: NDArray[np.int64], chance: NDArray[np.float64], took: float
 ) -> Result:
     """Measure the chances a model gave the rows of a fold."""
-    calibration = measure(y.astype(float), chance).calibration_error
+    calibration = calibration_error(y.astype(float), chance)
     return Result(
         data,
         model,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from egretscore.audit.measures import as_stated, measure
+from egretscore.audit.measures import as_stated, calibration_error
 
 Floats = NDArray[np.float64]
 
@@ -94,7 +94,7 @@ def _errors(score: NDArray[np.int64], stated: Floats, kept: Floats, learn: NDArr
 
     fit = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(score[learn], kept[learn])
     chances = stated[~learn], fit.predict(score[~learn])
-    of_stated, of_isotonic = (measure(kept[~learn], chance).calibration_error for chance in chances)
+    of_stated, of_isotonic = (calibration_error(kept[~learn], chance) for chance in chances)
     return of_stated, of_isotonic
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, SupportsFloat
 
@@ -30,11 +30,11 @@ class Measures:
 
     Attributes
     ----------
-    auc : float
-        The area under the ROC curve.
-    ks : float
+    auc : float or None
+        The area under the ROC curve; None where all outcomes are alike, for then there is nothing to tell apart.
+    ks : float or None
         The Kolmogorov-Smirnov distance: the greatest difference between the shares of kept
-        and of unkept commitments below a score.
+        and of unkept commitments below a score; None where the AUC is.
     brier : float
         The mean squared difference between chance and outcome (0 or 1).
     calibration_error : float
@@ -42,8 +42,8 @@ class Measures:
     calibration : tuple of CalibrationBin
     """
 
-    auc: float
-    ks: float
+    auc: float | None
+    ks: float | None
     brier: float
     calibration_error: float
     calibration: tuple[CalibrationBin, ...]
@@ -104,22 +104,44 @@ def measure(outcome: Floats, chance: Floats) -> Measures:
     Measures
         To six decimals, so that a report is the same in whatever order a processor adds up.
     """
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    chance = np.round(chance, _DECIMALS_THAT_TELL_APART)  # equal rows may differ in the last bits of a peer's sums
+    chance = _that_tell_apart(chance)
     of, happened, weight = two_weighted_rows(outcome)
     foreseen = chance[of]
-    false_positive, true_positive, _ = roc_curve(happened, foreseen, sample_weight=weight, drop_intermediate=False)
+    auc, ks = _discrimination(happened, foreseen, weight)
     bins = tuple(_calibration_bins(outcome, chance))
     return Measures(
-        auc=as_stated(roc_auc_score(happened, foreseen, sample_weight=weight)),
-        ks=as_stated(np.max(np.abs(true_positive - false_positive))),
+        auc=auc,
+        ks=ks,
         brier=as_stated(np.average((happened - foreseen) ** 2, weights=weight)),
-        calibration_error=as_stated(
-            np.average([abs(b.predicted - b.observed) for b in bins], weights=[b.weight for b in bins])
-        ),
+        calibration_error=_error_over(bins),
         calibration=bins,
     )
+
+
+def calibration_error(outcome: Floats, chance: Floats) -> float:
+    """Return the calibration error that :func:`measure` finds: it needs no outcomes that differ."""
+    return _error_over(tuple(_calibration_bins(outcome, _that_tell_apart(chance))))
+
+
+def _that_tell_apart(chance: Floats) -> Floats:
+    """Return chances without their last bits, in which a peer's sums of equal rows may differ."""
+    return np.round(chance, _DECIMALS_THAT_TELL_APART)
+
+
+def _discrimination(happened: Floats, foreseen: Floats, weight: Floats) -> tuple[float, float] | tuple[None, None]:
+    """Return the AUC and the Kolmogorov-Smirnov distance, if there is anything to tell apart."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    if len(np.unique(happened)) == 1:
+        return None, None
+    false_positive, true_positive, _ = roc_curve(happened, foreseen, sample_weight=weight, drop_intermediate=False)
+    ks = np.max(np.abs(true_positive - false_positive))
+    return as_stated(roc_auc_score(happened, foreseen, sample_weight=weight)), as_stated(ks)
+
+
+def _error_over(bins: Sequence[CalibrationBin]) -> float:
+    differences = [abs(b.predicted - b.observed) for b in bins]
+    return as_stated(np.average(differences, weights=[b.weight for b in bins]))
 
 
 def _calibration_bins(outcome: Floats, chance: Floats) -> Iterator[CalibrationBin]:

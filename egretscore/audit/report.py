@@ -76,7 +76,7 @@ class Report:
         return cls(raw["learnt"], raw["held_out"], raw["later"], raw.get("overlap_days"), chances, measures)
 
     def __repr__(self) -> str:
-        return f"<Report: AUC {self.measures[OURS].auc:.4f} on {self.held_out['people']:,} people held out>"
+        return f"<Report: AUC {_figure(self.measures[OURS].auc)} on {self.held_out['people']:,} people held out>"
 
     def __str__(self) -> str:
         when = "later dates than training" if self.later else "the training dates (no later date was given)"
@@ -89,7 +89,7 @@ class Report:
             f"{'':24}{'AUC':>8}{'KS':>8}{'Brier':>8}{'calibration error':>20}",
         ]
         lines += [
-            f"{name:24}{m.auc:8.4f}{m.ks:8.4f}{m.brier:8.4f}{m.calibration_error:20.4f}"
+            f"{name:24}{_figure(m.auc):>8}{_figure(m.ks):>8}{m.brier:8.4f}{m.calibration_error:20.4f}"
             for name, m in self.measures.items()
         ]
         lines += ["", f"{'calibration of the score':24}{'predicted':>12}{'observed':>12}"]
@@ -102,6 +102,10 @@ class Report:
             beside = f"beside {isotonic:.4f} of an isotonic fit on half of the data held out"
             lines += ["", f"calibration error of what the score states {stated:.4f}, {beside}"]
         return "\n".join(lines)
+
+
+def _figure(figure: float | None) -> str:
+    return "none" if figure is None else f"{figure:.4f}"
 
 
 def _side(part: Mapping[str, Any]) -> str:

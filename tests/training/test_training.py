@@ -19,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, settled_commitment
 
 import egretscore as es
-from egretscore.audit import measure, two_weighted_rows
+from egretscore.audit import calibration_error, measure, two_weighted_rows
 from egretscore.dates import as_day
 from egretscore.policy import parse_policy
 from egretscore.scoring.bundle import bundle_files
@@ -277,6 +277,30 @@ def town_whose_commitments_end(count: int, *outcomes: str) -> es.Records:
 def test_people_who_are_too_few_or_too_much_alike_cannot_train(count, outcomes, says):
     with pytest.raises(es.TrainingError, match=says):
         es.train(town_whose_commitments_end(count, *outcomes), "2025-01-01")
+
+
+def test_commitments_that_nearly_all_ended_alike_train_without_a_warning():
+    """Of the people held out one did not keep theirs: half of them, over which chances are checked, ended alike."""
+    report = es.train(town_whose_commitments_end(900, *["fulfilled"] * 299, "unfulfilled"), "2025-01-01", seed=1).report
+    assert report.held_out["people"] * (1 - report.held_out["kept"]) == pytest.approx(1, abs=1e-3)
+    assert 0 < report.chances.stated_error < 0.01
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+def test_of_outcomes_that_are_all_alike_it_is_not_measured_how_well_they_are_told_apart(engine, outcome):
+    chance = np.linspace(0.2, 0.8, 10)
+    found = measure(np.full(10, outcome), chance)
+    assert (found.auc, found.ks) == (None, None)
+    assert found.calibration_error == calibration_error(np.full(10, outcome), chance) == 0.5
+    report = replace(engine.model.report, measures={"score": found})
+    assert re.search(r"^score +none +none +0\.\d{4} +0\.5000$", str(report), re.MULTILINE)
+    assert "AUC none" in repr(report)
+
+
+@given(arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 1)), st.integers(0, 9))
+def test_the_calibration_error_is_the_same_measured_alone(kept, seed):
+    chance = np.random.default_rng(seed).random(len(kept)).round(1)
+    assert calibration_error(kept, chance) == measure(kept, chance).calibration_error
 
 
 def test_days_of_grace_beyond_the_calendar_are_a_clear_error(town):
