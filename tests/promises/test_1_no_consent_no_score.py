@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, parquet
+from stopping import run
 from whole_records import AS_OF, POLICY, Person, as_known, frames, plain_consent, read, shipped_engine, towns, write
 
 import egretscore as es
@@ -380,6 +381,48 @@ def test_erasing_someone_from_kept_records_leaves_nothing_of_theirs_on_disk(town
         assert [engine.explain(kept, subject, AS_OF) for subject in others] == before
         for file in (Path(scratch) / "kept").rglob("*.parquet"):
             assert erased not in parquet.read_table(file)["subject_id"].to_pylist()
+
+
+MOMENTS = st.builds(
+    "die_at(folder, {0!r}, {1}, {2})".format,
+    st.sampled_from(["begin_adding", "write_table", "write_about_part", "_remove_all_others", "finish_adding"]),
+    st.integers(1, 4),
+    st.booleans(),
+)
+
+
+@given(towns(), st.lists(st.tuples(st.sampled_from(["add", "add", "erase"]), MOMENTS), min_size=1, max_size=2))
+@settings(max_examples=6)
+def test_who_was_erased_never_comes_back_wherever_an_addition_was_stopped(town, stopped):
+    """Either nobody is erased before it is finished, or nothing is left to finish that would bring them back."""
+    erased = town[-1].subject_id
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, kept = Path(scratch), Path(scratch) / "kept"
+        before = [Person(p.subject_id, **{t: getattr(p, t)[::2] for t in TABLES}) for p in town]
+        es.keep_records(write(before, folder / "records"), kept, threads=1)
+        add = ["add", "--records", str(write(town, folder / "new")), "--kept", str(kept)]
+        for command, moment in stopped:
+            run(add if command == "add" else ["erase", erased, "--kept", str(kept)], moment)
+        if refused(lambda: es.read_records(kept).erase(erased)):
+            es.add_records(folder / "new", kept, threads=1)
+            es.read_records(kept).erase(erased)
+        if refused(lambda: shipped_engine().score(es.read_records(kept, threads=1), AS_OF)):
+            es.add_records(folder / "new", kept, threads=1)
+        scores = shipped_engine().score(es.read_records(kept, threads=1), AS_OF)
+        assert set(scores["subject_id"]) <= {person.subject_id for person in town} - {erased}
+        for file in kept.rglob("*.parquet"):
+            assert erased not in parquet.read_table(file)["subject_id"].to_pylist()
+
+
+def refused(ask: Callable[[], object]) -> bool:
+    """Return whether nothing of the kind is done before an addition is finished."""
+    try:
+        ask()
+    except es.RecordsError as error:
+        if "stopped half-way" not in str(error):
+            raise
+        return True
+    return False
 
 
 @given(towns(consented=False), st.integers(1, 900), st.data())
