@@ -197,6 +197,14 @@ def test_what_may_be_filled_later_is_not_said_to_contradict(folder):
     assert {cell.column for cell in contradiction.differences} == {"repaired_on", "revoked_on"}
 
 
+def test_a_row_without_the_amount_that_is_kept_contradicts_it(folder):
+    """An earlier state of a row lacks what became of the record, and nothing else."""
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    (contradiction,) = add(folder, ("penalties", {**penalty, "fine_yuan": None})).contradictions
+    assert [str(cell) for cell in contradiction.differences] == ["fine_yuan nothing, kept '100.00'"]
+    assert value(folder, "penalties_serious") == 0
+
+
 def test_what_is_set_aside_can_be_written_or_nothing_is_added(folder, capsys):
     penalty = standing_penalty("p0", "huge_fine", AS_OF - timedelta(days=20), 100)
     before = states(folder / "kept")
@@ -656,11 +664,16 @@ def test_nothing_is_added_where_it_is_unclear_to_what_someone_objects(folder):
     assert value(folder, "penalties_serious") == 0
 
 
-def test_a_record_that_comes_on_file_after_an_objection_to_it_that_cannot_be_read_is_disputed(folder):
-    (folder / "records" / "objections.parquet").unlink()
-    text = f"{','.join(TABLES['objections'].column_names)}\npenalties,pn-p0-later,p0,2026-13-01,,\n"
-    (folder / "records" / "objections.csv").write_text(text, encoding="utf-8")
-    assert es.keep_records(folder / "records", folder / "kept").set_aside == 1
+@pytest.mark.parametrize("objection", ["kept", "added"])
+def test_a_record_that_comes_on_file_after_an_objection_to_it_that_cannot_be_read_is_disputed(folder, objection):
+    line = "penalties,pn-p0-later,p0,2026-13-01,,"
+    if objection == "added":
+        assert add_line(folder, "objections", line).set_aside == 1
+    else:
+        (folder / "records" / "objections.parquet").unlink()
+        text = f"{','.join(TABLES['objections'].column_names)}\n{line}\n"
+        (folder / "records" / "objections.csv").write_text(text, encoding="utf-8")
+        assert es.keep_records(folder / "records", folder / "kept").set_aside == 1
     before = value(folder, "penalties_serious")
     later = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=100), 100)
     assert add(folder, ("penalties", {**later, "decision_no": "pn-p0-later"})).new == 1
