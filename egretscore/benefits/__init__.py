@@ -18,7 +18,14 @@ __all__ = ["Decision", "decide", "opened_by"]
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a convenience is granted; if not yet, its ordinary route stays open."""
+    """Whether a convenience is granted; if not yet, its ordinary route stays open.
+
+    Attributes
+    ----------
+    benefit : Benefit
+        The entry of the policy's catalogue.
+    eligible : bool
+    """
 
     benefit: Benefit
     eligible: bool

@@ -113,7 +113,21 @@ class Feature:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Feature:
-        """Return the declaration that :meth:`to_dict` wrote."""
+        """Return the declaration that :meth:`to_dict` wrote.
+
+        Parameters
+        ----------
+        raw : mapping
+
+        Returns
+        -------
+        Feature
+
+        Raises
+        ------
+        ValueError
+            If it lacks a key, has another, or a value is of another type.
+        """
         known = {field.name for field in fields(cls)}
         if set(raw) != known:
             raise ValueError(f"a feature declares {sorted(known)}, not {sorted(raw)}")

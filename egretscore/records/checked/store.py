@@ -29,7 +29,15 @@ EVERY_COLUMN: Final = frozenset(column for table in CHECKED.values() for column 
 
 @dataclass(frozen=True)
 class SourceCount:
-    """Where the rows of one file or frame went: rows = good + set_aside + repeated."""
+    """Where the rows of one file or frame went: rows = good + set_aside + repeated.
+
+    Attributes
+    ----------
+    table, file : str
+    rows, good, set_aside : int
+    repeated : int
+        Those of which another row says all that they do.
+    """
 
     table: str
     file: str
@@ -52,7 +60,16 @@ COUNTED: Final = ("rows", "good", "set_aside", "repeated")
 
 @dataclass(frozen=True)
 class UnmatchedObjection:
-    """An objection to a record that is not on file: its id may be mistyped, or the record come later."""
+    """An objection to a record that is not on file: its id may be mistyped, or the record come later.
+
+    Attributes
+    ----------
+    table, record_id : str
+        The record objected to.
+    subject_id : str
+        Who objects.
+    filed_on : date
+    """
 
     table: str
     record_id: str
