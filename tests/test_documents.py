@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import build
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -22,16 +22,9 @@ from egretscore.shipped import shipped_model
 ROOT = Path(__file__).parent.parent
 
 
-def built() -> dict[Path, str]:
-    specification = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.documents()
-
-
 @pytest.fixture(scope="module")
 def documents() -> dict[Path, str]:
-    return built()
+    return build.documents()
 
 
 @pytest.mark.parametrize(
