@@ -12,8 +12,11 @@ the blank row, and their sums with LightGBM's prediction. (``pred_contrib`` and 
 shap answer another question, against the average of the training rows.)
 
 A forest has at most the trees asked for: fewer where rows held out say so, and the figures name
-their number. Every rate is the best of three runs, of the slow ones (shap, woodelf) that of one; a
-single row is the median of many. Peak memory is how much
+their number. Every rate is the best of three runs of all the rows, whoever explains, after one of a
+hundred rows; a single row is the median of many. LightGBM is the only peer that uses more than one
+thread. Each way is given its rows in the form it works on (ours small whole numbers, shap and LightGBM
+float64, woodelf a data frame), so that none has to copy them; how fast ours is with float64 stands
+beside. Ours alone is measured at every number of rows as well, for a rate depends on it. Peak memory is how much
 the resident memory of a process of its own grew, at its highest, while it explained its rows once,
 less the answer it gave back: a lower bound, as room that was freed before is used again unseen. Ours
 is measured on a tenth of the rows as well, as it shall not grow. It is read from /proc, so only on
@@ -50,6 +53,8 @@ from egretscore.training.estimator import ScoreTableClassifier
 LEARNT_FROM = 20_000
 LARGEST_VALUE = 60
 SHARE_OF_BLANKS = 0.5
+RUNS = 3
+"""Of every way: more of one than of another would favour it."""
 ONE_THREAD_UP_TO = 10_000
 MIDDLE_TREES, MIDDLE_FEATURES = 400, 28
 SCALE = Scale(minimum=0, maximum=1000, blank=550, points_to_double_odds=50, source="benchmark")
@@ -59,14 +64,35 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Timing:
-    """How one way did on one size of model."""
+    """How fast one way is, and how much memory it takes."""
 
-    trees: int
-    features: int
     way: str
     rows: int
     rows_per_second: float
     mib_beyond_output: float | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How every way did on one size of model.
+
+    Attributes
+    ----------
+    trees_asked, trees, features : int
+        The most trees the forest could have, those it has, and the features.
+    timings : list of Timing
+    one_person_us : float
+        The median microseconds of ours for one row, in whole points.
+    rows_at_once : dict
+        The microseconds of ours for so many rows at once, in whole points.
+    """
+
+    trees_asked: int
+    trees: int
+    features: int
+    timings: list[Timing]
+    one_person_us: float
+    rows_at_once: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,6 @@ class Way:
 
     most_rows: int
     ready: Callable[[Subject], Explain]
-    runs: int = 3
 
 
 def invented(count: int, features: int, seed: int) -> Rows:
@@ -127,10 +152,10 @@ def forest(trees: int, features: int) -> tuple[ScoreTableClassifier, lgb.Booster
     return model, model.boosters_[0]
 
 
-def best_of(runs: int, work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the least seconds of several runs, and what the last returned."""
+def best_run(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the least seconds of all runs, and what the last returned."""
     least = np.inf
-    for _ in range(runs):
+    for _ in range(RUNS):
         start = time.perf_counter()
         found = work()
         least = min(least, time.perf_counter() - start)
@@ -188,24 +213,26 @@ def _woodelf(subject: Subject) -> Explain:
 
 
 EVERY_ROW = sys.maxsize
-WHOLE_POINTS, LOG_ODDS = "ours, whole points, 1 thread", "ours, log-odds, 1 thread"
-PREDICT, SHAP, WOODELF = "LightGBM predict, 2 threads", "shap, against the blank row", "woodelf, blank row"
+WHOLE_POINTS, WHOLE_POINTS_2 = "ours, whole points, 1 thread", "ours, whole points, 2 threads"
+CHECKED, LOG_ODDS = "ours, model.explain (log-odds), 1 thread", "ours, log-odds, 1 thread"
+PREDICT, CONTRIBUTIONS = "LightGBM predict, 2 threads", "LightGBM pred_contrib, 2 threads"
+SHAP, WOODELF = "shap, against the blank row", "woodelf, blank row"
 WAYS: Mapping[str, Way] = {
     WHOLE_POINTS: Way(EVERY_ROW, partial(_ours, whole=True, threads=1)),
-    "ours, whole points, 2 threads": Way(EVERY_ROW, partial(_ours, whole=True, threads=2)),
+    WHOLE_POINTS_2: Way(EVERY_ROW, partial(_ours, whole=True, threads=2)),
     "ours, whole points of float64, 1 thread": Way(EVERY_ROW, _ours_of_floats),
-    "ours, model.explain (log-odds)": Way(1_000_000, _ours_checked),
+    CHECKED: Way(1_000_000, _ours_checked),
     LOG_ODDS: Way(EVERY_ROW, partial(_ours, whole=False, threads=1)),
     "ours, log-odds, 2 threads": Way(EVERY_ROW, partial(_ours, whole=False, threads=2)),
     PREDICT: Way(200_000, partial(_lightgbm, raw_score=True)),
-    "LightGBM pred_contrib, 2 threads": Way(20_000, partial(_lightgbm, pred_contrib=True)),
-    "shap, path-dependent": Way(5_000, partial(_shap, blank=False), runs=1),
-    SHAP: Way(5_000, partial(_shap, blank=True), runs=1),
-    WOODELF: Way(100_000, _woodelf, runs=1),
+    CONTRIBUTIONS: Way(20_000, partial(_lightgbm, pred_contrib=True)),
+    "shap, path-dependent": Way(5_000, partial(_shap, blank=False)),
+    SHAP: Way(5_000, partial(_shap, blank=True)),
+    WOODELF: Way(100_000, _woodelf),
 }
 
 
-def measure(trees: int, features: int, count: int) -> list[Timing]:
+def measure(trees: int, features: int, count: int) -> Size:
     """Time every way on one size of model, and compare the exact answers."""
     model, booster = forest(trees, features)
     tables = model.tables_
@@ -218,16 +245,15 @@ def measure(trees: int, features: int, count: int) -> list[Timing]:
         given = min(way.most_rows, count)
         explain = way.ready(subject)
         explain(min(given, 100))  # compilers, caches
-        seconds, answers[name] = best_of(way.runs, partial(explain, given))
+        seconds, answers[name] = best_run(partial(explain, given))
         extra = memory_of(name, subject, given)
-        timings.append(Timing(booster.num_trees(), features, name, given, given / seconds, extra))
+        timings.append(Timing(name, given, given / seconds, extra))
         said = "" if extra is None else f"{extra:>12,.1f} MiB beyond the answer"
         print(f"  {name:44}{given:>10,} rows{given / seconds:>14,.0f} rows/s{said}", flush=True)
     fewer = memory_of(WHOLE_POINTS, subject, count // 10)
     if fewer is not None:
         print(f"  {WHOLE_POINTS:44}{count // 10:>10,} rows{'':>21}{fewer:>12,.1f} MiB beyond the answer")
-    _one_person(points, subject.rows)
-    _every_size(points, subject.rows)
+    one_person_us, rows_at_once = one_person(points, subject.rows), at_once(points, subject.rows)
     ours = answers[LOG_ODDS]
     print("  " + close("ours and shap", ours[: len(answers[SHAP])], answers[SHAP], 1e-5))
     print("  " + close("ours and woodelf", ours[: len(answers[WOODELF])], answers[WOODELF], 1e-5))
@@ -235,7 +261,7 @@ def measure(trees: int, features: int, count: int) -> list[Timing]:
     print("  " + close("our sum and LightGBM", tables.base + ours[: len(predicted)].sum(axis=1), predicted, 1e-9))
     whole = answers[WHOLE_POINTS]
     print("  " + close("whole points and the score", points.base + whole.sum(axis=1), points.totals(subject.rows), 0))
-    return timings
+    return Size(trees, booster.num_trees(), features, timings, one_person_us, rows_at_once)
 
 
 def memory_of(name: str, subject: Subject, given: int) -> float | None:
@@ -268,22 +294,28 @@ def _of_second_class(values: Any) -> NDArray[Any]:
     return found[..., 1] if found.ndim == 3 else found  # noqa: PLR2004 - rows, features, classes
 
 
-def _one_person(points: ScoreTables, rows: Rows) -> None:
+def one_person(points: ScoreTables, rows: Rows) -> float:
+    """Return the median microseconds that one row takes."""
     took = []
-    for number in range(10_000):
+    for number in range(min(10_000, len(rows))):
         row = rows[number : number + 1]
         start = time.perf_counter()
         points.reasons(row)
-        took.append(time.perf_counter() - start)
-    cuts = statistics.quantiles(took, n=100)
-    print(f"  one person: median {1e6 * statistics.median(took):.1f} µs, 99 of 100 within {1e6 * cuts[98]:.1f} µs")
+        took.append(1e6 * (time.perf_counter() - start))
+    median, most = statistics.median(took), statistics.quantiles(took, n=100)[98]
+    print(f"  one person: median {median:.1f} µs, 99 of 100 within {most:.1f} µs")
+    return median
 
 
-def _every_size(points: ScoreTables, rows: Rows) -> None:
+def at_once(points: ScoreTables, rows: Rows) -> dict[int, float]:
+    """Return the microseconds that so many rows at once take."""
+    took = {}
     for size in (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 4_000_000):
         if size <= len(rows):
-            seconds, _ = best_of(5, partial(points.reasons, rows[:size], threads=1 if size <= ONE_THREAD_UP_TO else 2))
-            print(f"    {size:>9,} rows at once: {1e6 * seconds:12,.0f} µs, {size / seconds:12,.0f} rows/s")
+            seconds, _ = best_run(partial(points.reasons, rows[:size], threads=1 if size <= ONE_THREAD_UP_TO else 2))
+            took[size] = 1e6 * seconds
+            print(f"    {size:>9,} rows at once: {took[size]:12,.0f} µs, {size / seconds:12,.0f} rows/s")
+    return took
 
 
 def main() -> None:
@@ -297,9 +329,9 @@ def main() -> None:
     sizes = [(trees, MIDDLE_FEATURES) for trees in options.trees]
     sizes += [(MIDDLE_TREES, features) for features in options.features if features != MIDDLE_FEATURES]
     warnings.filterwarnings("ignore")  # the peers' own
-    timings = [timing for trees, features in sizes for timing in measure(trees, features, options.rows)]
+    measured = [measure(trees, features, options.rows) for trees, features in sizes]
     if options.json:
-        options.json.write_text(json.dumps([asdict(timing) for timing in timings], indent=1), encoding="utf-8")
+        options.json.write_text(json.dumps([asdict(size) for size in measured], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
