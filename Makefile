@@ -51,7 +51,7 @@ bench: $(VENV)/installed-bench ## measure on real data: make bench DATA=folder-o
 	@test -n "$(DATA)" -a -n "$(OUT)" || { echo "usage: make bench DATA=folder-of-the-data-sets OUT=new-folder" >&2; exit 2; }
 	@mkdir -p "$(OUT)"
 	@$(BIN)/python benchmarks/oulad.py --data "$(DATA)/oulad" --out "$(OUT)/oulad"
-	@$(BIN)/python benchmarks/heloc.py --data "$(DATA)"
+	@$(BIN)/python benchmarks/heloc.py --data "$(DATA)" --json "$(OUT)/heloc.json"
 	@$(BIN)/python benchmarks/explain_speed.py --json "$(OUT)/explain_speed.json"
 	@$(BIN)/python benchmarks/city.py --json "$(OUT)/city.json"
 	@$(BIN)/python benchmarks/days.py --json "$(OUT)/days.json"

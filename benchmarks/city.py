@@ -28,13 +28,14 @@ it). Then processes of their own measure themselves, one after the other, on all
 With ``--trees N`` the model of all ways but the plain one is not the shipped one, whose 120 trees LightGBM explains
 fast, but one of N trees, grown likewise, by smaller steps, on the smallest town.
 
-Contributions take so long that they are measured on at most ``--explained`` people, and the seconds for
-all are in proportion; they are marked ``~``. The seconds of a run are split into its stages. Peers are
-left out above ``--peers-up-to`` residents, where pandas no longer fits into the memory.
+The contributions of the plain LightGBM take so long that they are measured on at most ``--explained`` people,
+and the seconds for all are in proportion; they are marked ``~``. The seconds of a run are split into its stages.
+Peers are left out above ``--peers-up-to`` residents, where pandas no longer fits into the memory.
 
-Wall and CPU seconds are those of the work, without starting Python and importing libraries; peak resident
-memory is that of the process, which imports what it uses and nothing else. All files are read through
-before, so that nobody waits for the disk. The town is invented: the figures are of speed and of nothing else.
+Every way runs once, ours and the peers'. Wall and CPU seconds are those of the work, without starting Python and
+importing libraries, whoever imports them; peak resident memory is that of the process, which imports what it uses
+and nothing else. All files are read through before, so that nobody waits for the disk. All cores are there for all,
+and pandas, where it groups, uses one of them. The town is invented: the figures are of speed and of nothing else.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-from city_ways import AS_OF, OURS, PEERS, WAYS, Task
-from measuring import HEAD, Measured, alone, line, towns
+from city_ways import AS_OF, PEERS, WAYS, Task
+from measuring import HEAD, OURS, Measured, alone, line, towns
 from numpy.typing import NDArray
 
 from egretscore import load_engine, read_records, simulate_town
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEED = 3
+PLAIN, OURS_IN_POINTS = "plain LightGBM", "ours in whole points"
 
 
 def check_peer(task: Task, vectors: pd.DataFrame, *, same_model: bool) -> None:
@@ -95,8 +97,8 @@ def model_of_so_many_trees(town: Path, trees: int, folder: Path) -> None:
     print(f"a model of {model.training['rounds']} trees in place of the shipped one, of {usual['rounds']}")
 
 
-def plain_lightgbm(town: Path, file: Path) -> str:
-    """Train what an analyst has today, and say how well it and our model order people of a later date."""
+def plain_lightgbm(town: Path, file: Path) -> dict[str, float]:
+    """Train what an analyst has today, and return how well it and our model order people of a later date."""
     import lightgbm
     from sklearn.metrics import roc_auc_score
 
@@ -119,7 +121,7 @@ def plain_lightgbm(town: Path, file: Path) -> str:
     vectors, outcome, weight = rows(later)
     plain = roc_auc_score(outcome, booster.predict(vectors), sample_weight=weight)
     ours = roc_auc_score(outcome, engine.model.scorecard.scores(vectors), sample_weight=weight)
-    return f"AUC on a later date of this invented town: plain LightGBM {plain:.4f}, ours in whole points {ours:.4f}"
+    return {PLAIN: round(float(plain), 4), OURS_IN_POINTS: round(float(ours), 4)}
 
 
 def compared(of: dict[str, Measured]) -> Iterator[str]:
@@ -172,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--residents", nargs="+", type=int, default=[43_000, 430_000], metavar="N")
     parser.add_argument("--memory", type=memory_size, metavar="SIZE", help="for score (default: half of the machine's)")
-    parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="the most people a peer explains")
+    parser.add_argument("--explained", type=int, default=10_000, metavar="N", help="for the plain LightGBM, at most")
     parser.add_argument("--peers-up-to", type=int, default=430_000, metavar="N", help="no peers of larger towns")
     parser.add_argument("--trees", type=int, metavar="N", help="another model, of so many trees")
     parser.add_argument("--spark", action="store_true", help="score on Spark as well, which takes Java")
@@ -180,6 +182,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
     options = parser.parse_args()
     results: list[Measured] = []
+    auc: dict[str, float] = {}
     with towns(options.town) as folder, tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
         for residents in options.residents:
             town = folder / str(residents)
@@ -187,13 +190,17 @@ def main() -> None:
                 simulate_town(residents, town, seed=SEED, file_format="parquet")
             if not results:
                 if residents <= options.peers_up_to:
-                    print(plain_lightgbm(town, Path(scratch) / "plain.txt"), flush=True)
+                    auc = plain_lightgbm(town, Path(scratch) / "plain.txt")
+                    said = ", ".join(f"{model} {value:.4f}" for model, value in auc.items())
+                    print(f"AUC on a later date of this invented town: {said}", flush=True)
                 if options.trees:
                     model_of_so_many_trees(town, options.trees, Path(scratch) / "model")
                 print(HEAD)
             results += measure_town(residents, town, Path(scratch), options)
     if options.json is not None:
-        options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n", encoding="utf-8")
+        ways = [asdict(result) for result in results]
+        about = {"auc": auc, "explained": options.explained, "ways": ways}
+        options.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

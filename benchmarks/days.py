@@ -22,13 +22,12 @@ import filecmp
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-from measuring import HEAD, Measured, Stages, alone, line, towns
+from measuring import HEAD, OURS, Measured, Stages, alone, line, towns
 
 from egretscore import add_records, keep_records, load_engine, simulate_town
 from egretscore.cli.arguments import memory_size
@@ -61,6 +60,29 @@ class Task:
     def since(self) -> date:
         """The day of the earlier scores."""
         return AS_OF - timedelta(days=self.days)
+
+
+@dataclass(frozen=True)
+class Days:
+    """What going on by some days took in a town.
+
+    Attributes
+    ----------
+    residents, days : int
+    rows, new_rows : int
+        How many records there are, and how many of them are new.
+    people, people_changed : int
+        How many people are on file, and how many of them are scored again.
+    ways : list of Measured
+    """
+
+    residents: int
+    days: int
+    rows: int
+    new_rows: int
+    people: int
+    people_changed: int
+    ways: list[Measured]
 
 
 def keep_all(task: Task) -> Stages:
@@ -154,16 +176,16 @@ def people_changed(task: Task) -> int:
     return len(changed)
 
 
-def measure_days(residents: int, town: Path, task: Task) -> Iterator[Measured]:
+def measure_days(residents: int, town: Path, task: Task) -> Days:
     """Measure keeping and scoring everything, and going on, and hold what they give against one another."""
     new, rows = cut(town, task)
     keep_records(task.folder / "before", task.folder / "kept", memory=task.memory)
     alone("", score_before, task, residents, rows)
     print(f"{task.days} days: {new:,} of {rows:,} rows are new, {new / rows:.2%}")
+    ways = []
     for what, work in (("keep all", keep_all), ("score all", score_all), ("add", add), ("score since", score_since)):
-        measured = alone(what, work, task, residents, rows)
-        print(line(measured), flush=True)
-        yield measured
+        ways.append(alone(what, work, task, residents, rows, OURS))
+        print(line(ways[-1]), flush=True)
     folders = (task.folder / "kept", task.folder / "all kept")
     if any(len({kept.about_part(folder, part).state for folder in folders}) > 1 for part in range(PARTS)):
         raise SystemExit("what was kept and added to is not what is kept of all")
@@ -174,6 +196,7 @@ def measure_days(residents: int, town: Path, task: Task) -> Iterator[Measured]:
     people = json.loads((everyones / files.ABOUT).read_text(encoding="utf-8"))["people"]
     changed = people_changed(task)
     print(f"{'':25}{changed:,} of {people:,} people scored again, {changed / people:.1%}; the same bytes", flush=True)
+    return Days(residents, task.days, rows, new, people, changed, ways)
 
 
 def main() -> None:
@@ -196,8 +219,8 @@ def main() -> None:
                 simulate_town(residents, town, seed=SEED, file_format="parquet")
             for days in options.days:
                 with tempfile.TemporaryDirectory(prefix="egretscore-scores-") as scratch:
-                    found = measure_days(residents, town, Task(Path(scratch), days, options.memory))
-                    results += [{**asdict(of), "days": days} for of in found]
+                    measured = measure_days(residents, town, Task(Path(scratch), days, options.memory))
+                    results.append(asdict(measured))
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -16,6 +16,15 @@ from typing import Any
 
 HEAD = f"{'residents':>10}{'rows':>13}  {'':18}{'wall, s':>9}{'CPU, s':>9}{'peak, MiB':>10}  of which, s"
 
+OURS = (
+    "numpy.ma",
+    "pyarrow.compute",
+    "sqlglot.dialects.duckdb",
+    "sqlglot.generators.duckdb",
+    "sqlglot.optimizer.annotate_types",
+)
+"""What we import of libraries only where we use it."""
+
 
 @dataclass(frozen=True)
 class Measured:

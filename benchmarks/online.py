@@ -6,7 +6,7 @@ A town is invented, read into memory, and kept in a folder (``keep_records``). T
 one after the other, people on file drawn at random are asked about:
 
 - ``records in memory``, ``kept records``: ``engine.explain`` from raw records to the finished explanation;
-- ``the same, N threads``: each thread its own calls, the time of a call as the caller waits for it;
+- the same with N threads: each thread its own calls, the time of a call as the caller waits for it;
 - ``from a vector``: the score and the reasons of a vector that is there already;
 - ``pandas + pred_contrib``: the person's rows taken from sorted data frames, the vector made in pandas
   (``peers.py``), and LightGBM's prediction and contributions from the same model's own trees. Fewer calls,
@@ -138,7 +138,7 @@ def measure_all(town: Path, kept: Path, calls: int, peer_calls: int) -> list[Lat
     for way, records in (("records in memory", in_memory), ("kept records", on_disk)):
         explain: Callable[[str], Any] = lambda subject, records=records: engine.explain(records, subject, AS_OF)  # type: ignore[misc]  # noqa: E731 - it differs in the records alone
         results.append(measure(way, explain, people))
-        results.append(measure(f"the same, {THREADS} threads", explain, people, THREADS))
+        results.append(measure(f"{way}, {THREADS} threads", explain, people, THREADS))
     results.append(measure("from a vector", lambda vector: (card.scores(vector), card.reasons(vector)), rows))
     peer = InPandas(town, engine)
     results.append(measure("pandas + pred_contrib", peer.explain, people[: peer_calls + 1]))
