@@ -1,11 +1,16 @@
-"""Write the documentation that follows from the code: ``make docs``. What a page says is in ``docs/pages``."""
+"""Write the documentation that follows from the code and from what was measured: ``make docs``.
+
+What a page says is in ``docs/pages``. In ``docs/city.md`` and README.md that is each block under a mark,
+from what the benchmarks wrote into ``benchmarks/results``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from pages import ROOT, features, policy, readme, records
+from pages import ROOT, city, estimator, features, policy, readme, records
+from pages.wording import RESULTS, filled
 
 import egretscore as es
 from egretscore.scoring.publication import publication
@@ -21,10 +26,17 @@ def documents() -> Mapping[Path, str]:
         "policy.md": "\n".join(policy.lines()) + "\n",
         "scorecard.md": publication(es.load_engine().model),
     }
-    readmes = (ROOT / "README.md", ROOT / "README.zh.md")
+    with_figures: Mapping[Path, Mapping[str, str | None]] = {
+        ROOT / "docs" / "city.md": city.blocks(RESULTS),
+        ROOT / "README.md": estimator.blocks(RESULTS),
+        ROOT / "README.zh.md": {},
+    }
     return {
         **{ROOT / "docs" / name: f"{GENERATED}\n\n{text}" for name, text in pages.items()},
-        **{path: readme.with_outputs(path.read_text(encoding="utf-8")) for path in readmes},
+        **{
+            path: readme.with_outputs(filled(path.read_text(encoding="utf-8"), blocks))
+            for path, blocks in with_figures.items()
+        },
     }
 
 

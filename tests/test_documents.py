@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -24,14 +23,104 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def documents() -> dict[Path, str]:
+    import build
+
     return build.documents()
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "README.zh.md", "docs/records.md", "docs/features.md", "docs/policy.md", "docs/scorecard.md"]
+    "name",
+    [
+        "README.md",
+        "README.zh.md",
+        "docs/city.md",
+        "docs/records.md",
+        "docs/features.md",
+        "docs/policy.md",
+        "docs/scorecard.md",
+    ],
 )
-def test_a_generated_document_says_what_the_code_says(documents, name):
+def test_a_generated_document_says_what_the_code_and_the_benchmarks_say(documents, name):
     assert (ROOT / name).read_text(encoding="utf-8") == documents[ROOT / name], "run `make docs`"
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Path(shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "results"))
+
+
+def said_of(results: Path, way: str, residents: int, **figures: object) -> dict[str, str]:
+    """Return the measured blocks of docs/city.md if a way had these figures."""
+    from pages import city
+
+    file = results / "city.json"
+    about = json.loads(file.read_text(encoding="utf-8"))
+    one = next(one for one in about["ways"] if (one["what"], one["residents"]) == (way, residents))
+    one.update(figures)
+    file.write_text(json.dumps(about), encoding="utf-8")
+    return city.blocks(results)
+
+
+KEPT = {"wall_seconds": 10.0, "peak_mib": 100}
+
+
+@pytest.mark.parametrize(
+    ("way", "residents", "figures", "cell"),
+    [
+        ("score kept", 4_300_000, {"wall_seconds": 60.0}, "| about a minute | 60 seconds |"),
+        ("score kept", 4_300_000, {"wall_seconds": 60.4}, "| about a minute | **60.4 seconds** |"),
+        ("bare aggregation", 43_000, {"wall_seconds": 10.0}, "| 1.5 at most | 1.0, "),
+        ("bare aggregation", 43_000, {"wall_seconds": 6.6}, "| 1.5 at most | **1.52**, "),
+        ("bare, kept", 43_000, {"wall_seconds": 5.0}, "| 1.5 at most | **2.0**, "),
+        ("pandas", 430_000, {"wall_seconds": 150.0}, "| 15 times | 15.0 |"),
+        ("pandas", 430_000, {"wall_seconds": 149.9}, "| 15 times | **14.99** |"),
+        ("pandas, plain", 43_000, {"wall_seconds": 600.0}, "| 60 times | 60, "),
+        ("pandas, plain", 43_000, {"wall_seconds": 598.0}, "| 60 times | **59.8**, "),
+        ("pandas", 43_000, {"peak_mib": 300}, "| 1/3 at most | 1/3.0, "),
+        ("pandas", 43_000, {"peak_mib": 296}, "| 1/3 at most | **1/2.96**, "),
+        ("score kept", 4_300_000, {"wall_seconds": 100.0}, "| 10 times at most | 10.0 times |"),
+        ("score kept", 4_300_000, {"wall_seconds": 100.4}, "| 10 times at most | **10.04 times** |"),
+    ],
+)
+def test_a_goal_is_bold_where_it_is_not_reached_and_shows_that(results, way, residents, figures, cell):
+    for town in (43_000, 430_000):
+        said_of(results, "score kept", town, **KEPT)
+    assert cell in said_of(results, way, residents, **figures)["goals"]
+
+
+def test_only_contributions_that_were_reckoned_are_said_to_be(results):
+    said_of(results, "pandas", 430_000, stages={"read": 1.0, "group": 2.0, "explain": 3.0})
+    said = said_of(results, "polars", 430_000, stages={"explain": 3.0})["peers"].replace("\n", " ")
+    assert "The contributions of the plain LightGBM are measured on 10,000 people" in said
+
+
+def test_how_fast_the_tables_explain_is_said_once_it_is_measured(results):
+    from explain_speed import PREDICT, WAYS, WHOLE_POINTS
+    from pages import estimator
+
+    speed = results / "explain_speed.json"
+    speed.unlink(missing_ok=True)
+    assert estimator.blocks(results)["speed"] is None
+    rates = {**dict.fromkeys(WAYS, 1.0), WHOLE_POINTS: 1_234_567.0, PREDICT: 3_456.0}
+    timings = [{"way": way, "rows": 1, "rows_per_second": of, "mib_beyond_output": None} for way, of in rates.items()]
+    size = {"trees_asked": 400, "trees": 398, "features": 28, "one_person_us": 5.4, "rows_at_once": {"1": 5.0}}
+    speed.write_text(json.dumps([{**size, "timings": timings}]), encoding="utf-8")
+    said = estimator.blocks(results)["speed"].replace("\n", " ")
+    assert "With 398 trees and 28 whole-number features, `tables.reasons` gives 1.2 million exact" in said
+    assert "LightGBM gives 3 thousand plain predictions" in said
+    assert "One person takes 5 µs." in said
+
+
+def test_a_measured_block_goes_from_its_mark_to_the_next_empty_line():
+    from pages.wording import filled
+
+    text = "before\n\n<!-- measured: one -->\n| old |\n| 1 |\n\nbetween\n\n<!-- measured: two -->\nstays\n"
+    assert filled(text, {"one": "new", "two": None}) == (
+        "before\n\n<!-- measured: one -->\nnew\n\nbetween\n\n<!-- measured: two -->\nstays\n"
+    )
+    for blocks in ({"one": "new"}, {"one": "new", "two": None, "three": "nowhere"}):
+        with pytest.raises(ValueError, match="there are the blocks"):
+            filled(text, blocks)
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])

@@ -6,10 +6,7 @@ import contextlib
 import doctest
 import io
 import re
-import runpy
 import shlex
-
-import pandas as pd
 
 from egretscore.cli import main as egretscore
 from pages import ROOT
@@ -20,12 +17,6 @@ def with_outputs(text: str) -> str:
     text = re.sub(
         r"(<!-- output of: (egretscore [^\n]*) -->\n```text\n).*?(```)",
         lambda found: found[1] + _output_of(found[2]) + found[3],
-        text,
-        flags=re.DOTALL,
-    )
-    text = re.sub(
-        r"(<!-- accuracy -->\n).*?\n(\n)",
-        lambda found: f"{found[1]}{_accuracy_table()}\n{found[2]}",
         text,
         flags=re.DOTALL,
     )
@@ -42,12 +33,6 @@ def _output_of(command: str) -> str:
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit), contextlib.chdir(ROOT):
         egretscore(shlex.split(command)[1:])
     return out.getvalue()
-
-
-def _accuracy_table() -> str:
-    """Return the table of ``benchmarks/accuracy.py`` from the figures that were kept."""
-    results = pd.read_json(ROOT / "benchmarks" / "results" / "accuracy.json")
-    return str(runpy.run_path(str(ROOT / "benchmarks" / "accuracy.py"))["auc_table"](results))
 
 
 def _python_session(session: str) -> str:
