@@ -32,6 +32,7 @@ check: $(VENV)/installed-dev ## lint, check formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file tests/mypy.ini
 
 .PHONY: format
 format: $(VENV)/installed-dev ## format the code

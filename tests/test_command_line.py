@@ -693,7 +693,7 @@ def test_what_came_of_a_command_can_be_told_to_machines(tmp_path, capsys):
     with (records / "civic_points.csv").open("a", encoding="utf-8") as stream:
         stream.writelines(f"x{row},r0,no_such_act,{row},2025-01-01,2025-01-01\n" for row in range(30))
 
-    def told(*arguments: object, status: int = 0) -> dict[str, object]:
+    def told(*arguments: object, status: int = 0) -> dict[str, Any]:
         assert main([*map(str, arguments), "--format", "json"]) == status
         return json.loads(capsys.readouterr().out)
 
@@ -1007,7 +1007,7 @@ def test_what_makes_no_sense_is_wrong_usage(arguments, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     words = [str(es.sample_records()) if word == "SAMPLE" else word for word in arguments]
     try:
-        status = main(words)
+        status: object = main(words)
     except SystemExit as stopped:  # argparse's way
         status = stopped.code
     assert status == 2

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def documents() -> dict[Path, str]:
+def documents() -> Mapping[Path, str]:
     import build
 
     return build.documents()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from itertools import product
 from typing import Any
@@ -115,6 +115,7 @@ def value(feature: Feature, rows: list[dict[str, Any]], day: date) -> int:
             number = len({row[feature.column] for row in counted})
         case Aggregate.RATE:
             prior, kept = feature.prior, sum(weights)
+            assert prior is not None
             others = [row for row in rows if row not in chosen]
             broken = sum(weight(prior.against, (day - row["day"]).days) for row in others)
             number = (1000 * kept + prior.permille * prior.weight) // (kept + broken + prior.weight) - prior.permille
@@ -129,7 +130,7 @@ def test_vectors_are_what_the_declarations_say(town, day):
 def test_a_commitment_counts_to_the_last_day_of_its_weight():
     ages = {days for feature in declare_features(POLICY) for days, _ in feature.every_step}
     around = range(-RULES.grace_days - 2, RULES.grace_days + 3)
-    town = []
+    town: list[Person] = []
     for age, days, late in product(sorted(ages), around, around):
         due = AS_OF - timedelta(days=age + days)
         subject = f"p{len(town)}"
@@ -157,18 +158,19 @@ def test_every_day_of_a_record_counts_from_that_day_on():
         for name in ("recorded_on", "effective_on", "revoked_on", "repaired_on"):
             someone(penalties=[{**penalty, name: day}])
         objection = {"table": "penalties", "record_id": penalty["decision_no"], "filed_on": long_ago}
-        for decision in (
+        decisions: Iterable[dict[str, Any]] = (
             {"filed_on": day, "resolved_on": None, "outcome": None},
             *({"resolved_on": day, "outcome": outcome} for outcome in ("upheld", "rejected", "withdrawn")),
-        ):
+        )
+        for decision in decisions:
             someone(penalties=[penalty], objections=[{**objection, **decision}])
         for outcome in ("fulfilled", "partly", "unfulfilled"):
             someone(commitments=[settled_commitment("", POLICY.kinds[0].id, long_ago, outcome, day)])
     ages = {RULES.grace_days + 1, RULES.late_retention_days, RULES.partly_retention_days, RULES.unkept_retention_days}
-    for age, before, outcome in product(sorted(ages), (0, 1), (None, "fulfilled", "partly", "unfulfilled")):
+    for age, before, known in product(sorted(ages), (0, 1), (None, "fulfilled", "partly", "unfulfilled")):
         due = AS_OF - timedelta(days=age - before)
-        known_on = outcome and min(AS_OF, due + timedelta(days=RULES.grace_days + 1))
-        someone(commitments=[settled_commitment("", POLICY.kinds[0].id, due, outcome, known_on)])
+        known_on = known and min(AS_OF, due + timedelta(days=RULES.grace_days + 1))
+        someone(commitments=[settled_commitment("", POLICY.kinds[0].id, due, known, known_on)])
     check_vectors(town, AS_OF)
 
 
@@ -225,7 +227,7 @@ def test_each_source_is_one_query_that_renders_for_duckdb_and_spark():
     for source in ("civic_points", "penalties", "commitments"):
         query = source_query(source, features, POLICY)
         for dialect in ("duckdb", "spark"):
-            parsed = sqlglot.parse_one(query.sql(dialect), dialect=dialect)
+            parsed = sqlglot.parse_one(query.sql(dialect), dialect=dialect, into=sqlglot.exp.Select)
             assert {c.alias_or_name for c in parsed.selects} == {
                 "subject_id",
                 *(f.name for f in features if f.source == source),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -357,7 +358,7 @@ def test_erasing_someone_leaves_nothing_of_theirs(town):
     erased = town[0].subject_id
     held = sum(len(getattr(town[0], table)) for table in frames(town))
     assert records.erase(erased) == held
-    database = records._connection
+    database = records._connection  # type: ignore[attr-defined]  # these are in a database
     for (table,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall():
         everything = str(database.execute(f'SELECT * FROM "{table}"').fetchall())
         assert f"'{erased}'" not in everything
@@ -448,16 +449,15 @@ def test_only_who_consented_to_training_is_learnt_from():
 
     due = AS_OF + timedelta(days=30)
     people = []
-    for number, changes in enumerate(
-        (
-            {},
-            {"letter_version": "2023-A"},
-            {"withdrawn_on": AS_OF + timedelta(days=900)},
-            {"adult_confirmed": False},
-            {"granted_on": AS_OF + timedelta(days=1)},
-            {"letter_version": "2023-A", "training": date(2190, 1, 1)},
-        )
-    ):
+    consents: list[dict[str, Any]] = [
+        {},
+        {"letter_version": "2023-A"},
+        {"withdrawn_on": AS_OF + timedelta(days=900)},
+        {"adult_confirmed": False},
+        {"granted_on": AS_OF + timedelta(days=1)},
+        {"letter_version": "2023-A", "training": date(2190, 1, 1)},
+    ]
+    for number, changes in enumerate(consents):
         subject = f"p{number}"
         commitment = {
             "commitment_id": f"cm-{number}",

@@ -181,7 +181,7 @@ def test_threads_and_order_give_the_same_bytes_on_the_sample_town(engine, tmp_pa
         for part in range(3):
             text = "\n".join([head, *lines[part::3][::-1]]) + "\n"
             (shuffled / f"{name}_{part}.csv").write_text(text, encoding="utf-8")
-    outputs = []
+    outputs: list[bytes] = []
     for source, threads in ((folder, 1), (folder, 2), (shuffled, 2)):
         records = es.read_records(source, threads=threads)
         columns = engine.score_columns(records, "2026-10-31", reasons=True)

@@ -107,7 +107,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add(folder: Path, *rows: tuple[str, dict]) -> object:
+def add(folder: Path, *rows: tuple[str, dict]) -> es.Added:
     new = folder / "new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
@@ -610,7 +610,7 @@ def test_consents_that_contradict_never_let_anyone_be_scored(consent, data):
         assert set(found) - {None} == withdrawn
 
 
-def add_line(folder: Path, table: str, line: str) -> object:
+def add_line(folder: Path, table: str, line: str) -> es.Added:
     """Add one row of a table, as it stands in a CSV file."""
     new = folder / "new"
     shutil.rmtree(new, ignore_errors=True)
@@ -720,7 +720,8 @@ def test_records_that_change_while_they_are_added_are_not_added(folder, monkeypa
     new = folder / "new"
     new.mkdir()
     parquet.write_table(frame("consents", [plain_consent("p1")]), new / "consents.parquet")
-    read, calls = adding.read_addition, []
+    read = adding.read_addition
+    calls: list[object] = []
 
     def then_it_changes(*arguments: object) -> es.Records:
         found = read(*arguments)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -337,7 +338,7 @@ UNREADABLE = st.sampled_from(
 def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine, town, data):
     """The row that cannot be read may say that a penalty was repaired, or that a commitment was kept."""
     texts = {name: texts_of(table) for name, table in frames(town).items()}
-    broken = {table: [] for table in RECORDS}
+    broken: dict[str, list[dict[str, Any]]] = {table: [] for table in RECORDS}
     disputed = []
     for person in town:
         for table in RECORDS:
@@ -345,7 +346,7 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
                 if data.draw(st.booleans()):
                     cell = data.draw(st.sampled_from([*TABLES[table].later_columns, *OF_WORDS[table]]))
                     what, record = data.draw(UNREADABLE), TABLES[table].identity[0]
-                    change = {
+                    changes: dict[str, dict[str, Any]] = {
                         "a cell": {cell: "2026-13-01"},
                         "blanks around the subject": {"subject_id": f"\u3000{person.subject_id}\t"},
                         "no subject": {"subject_id": None},
@@ -353,9 +354,9 @@ def test_a_record_of_which_another_row_cannot_be_read_is_read_as_disputed(engine
                         "no id": {record: None},
                         "a blank for an id": {record: " "},
                         "not seen": {of: f"{row[of][0]}\u200b{row[of][1:]}" for of in (record, "subject_id")},
-                    }[what]
+                    }
                     texts_of_row = {name: None if value is None else str(value) for name, value in row.items()}
-                    broken[table].append({**texts_of_row, **change})
+                    broken[table].append({**texts_of_row, **changes[what]})
                     person = with_objection(person, table, row, row["recorded_on"])  # noqa: PLW2901 - the same person, objecting
                     if what in {"no id", "a blank for an id", "not seen"}:
                         person = objecting(person, [table], row["recorded_on"])  # noqa: PLW2901 - likewise

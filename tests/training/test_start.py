@@ -258,7 +258,7 @@ def test_a_code_never_seen_is_as_good_as_a_missing_value():
 
 def test_every_start_is_found_with_one_thread_of_blas(monkeypatch):
     """Sums of several threads differ in their last bits, and so would the tables from machine to machine."""
-    threads = []
+    threads: list[int] = []
 
     def noted(*given: Any) -> Any:
         threads.extend(of["num_threads"] for of in threadpool_info() if of["user_api"] == "blas")

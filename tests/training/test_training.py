@@ -55,7 +55,7 @@ def test_the_same_records_and_seed_give_the_same_bytes(town, model):
 
 def test_an_older_processor_gives_the_same_bytes(folder, model):
     """numpy and OpenBLAS sum in other orders on other processors: here, where it is an x86, as on one of 2008."""
-    faster_ways = np._core._multiarray_umath.__cpu_dispatch__
+    faster_ways = np._core._multiarray_umath.__cpu_dispatch__  # type: ignore[attr-defined]  # says so nowhere else
     older = {"NPY_DISABLE_CPU_FEATURES": " ".join(faster_ways), "OPENBLAS_CORETYPE": "Nehalem"}
     train = "import sys, egretscore as es; print(es.train(es.read_records(sys.argv[1]), sys.argv[2:], seed=1).sha256)"
     command = [sys.executable, "-c", train, str(folder), *DATES]
