@@ -205,7 +205,9 @@ def test_parts_that_do_not_fit_are_read_fewer_at_once(town, undisturbed, tmp_pat
     def read(folder, parts, *options):
         tried.append(len(parts))
         if len(parts) > 8:
-            raise es.RecordsError("the records cannot be checked") from duckdb.OutOfMemoryException("no more")
+            raise es.RecordsError(
+                "the records cannot be checked", remedy="Check them."
+            ) from duckdb.OutOfMemoryException("no more")
         return read_parts(folder, parts, *options)
 
     monkeypatch.setattr(on_one_machine, "read_parts", read)
@@ -616,7 +618,7 @@ def test_a_run_that_finished_no_part_leaves_nothing(town, tmp_path, monkeypatch)
 
     def fails(*_: object) -> None:
         begun.extend(tmp_path.iterdir())
-        raise es.RecordsError("the records cannot be read")
+        raise es.RecordsError("the records cannot be read", remedy="Read them again.")
 
     monkeypatch.setattr(on_one_machine, "read_parts", fails)
     with pytest.raises(es.RecordsError):

@@ -445,7 +445,9 @@ def test_damaged_consents_are_refused_before_they_are_looked_at(folder):
         es.add_records(folder / "new", folder / "kept")
 
 
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError("Query interrupted"), es.RecordsError("interrupt")])
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt, RuntimeError("Query interrupted"), es.RecordsError("interrupt", remedy="Go on.")]
+)
 def test_who_interrupts_is_told_to_add_again_whatever_the_database_made_of_it(folder, monkeypatch, capsys, raised):
     write([P0], folder / "new")
 
