@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from stopping import run
-from whole_records import AS_OF, Person, as_known, engines, plain_consent, shipped_engine, towns, write
+from whole_records import (
+    AS_OF,
+    Person,
+    as_known,
+    engines,
+    plain_consent,
+    shipped_engine,
+    standing_penalty,
+    towns,
+    write,
+)
 
 import egretscore as es
 from egretscore.cli import main
@@ -142,6 +153,25 @@ def test_what_is_added_on_a_day_that_was_scored_is_scored_on_that_day(town, here
     assert again.read_again == 1
     es.score_everyone(shipped_engine(), here / "kept", DAY, here / "fresh", **EVERY_COLUMN)
     assert contents(here / "day") == contents(here / "fresh")
+
+
+@pytest.mark.parametrize("cell", [{"fine_yuan": "7"}, {"repaired_on": "2026-13-01"}])
+def test_whose_record_an_addition_puts_in_doubt_is_scored_again(tmp_path, cell):
+    """By a row that contradicts the kept one, or one that cannot be read: nothing else of theirs came in."""
+    penalty = standing_penalty("p0", "licence_revoked", AS_OF - timedelta(days=200), 100)
+    person = Person("p0", (plain_consent("p0"),), penalties=(penalty,))
+    es.keep_records(write([person], tmp_path / "records"), tmp_path / "kept")
+    score = partial(es.score_everyone, shipped_engine(), tmp_path / "kept", AS_OF)
+    score(tmp_path / "scores")
+    (tmp_path / "new").mkdir()
+    row = ",".join("" if value is None else str(value) for value in {**penalty, **cell}.values())
+    (tmp_path / "new" / "penalties.csv").write_text(f"{','.join(penalty)}\n{row}\n", encoding="utf-8")
+    assert es.add_records(tmp_path / "new", tmp_path / "kept").set_aside == 1
+    score(tmp_path / "day", previous=tmp_path / "scores")
+    score(tmp_path / "all")
+    assert contents(tmp_path / "day") == contents(tmp_path / "all")
+    before, after = (parquet.read_table(tmp_path / of / part_file(part_of("p0")))["score"] for of in ("scores", "day"))
+    assert before[0].as_py() < after[0].as_py()
 
 
 def test_scores_that_stand_already_are_those_of_the_records_as_they_are_now(town, here, capsys):
