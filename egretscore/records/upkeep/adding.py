@@ -193,7 +193,8 @@ def add_records(
     to : path
         A folder that ``egretscore keep`` wrote.
     dry_run : bool
-        Return or raise what the addition would, and change nothing.
+        Return or raise what the addition would, and change nothing that is kept. (What a stopped change left
+        behind is removed.)
     threads : int, optional
         How many threads to use; all cores when not given.
     memory : int, optional
