@@ -321,7 +321,7 @@ def at_once(points: ScoreTables, rows: Rows) -> dict[int, float]:
 def main() -> None:
     """Measure every size of model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=4_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--trees", type=int, nargs="+", default=[100, 400, 1000])
     parser.add_argument("--features", type=int, nargs="+", default=[10, 28, 100])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")

@@ -26,7 +26,7 @@ def documents() -> Mapping[Path, str]:
         "policy.md": "\n".join(policy.lines()) + "\n",
         "scorecard.md": publication(es.load_engine().model),
     }
-    with_figures: Mapping[Path, Mapping[str, str | None]] = {
+    with_figures: Mapping[Path, Mapping[str, str]] = {
         ROOT / "docs" / "city.md": city.blocks(RESULTS),
         ROOT / "README.md": estimator.blocks(RESULTS),
         ROOT / "README.zh.md": {},

@@ -26,14 +26,13 @@ from heloc import DIRECTED, FREE, PATH_DEPENDENT, SAME_ROW, WHOLE_POINTS, Contra
 from pages.wording import fraction, listed, paragraph, percent, rate, table
 
 
-def blocks(results: Path) -> dict[str, str | None]:
+def blocks(results: Path) -> dict[str, str]:
     """Return every measured block, by its mark."""
     accuracy, contradictions = pd.read_json(results / "accuracy.json"), read_contradictions(results / "heloc.json")
-    speed = results / "explain_speed.json"
     return {
         "accuracy": auc_table(accuracy),
         "accuracy in words": _accuracy_in_words(accuracy),
-        "speed": _speed(read_sizes(speed)) if speed.is_file() else None,
+        "speed": _speed(read_sizes(results / "explain_speed.json")),
         "HELOC": _heloc(contradictions),
         "contradictions": _contradictions(contradictions),
     }

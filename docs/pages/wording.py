@@ -12,17 +12,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 WIDTH = 120
 
 
-def filled(text: str, blocks: Mapping[str, str | None]) -> str:
-    """Return a document with its measured blocks written anew: what stands from a mark to the next empty line.
-
-    A block of which no figures are kept yet, None, stays as it is.
-    """
+def filled(text: str, blocks: Mapping[str, str]) -> str:
+    """Return a document with its measured blocks written anew: what stands from a mark to the next empty line."""
     marks = re.findall(r"<!-- measured: ([^\n]*) -->", text)
     if sorted(marks) != sorted(blocks):
         raise ValueError(f"the document has the marks {sorted(marks)}, and there are the blocks {sorted(blocks)}")
     return re.sub(
-        r"(<!-- measured: ([^\n]*) -->\n)(.*?)\n(?=\n|\Z)",
-        lambda found: f"{found[1]}{blocks[found[2]] or found[3]}\n",
+        r"(<!-- measured: ([^\n]*) -->\n).*?\n(?=\n|\Z)",
+        lambda found: f"{found[1]}{blocks[found[2]]}\n",
         text,
         flags=re.DOTALL,
     )
