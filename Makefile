@@ -54,8 +54,8 @@ bench: $(VENV)/installed-bench ## measure on real data: make bench DATA=folder-o
 	@$(BIN)/python benchmarks/oulad.py --data "$(DATA)/oulad" --out "$(OUT)/oulad"
 	@$(BIN)/python benchmarks/heloc.py --data "$(DATA)" --json "$(OUT)/heloc.json"
 	@$(BIN)/python benchmarks/explain_speed.py --json "$(OUT)/explain_speed.json"
-	@$(BIN)/python benchmarks/city.py --json "$(OUT)/city.json"
-	@$(BIN)/python benchmarks/days.py --json "$(OUT)/days.json"
+	@$(BIN)/python benchmarks/city.py --residents 43000 430000 4300000 --spark --json "$(OUT)/city.json"
+	@$(BIN)/python benchmarks/days.py --residents 430000 4300000 --json "$(OUT)/days.json"
 	@$(BIN)/python benchmarks/online.py --json "$(OUT)/online.json"
 	@$(BIN)/python benchmarks/accuracy.py --data "$(DATA)" --json "$(OUT)/accuracy.json"
 

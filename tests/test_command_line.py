@@ -724,7 +724,7 @@ def test_what_came_of_a_command_can_be_told_to_machines(tmp_path, capsys):
     tried = told("add", "--records", news, "--kept", kept, "--dry-run")
     assert (tried["dry_run"], tried["new"], tried["known"], tried["set_aside"]) == (True, 1, 1, 0)
     assert main(["add", "--records", str(news), "--kept", str(kept), "--dry-run"]) == 0
-    assert "1 row new, 0 completed, 1 known before; nothing was added" in capsys.readouterr().err
+    assert "1 row new, 0 completed, 1 repeated or known before; nothing was added" in capsys.readouterr().err
     added = told("add", "--records", news, "--kept", kept)
     assert added == {**tried, "dry_run": False}
     (news / "penalties.csv").write_text(f"{header}\n{other}\n")

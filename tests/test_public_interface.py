@@ -118,7 +118,7 @@ def test_what_can_be_called_documents_exactly_its_arguments_and_what_it_returns(
     if arguments:
         is_record = inspect.isclass(function) and "Parameters" not in documented
         assert sorted(documented["Attributes" if is_record else "Parameters"]) == sorted(arguments)
-        assert "Returns" in documented or inspect.isclass(function) or signature.return_annotation == "None"
+    assert "Returns" in documented or inspect.isclass(function) or signature.return_annotation == "None"
 
 
 def test_a_section_of_a_docstring_names_what_it_describes():

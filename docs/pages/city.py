@@ -120,7 +120,7 @@ def _times_alone(town: Town) -> str:
         the next group is read and grouped.) So on kept records a run takes
         {town.seconds("score kept") / alone_kept:.1f} times what its stages take alone. On the records as they came it
         takes {town.seconds("score") / alone:.1f} times that, mostly for the checks: that every cell has the right
-        form, and that no record occurs twice.
+        form, and which records occur twice.
     """)
 
 
@@ -206,8 +206,8 @@ def _what_changed(days: list[Days]) -> str:
         everyone takes {of_one["score all"].wall_seconds:.1f}, in a town of {count(one.residents)}), mostly by the age
         of a record, and they lie so evenly among the others that every file is read: finding them takes
         {since.stages["who changed"]:.1f} of the {since.wall_seconds:.1f} seconds, reading and grouping their records
-        {since.stages["group"]:.1f}, putting their scores among the others' {since.stages["put in place"]:.1f}. What
-        it gives is the number of people who changed, and a check of one way of scoring by another.
+        {since.stages["group"]:.1f}, putting their scores among the others' {since.stages["put in place"]:.1f}, partly
+        at once. What it gives is the number of people who changed, and a check of one way of scoring by another.
     """)
 
 

@@ -32,14 +32,15 @@ _HOW_RECORDS_ARE_GIVEN = """\
 Write an outcome, a repair, a revocation, an exclusion, a withdrawal or the decision on an objection into the record's
 own row, and leave its other cells as they are, `recorded_on` among them. The row as it was before may be there as well,
 in the same file or that of an earlier day: of several rows of one record, one that says all that the others do is used,
-and the others count as repeated. So a folder of the deliveries of many days is read as the last state of each record.
+and the others count as repeated. So a folder of the deliveries of many days is read as all that was said of each
+record. To empty a cell again takes nothing back: leave out the row that filled it, and keep all again.
 [city.md](city.md#day-by-day) says how to add new rows to kept records.
 
 ## What is unclear counts against nobody
 
-- **Two rows of one record contradict each other:** neither says all that the other does. The one recorded first is
-  used until the day on which the other was recorded; from then on the record counts against nobody. If both were
-  recorded on the same day, neither is used.
+- **Rows of one record contradict each other:** none says all that the others do. The one recorded first is used until
+  the day on which another was recorded; from then on the record counts against nobody. Of those recorded on the same
+  day none is used; an objection is taken to be open, and a person without a clear consent is not scored.
 - **A record has a row that cannot be read.** The record counts against nobody from the `recorded_on` of that row.
 - **A row that cannot be read does not say which record it is about.** If it names only a person, it may be about any
   record of theirs; if it names only a record id, about any record with that id. A line that cannot be cut into cells
@@ -65,7 +66,7 @@ def lines() -> Iterator[str]:
         yield ""
         yield f"## {table.name}"
         yield ""
-        yield f"One row for each {', '.join(table.identity)}."
+        yield f"A record is told from others by its {', '.join(table.identity)}."
         yield ""
         yield "| column | what it says | a cell is | optional |"
         yield "| --- | --- | --- | --- |"

@@ -49,7 +49,12 @@ class Report:
     measures: Mapping[str, Measures]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain JSON data."""
+        """Return the report as plain JSON data.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "learnt": dict(self.learnt),
             "held_out": dict(self.held_out),

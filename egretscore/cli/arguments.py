@@ -240,7 +240,8 @@ def _add_options(commands: Any) -> None:
         Give the new rows, and the rows that now say more, such as a commitment with its
         outcome: a row that fills empty cells replaces the kept one. A row that contradicts the
         kept one, or cannot be read, is set aside, and the kept record is in doubt: it counts
-        against nobody. If adding was stopped, add the same again before anything else.
+        against nobody. A consent of which that is so stops the addition. If adding was stopped,
+        add the same again before anything else.
 
         examples:
           egretscore add --records 2026-10-31 --kept kept --dry-run

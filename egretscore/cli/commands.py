@@ -226,7 +226,7 @@ def _add(options: argparse.Namespace) -> int:
     if added.set_aside:
         hint = "" if options.quarantine else "; --quarantine DIR writes them to files"
         say(f"egretscore: {number_of(added.set_aside, 'row')} set aside{hint}")
-    said = f"{number_of(added.new, 'row')} new, {added.completed:,} completed, {added.known:,} known before"
+    said = f"{number_of(added.new, 'row')} new, {added.completed:,} completed, {added.known:,} repeated or known before"
     said += f"; nothing was added: {options.kept}" if options.dry_run else f": {options.kept}"
     _tell(options, said, kept=options.kept, dry_run=options.dry_run, set_aside=added.set_aside, **asdict(added))
     return DONE

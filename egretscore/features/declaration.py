@@ -108,7 +108,12 @@ class Feature:
         return self.weights if self.prior is None else (*self.weights, *self.prior.against)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the declaration as plain JSON data."""
+        """Return the declaration as plain JSON data.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
     @classmethod

@@ -100,7 +100,12 @@ def read_policy(path: str | Path) -> Policy:
 
 @cache
 def shipped_policy() -> Policy:
-    """Return the policy that travels with the package."""
+    """Return the policy that travels with the package.
+
+    Returns
+    -------
+    Policy
+    """
     file = resources.files("egretscore.policy") / "xiamen.toml"
     return parse_policy(file.read_bytes().decode("utf-8"), origin="xiamen.toml")
 

@@ -99,7 +99,12 @@ class Validated:
         return tuple(table for table in TABLES if table not in there)
 
     def in_order(self) -> Validated:
-        """Return the same, in the order of files and rows."""
+        """Return the same, in the order of files and rows.
+
+        Returns
+        -------
+        Validated
+        """
         place = {(count.table, count.file): position for position, count in enumerate(self.counts)}
 
         def lies(problem: Problem) -> tuple[int, int, bool, str, str]:

@@ -349,7 +349,7 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
         f'INSERT INTO problems SELECT id, ?, CAST("{record}" AS VARCHAR), ? FROM later_versions',
         [
             record,
-            f"one row for each {', '.join(table.identity)}; one recorded earlier says something else",
+            f"what the row with this {', '.join(table.identity)} that was recorded earlier says",
         ],
     )
     if table.name in DISPUTABLE:
@@ -377,7 +377,7 @@ def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None
             HAVING count(DISTINCT ({quoted(table.fixed_columns)})) > 1 OR max({_filled(table)}) < {said}
         )
         """,
-        [table.identity[0], f"one row for each {', '.join(table.identity)}; another row says something else"],
+        [table.identity[0], f"of the rows with this {', '.join(table.identity)} one that says all that the others do"],
     )
     if table.name in DISPUTABLE:
         connection.execute(

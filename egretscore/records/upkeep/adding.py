@@ -45,7 +45,7 @@ from egretscore.records.kept.touched import write_addition
 from egretscore.records.parts import PARTS, tables_reported_with
 from egretscore.records.quarantine import CONTRADICTIONS, Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import invented_mark, read_addition
-from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, PEOPLE, TABLES
+from egretscore.records.schema import BROKEN, CHECKED, CONSENTS, DOUBTS, OBJECTIONS, PEOPLE, TABLES
 from egretscore.records.upkeep.keeping import rows_in_order
 from egretscore.records.upkeep.merging import (
     Contradiction,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 _BYTES_OF_A_MERGED_ROW: Final = 400  # as it was read, and as it is written again
 _MOST_NAMED: Final = 20
+_MAY_BE: Final = {CONSENTS.name: "a withdrawal", OBJECTIONS.name: "an objection to a record that is kept"}
 _ByPart = Mapping[int, Mapping[str, "pa.Table"]]
 
 
@@ -182,8 +183,8 @@ def add_records(
 ) -> Added:
     """Add new records to kept ones.
 
-    Unless rows contradict each other, the folder then holds what :func:`egretscore.keep_records` would
-    keep of all the records together. An addition that was interrupted is finished by adding the same again,
+    Where no row is set aside, the folder then holds what :func:`egretscore.keep_records` would keep of all the
+    records together. An addition that was interrupted is finished by adding the same again,
     before any other.
 
     Parameters
@@ -348,9 +349,9 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
 
 def _unclear(problems: Iterable[Problem]) -> RecordsError:
     to_mend = [problem for problem in problems if problem.expected != CONSENT_IN_DOUBT]
-    first, others = to_mend[0], dict.fromkeys(f"{problem.file}, row {problem.row}" for problem in to_mend)
-    del others[f"{first.file}, row {first.row}"]
-    may_be = "a withdrawal" if first.table == CONSENTS.name else "an objection to a record that is kept"
+    first, tables = to_mend[0], {problem.table for problem in to_mend}
+    _, *others = dict.fromkeys(f"{problem.file}, row {problem.row}" for problem in to_mend)
+    may_be = " or ".join(what for table, what in _MAY_BE.items() if table in tables)
     return RecordsError(
         f"the row may be {may_be} and cannot be used, so nothing was added",
         file=first.file,
@@ -358,21 +359,24 @@ def _unclear(problems: Iterable[Problem]) -> RecordsError:
         column=first.column,
         value=first.value,
         expected=first.expected,
-        remedy=f"Correct it, and add again.{_likewise([*others])}",
+        remedy=f"Correct it, and add again.{_likewise(others)}",
     )
 
 
 def _contradicting_consents(contradictions: Sequence[Contradiction]) -> RecordsError:
-    first = contradictions[0]
-    cell, others = first.differences[0], dict.fromkeys(shown(one.subject_id) for one in contradictions)
-    del others[shown(first.subject_id)]
+    first, *others = sorted(contradictions, key=lambda one: (one.subject_id, one.record_id))
+    cell = first.differences[0]
     return RecordsError(
-        f"a row of consents of {shown(first.subject_id)} contradicts the one that is kept, so nothing was added",
+        f"the consent {_of_whom(first)} contradicts the one that is kept, so nothing was added",
         column=cell.column,
         value=cell.given,
         expected=shown(cell.kept) if cell.kept else "an empty cell",
-        remedy=f"Correct it; if the kept one is wrong, keep all records again.{_likewise([*others])}",
+        remedy=f"Correct it; if the kept one is wrong, keep all records again.{_likewise([*map(_of_whom, others)])}",
     )
+
+
+def _of_whom(consent: Contradiction) -> str:
+    return f"of {consent.subject_id!r} to {consent.record_id}"
 
 
 def _likewise(others: Sequence[str]) -> str:
