@@ -363,6 +363,8 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Set aside all rows under one id of which none says all that the others do, and doubt the record.
 
+    The same rule as when new rows are merged with kept ones (``upkeep/merging.py``), here for any number of rows.
+
     Otherwise, once delivered again and added to kept records, one of them could count against its holder, or what it
     contradicts there could.
     """
