@@ -401,6 +401,17 @@ def test_every_consent_that_contradicts_a_kept_one_is_named(folder):
     assert str(raised.value).endswith(f"Likewise: {'; '.join(named[1:])}.")
 
 
+def test_rows_that_cannot_be_used_do_not_hide_consents_that_contradict_kept_ones(folder):
+    """So all that stops an addition is known at the first try."""
+    people = ("p0", "p1")
+    add(folder, *(("consents", plain_consent(who)) for who in people))
+    cells = [f"{who},2023-B,false,{plain_consent(who)['granted_on']}," for who in people]
+    with pytest.raises(es.RecordsError, match=r"row 1.*may be a withdrawal") as raised:
+        add_line(folder, "consents", "\n".join(["p9,2023-B,true,2022-06-14,2026-13-01", *cells]))
+    named = "of 'p0' to 2023-B; of 'p1' to 2023-B"
+    assert str(raised.value).endswith(f"Correct it, and add again. Consents that contradict the kept ones: {named}.")
+
+
 def test_what_may_be_a_withdrawal_and_what_an_objection_is_said_of_both(folder):
     new = folder / "new"
     new.mkdir()

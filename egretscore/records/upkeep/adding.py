@@ -333,8 +333,6 @@ def _check_kept_are_clear(to: Path) -> None:
 
 def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _NewRows) -> None:
     """Raise if new consents are unclear or contradict kept ones, or an objection does not name its record."""
-    if new.unclear:
-        raise _unclear(new.unclear)
     contradictions = [
         contradiction
         for part, tables in new.by_part.items()
@@ -343,11 +341,14 @@ def _check_new_are_clear(database: duckdb.DuckDBPyConnection, to: Path, new: _Ne
             database, CONSENTS.name, kept.read_table(to, part, CONSENTS.name), tables[CONSENTS.name]
         ).contradictions
     ]
+    contradictions.sort(key=lambda one: (one.subject_id, one.record_id))
+    if new.unclear:
+        raise _unclear(new.unclear, contradictions)
     if contradictions:
         raise _contradicting_consents(contradictions)
 
 
-def _unclear(problems: Iterable[Problem]) -> RecordsError:
+def _unclear(problems: Iterable[Problem], contradictions: Iterable[Contradiction]) -> RecordsError:
     to_mend = [problem for problem in problems if problem.expected != CONSENT_IN_DOUBT]
     first, tables = to_mend[0], {problem.table for problem in to_mend}
     _, *others = dict.fromkeys(f"{problem.file}, row {problem.row}" for problem in to_mend)
@@ -359,19 +360,22 @@ def _unclear(problems: Iterable[Problem]) -> RecordsError:
         column=first.column,
         value=first.value,
         expected=first.expected,
-        remedy=f"Correct it, and add again.{_likewise(others)}",
+        remedy="Correct it, and add again."
+        + _naming("Likewise", others)
+        + _naming("Consents that contradict the kept ones", [*map(_of_whom, contradictions)]),
     )
 
 
 def _contradicting_consents(contradictions: Sequence[Contradiction]) -> RecordsError:
-    first, *others = sorted(contradictions, key=lambda one: (one.subject_id, one.record_id))
+    first, *others = contradictions
     cell = first.differences[0]
     return RecordsError(
         f"the consent {_of_whom(first)} contradicts the one that is kept, so nothing was added",
         column=cell.column,
         value=cell.given,
         expected=shown(cell.kept) if cell.kept else "an empty cell",
-        remedy=f"Correct it; if the kept one is wrong, keep all records again.{_likewise([*map(_of_whom, others)])}",
+        remedy="Correct it; if the kept one is wrong, keep all records again."
+        + _naming("Likewise", [*map(_of_whom, others)]),
     )
 
 
@@ -379,10 +383,10 @@ def _of_whom(consent: Contradiction) -> str:
     return f"of {consent.subject_id!r} to {consent.record_id}"
 
 
-def _likewise(others: Sequence[str]) -> str:
-    """Return a sentence that names the others of which the same is true."""
-    more = f"; and {len(others) - _MOST_NAMED:,} more" if len(others) > _MOST_NAMED else ""
-    return f" Likewise: {'; '.join(others[:_MOST_NAMED])}{more}." if others else ""
+def _naming(what: str, all_of_them: Sequence[str]) -> str:
+    """Return a sentence that names them, or nothing if there are none."""
+    more = f"; and {len(all_of_them) - _MOST_NAMED:,} more" if len(all_of_them) > _MOST_NAMED else ""
+    return f" {what}: {'; '.join(all_of_them[:_MOST_NAMED])}{more}." if all_of_them else ""
 
 
 # ------------------------------------------------------------------------------- a part
