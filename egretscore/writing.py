@@ -8,11 +8,23 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Final
 
 from egretscore.errors import ArgumentError
+
+KEPT_RECORDS: Final = "kept.json"
+"""The file that marks a folder as kept records."""
+
+SCORES: Final = "_scores.json"
+"""The file that marks a folder as scores."""
+
+MODEL: Final = "manifest.sha256"
+"""The file that marks a folder as a model."""
+
+_OURS: Final[Mapping[str, str]] = {KEPT_RECORDS: "kept records", SCORES: "scores", MODEL: "the files of a model"}
 
 
 @contextmanager
@@ -262,9 +274,18 @@ def check_no_folder(file: Path) -> None:
         raise ArgumentError("there is a folder where the file should go", file=file, remedy="Name another file.")
 
 
+def check_lies_in_nothing_of_ours(place: Path) -> None:
+    """Raise if a file or folder would lie in one that this library wrote and that must hold nothing else."""
+    for folder in Path(os.path.realpath(place)).parents:
+        for mark, what in _OURS.items():
+            if os.path.isfile(folder / mark):  # noqa: PTH113 - Path.is_file raises where it may not look
+                raise ArgumentError(f"the output would lie among {what}", file=folder, remedy="Name a place elsewhere.")
+
+
 def check_replaceable(folder: Path, names: Collection[str]) -> None:
     """Raise unless there is nothing there yet, or a folder that holds only files of these names."""
     _check_nothing_in_the_way(folder)
+    check_lies_in_nothing_of_ours(folder)
     check_can_give_way(folder)
     if not folder.exists():
         return

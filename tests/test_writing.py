@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import product
 from pathlib import Path
@@ -37,6 +38,30 @@ def test_threads_that_write_at_once_leave_the_permissions_of_new_files_as_they_w
     assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
         str(number): oct(0o750) for number in range(400)
     }
+
+
+def test_nothing_is_written_into_kept_records_scores_or_a_model(tmp_path, engine):
+    """They would be refused ever after, or read with rows that are not theirs."""
+    town, ours = tmp_path / "town", tmp_path / "ours"
+    es.simulate_town(20, town, seed=1)
+    es.keep_records(town, ours / "kept")
+    es.score_everyone(engine, ours / "kept", "2026-01-01", ours / "scores")
+    engine.model.save(ours / "model")
+    (tmp_path / "link").symlink_to(ours)
+    writers: list[Callable[[Path], object]] = [
+        lambda out: es.simulate_town(5, out, seed=1),
+        lambda out: es.keep_records(town, out),
+        lambda out: es.score_everyone(engine, town, "2026-01-01", out),
+        lambda out: es.score_everyone(engine, town, "2026-01-01", out.with_suffix(".parquet")),
+        engine.model.save,
+        es.read_records(town).write_quarantine,
+    ]
+    before = sorted(ours.rglob("*"))
+    for write, place, what in product(writers, (ours, tmp_path / "link"), ("kept", "scores", "model")):
+        for out in (place / what / "new", place / what / "new" / "new"):
+            with pytest.raises(es.ArgumentError, match="the output would lie among"):
+                write(out)
+    assert sorted(ours.rglob("*")) == before
 
 
 def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):

@@ -22,12 +22,20 @@ from egretscore.records.in_bulk.runs import check_not_among, take_the_place
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.scored import ColumnsAsked
-from egretscore.writing import check_no_folder, check_replaceable, note_beside, sha256_of, whole_file
+from egretscore.writing import (
+    SCORES,
+    check_lies_in_nothing_of_ours,
+    check_no_folder,
+    check_replaceable,
+    note_beside,
+    sha256_of,
+    whole_file,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = "_scores.json"
+ABOUT: Final = SCORES
 """The file that names the model and the records that the scores of a folder were made from."""
 
 ORIGIN: Final = "kept"
@@ -198,9 +206,7 @@ def place_of_scores(out: Path, records: Path) -> Path:
             file=named,
             expected="both to end in .parquet, or neither",
         )
-    among = kept.kept_records_around(out)
-    if among is not None:
-        raise ArgumentError("the output would lie among kept records", file=among, remedy="Name a place elsewhere.")
+    check_lies_in_nothing_of_ours(out)
     if _is_one_file(out):
         check_no_folder(out)
         _check_holds_scores(out)

@@ -11,9 +11,8 @@ from typing import Final
 from egretscore.errors import ArgumentError, EgretError, shown
 from egretscore.paths import as_path
 from egretscore.records.files import table_of
-from egretscore.records.kept.folder import kept_records_around
 from egretscore.records.schema import TABLES
-from egretscore.writing import make_folder, whole_file
+from egretscore.writing import check_lies_in_nothing_of_ours, make_folder, whole_file
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ def write_quarantine(problems: Iterable[Problem], into: str | Path) -> list[Path
 
 
 def check_holds_no_records(folder: Path) -> None:
-    """Raise if a folder for rows set aside holds records or lies among them."""
+    """Raise if a folder for rows set aside holds records, or lies among them or others of ours."""
+    check_lies_in_nothing_of_ours(folder / CONTRADICTIONS)
     entries = list(folder.iterdir()) if folder.is_dir() else []
     among = next((entry for entry in entries if table_of(entry)), None)
-    among = kept_records_around(folder) or among
     if among is not None:
         raise ArgumentError(
             "the folder for the rows set aside holds records", file=among, remedy="Name another folder."

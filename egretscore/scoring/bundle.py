@@ -36,11 +36,12 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
+from egretscore.writing import MODEL as MODEL_MARK
 from egretscore.writing import check_can_be_made, check_replaceable, whole_folder
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
-SEAL: Final = "manifest.sha256"
+SEAL: Final = MODEL_MARK
 POLICY: Final = "policy.toml"
 _PARTS: Final = ("model.txt", POLICY, "scorecard.csv")
 _FILES: Final = (MANIFEST, SEAL, *_PARTS)

@@ -36,12 +36,12 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import check_name_is_text, check_no_wildcard, threads_to_use
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
-from egretscore.writing import alone_in, earlier_of, sha256_of, unfinished_of, whole_file
+from egretscore.writing import KEPT_RECORDS, alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = "kept.json"
+ABOUT: Final = KEPT_RECORDS
 """The file that marks a folder as kept records and describes them."""
 
 POLICY: Final = "policy.toml"
@@ -363,12 +363,6 @@ def strangers(folder: Path) -> list[Path]:
         if (folder / part).is_dir():
             found += [entry for entry in (folder / part).iterdir() if not _OF_A_PART.fullmatch(entry.name)]
     return sorted(found)
-
-
-def kept_records_around(place: Path) -> Path | None:
-    """Return the folder of kept records that a place, with links followed, is or lies in; None if there is none."""
-    place = place.resolve()
-    return next((folder for folder in (place, *place.parents) if is_kept(folder)), None)
 
 
 def state_of_part(folder: Path, part: int) -> tuple[State, State]:

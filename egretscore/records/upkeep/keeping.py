@@ -39,7 +39,7 @@ from egretscore.records.parts import PARTS, sql_part_of
 from egretscore.records.quarantine import number_of_rows
 from egretscore.records.reading import invented_mark, read_parts
 from egretscore.records.schema import READY, TABLES, Table
-from egretscore.writing import check_can_give_way
+from egretscore.writing import check_can_give_way, check_lies_in_nothing_of_ours
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -207,6 +207,7 @@ def _check_place(out: Path, records: Path) -> None:
         raise ArgumentError("these records are kept already", file=records, expected="a folder of CSV or Parquet files")
     check_name_is_text(out)
     check_not_among(out, records)
+    check_lies_in_nothing_of_ours(out)
     check_can_give_way(out)
     if out.exists() and not out.is_dir():
         raise ArgumentError("there is something else where the folder should go", file=out, remedy="Name a new one.")
