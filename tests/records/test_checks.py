@@ -217,6 +217,33 @@ def test_a_column_of_days_and_timestamps_is_read_cell_by_cell(outcome_on, kind):
     assert set(known) == {(date(2026, 9, 4),), (None,)}
 
 
+@given(
+    st.lists(st.none() | st.dates(), min_size=1, max_size=6),
+    st.sampled_from(["s", "ms", "us"]),
+    st.sampled_from([None, "UTC", "Asia/Shanghai"]),
+)
+def test_a_far_day_in_a_frame_of_timestamps_sets_its_row_aside_and_no_other(days, unit, zone):
+    """9999-12-31 is a common way to write that something has no end."""
+    column = pa.array(days, pa.date32()).cast(pa.timestamp(unit, zone))
+    rows = [settled_commitment("p0", "library_loan", date(2026, 9, 1), None, None) for _ in days]
+    given_as = pa.Table.from_pylist([{**row, "commitment_id": f"c{number}"} for number, row in enumerate(rows)])
+    given_as = given_as.set_column(given_as.schema.get_field_index("due_on"), "due_on", column)
+    made_on = rows[0]["made_on"]
+    records = es.read_records({**frames([Person("p0", (plain_consent("p0"),))]), "commitments": given_as})
+    good = [day is not None and made_on <= day < date(2200, 1, 1) for day in days]
+    assert {problem.row for problem in records.problems} == {row for row, fine in enumerate(good, 1) if not fine}
+    assert records.ask("SELECT count(*) AS rows FROM commitments").to_pylist() == [{"rows": sum(good)}]
+
+
+def test_a_day_that_no_calendar_has_sets_its_row_aside_and_no_other():
+    """After the year 294,000 there are no microseconds any more."""
+    of_two = frames([Person(who, (plain_consent(who),)) for who in ("p0", "p1")])
+    withdrawn = pa.array([2**63 - 1, None], pa.timestamp("s"))
+    consents = of_two["consents"].drop_columns("withdrawn_on")
+    records = es.read_records({**of_two, "consents": consents.append_column("withdrawn_on", withdrawn)})
+    assert [(problem.row, problem.column) for problem in records.problems] == [(1, "withdrawn_on")]
+
+
 def test_columns_of_other_libraries_are_taken_as_they_are():
     big, days = [2**53 - 1, None], [date(2024, 1, 1), date(1500, 1, 1)]
     made = {

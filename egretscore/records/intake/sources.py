@@ -348,7 +348,10 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
 
 
 def _as_the_database_knows(table: pa.Table) -> pa.Table:
-    """Return a table whose numbers are of kinds that the database has: other decimals are texts."""
+    """Return a table whose columns are of kinds that the database can calculate with.
+
+    Of other decimals it has no type, and timestamps in seconds or milliseconds it would turn into nanoseconds.
+    """
     import pyarrow as pa
 
     for position, field in enumerate(table.schema):
@@ -356,7 +359,18 @@ def _as_the_database_knows(table: pa.Table) -> pa.Table:
             table = table.set_column(position, field.name, table[position].cast(pa.float32()))
         elif pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
             table = table.set_column(position, field.name, table[position].cast(pa.string()))
+        elif pa.types.is_timestamp(field.type) and field.type.unit in {"s", "ms"}:
+            table = table.set_column(position, field.name, _in_microseconds(table[position]))
     return table
+
+
+def _in_microseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return times.cast(pa.timestamp("us", times.type.tz))
+    except pa.ArrowInvalid:  # after the year 294,000
+        return times.cast(pa.timestamp(times.type.unit)).cast(pa.string())
 
 
 def _pandas_as_arrow(frame: Any) -> pa.Table:
