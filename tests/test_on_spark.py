@@ -222,6 +222,18 @@ def test_a_session_of_this_machine_is_offered_to_nobody_else_and_takes_what_was_
 
 
 @needs_java
+def test_an_executor_without_this_library_is_said_to_lack_it(kept, spark, tmp_path, monkeypatch):
+    from egretscore.everyone import on_spark
+
+    def lacks(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'egretscore'")
+
+    monkeypatch.setattr(on_spark, "write_scores", lacks)
+    with pytest.raises(es.RecordsError, match="Install this library for the Python of the executors"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
+
+
+@needs_java
 def test_a_cluster_is_not_named_to_a_session_that_has_one(kept, spark, tmp_path):
     with pytest.raises(es.ArgumentError, match="has its cluster"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", master="local[2]", spark=spark)
@@ -277,8 +289,10 @@ def test_a_session_that_was_stopped_is_said_in_a_line(kept, tmp_path):
         def newSession(self) -> None:  # noqa: N802 - Spark's name
             raise protocol.Py4JError("the session was stopped")
 
-    with pytest.raises(es.RecordsError, match="the session was stopped"):
+    with pytest.raises(es.RecordsError, match=r"the session was stopped.*Give a session that is running"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=Stopped())
+    with pytest.raises(es.ArgumentError, match="no Spark session"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark="local[2]")
     assert list(tmp_path.iterdir()) == []
 
 

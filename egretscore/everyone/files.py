@@ -171,7 +171,8 @@ def question(
     gone_on_from : mapping, optional
         The earlier scores that the run continues from.
     """
-    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **asdict(columns)}
+    which = {name: bool(given) for name, given in asdict(columns).items()}  # numpy's too
+    asked = {"version": __version__, "model": engine.sha256, "as_of": day.isoformat(), **which}
     origin = {ORIGIN: asdict(Origin.of(engine, folder))} if kept.is_kept(folder) else {}
     return json.dumps({**asked, **origin, **(gone_on_from or {}), "files": state})
 

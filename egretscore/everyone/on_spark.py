@@ -97,11 +97,13 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
         The cluster, such as ``spark://host:7077``; this machine when not given. Not of a session that is running.
     spark : SparkSession, optional
         A session of yours; when not given, the one that is running, else one is begun, and
-        stopped at the end. Its executors need this library installed.
+        stopped at the end. The Python of its executors, which PYSPARK_PYTHON names, needs this library.
     threads : int, optional
-        How many threads this machine uses, where it is the cluster; all cores when not given.
+        How many threads this machine uses, where it is the cluster; all cores when not given. Not of a session
+        that is running.
     memory : int, optional
-        How many bytes the driver uses; half the machine's when not given.
+        How many bytes the driver uses, of a session begun here, and what joins one output file; half the machine's
+        when not given.
 
     Returns
     -------
@@ -240,7 +242,7 @@ def _quietly() -> Iterator[None]:
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
+def _in_words(remedy: str = "Put that right, Spark's own log says more, and score again.") -> Iterator[None]:
     """Turn an error of Spark's, a hundred lines long, into one line."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -250,10 +252,9 @@ def _in_words() -> Iterator[None]:
     except (PySparkException, Py4JError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raised = next((line for line in lines if _RAISED.match(line)), lines[0] if lines else repr(error))
-        raise RecordsError(
-            f"Spark did not score the records ({raised})",
-            remedy="Put that right, Spark's own log says more, and score again.",
-        ) from error
+        if "No module named" in raised:
+            remedy = "Install this library for the Python of the executors (PYSPARK_PYTHON names it), and score again."
+        raise RecordsError(f"Spark did not score the records ({raised})", remedy=remedy) from error
 
 
 @contextmanager
@@ -265,7 +266,11 @@ def _session(
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise ArgumentError("pyspark is not installed", remedy="pip install 'egretscore[spark]'") from error
+        raise ArgumentError(
+            "pyspark is not installed", remedy="In a clone of this library: pip install '.[spark]'"
+        ) from error
+    if given is not None and not hasattr(given, "newSession"):
+        raise ArgumentError("this is no Spark session", value=type(given).__name__, expected="a SparkSession")
     running = given or SparkSession.getActiveSession()
     if running is not None:
         if master is not None:
@@ -274,7 +279,7 @@ def _session(
                 value=master,
                 remedy="Name no cluster, or stop the session first.",
             )
-        with _in_words():  # it may have been stopped
+        with _in_words("Give a session that is running: this one may have been stopped."):
             session = running.newSession()
             session.conf.set("spark.sql.session.timeZone", "UTC")
         yield session
