@@ -30,7 +30,7 @@ from pyarrow import parquet
 import egretscore as es
 from egretscore.cli import commands, main, terminal
 from egretscore.cli.arguments import memory_size, parser
-from egretscore.cli.terminal import interrupts_noted, parts_done
+from egretscore.cli.terminal import amount_done, interrupts_noted, parts_done, working
 from egretscore.explanation import texts
 from egretscore.records.files import INVENTED_MARK
 from egretscore.records.in_bulk.runs import Progress
@@ -513,7 +513,9 @@ def test_one_is_counted_as_one(tmp_path, capsys):
     )
     kept = str(tmp_path / "kept")
     assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
-    assert "64 of 64 parts, 1 row in " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "64 of 64 parts, 1 row in " in said
+    assert "in place of" not in said
     score = ["score", "--records", kept, "--model", MODEL, "--as-of", AS_OF, "--out", str(tmp_path / "scores")]
     assert main(score) == 0
     said = capsys.readouterr().err
@@ -522,22 +524,47 @@ def test_one_is_counted_as_one(tmp_path, capsys):
     with (tmp_path / "town" / "consents.csv").open("a", encoding="utf-8") as file:
         file.write("nonsense\n")
     assert main(["keep", "--records", str(tmp_path / "town"), "--out", kept]) == 0
+    assert "1 row kept: " in (said := capsys.readouterr().err)
+    assert "in place of the records that were kept there" in said
     assert main(["add", "--records", str(tmp_path / "town"), "--kept", kept]) == 1
     assert "1 row was set aside when these records were kept" in capsys.readouterr().err
 
 
 def test_a_run_says_now_and_then_how_far_it_is_how_fast_and_how_long_it_takes(capsys, monkeypatch):
-    """What an earlier run had done is not counted into the speed."""
+    """What an earlier run had done is not counted into the speed, and what was read and is still to be written is."""
     now = [0.0]
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with parts_done("Scoring", "person", "people") as progress:
         for now[0], done, read, written in ((9, 20, 24, 900), (11, 20, 24, 2200), (20, 40, 48, 5000)):
             progress(Progress(parts=done, read=read, taken_up=16, written=written))
-        assert capsys.readouterr().err == "20 of 64 parts, 2,200 people, 200 a second, 55 s left\n"
+        assert capsys.readouterr().err == "20 of 64 parts, 2,200 people, 400 a second, 55 s left\n"
         for now[0], done, written in ((32, 63, 9600), (33, 64, 10000)):
             progress(Progress(parts=done, read=64, taken_up=16, written=written))
-    said = ["63 of 64 parts, 9,600 people, 300 a second, 0 s left", "64 of 64 parts, 10,000 people in 33.0 s"]
+    said = ["63 of 64 parts, 9,600 people, 306 a second, 0 s left", "64 of 64 parts, 10,000 people in 33.0 s"]
     assert capsys.readouterr().err.splitlines() == said
+
+
+def test_what_takes_long_is_said_to_go_on_into_a_pipe(capsys, monkeypatch):
+    """And no more once it has said how far it is."""
+    monkeypatch.setattr(terminal, "_SECONDS_BETWEEN_LINES", 0.05)
+    with working("Training"):
+        time.sleep(0.3)
+    said = capsys.readouterr()
+    assert re.fullmatch(r"(Training … 0 s\n)+", said.err)
+    assert said.out == ""
+    with parts_done("Keeping", "row") as progress:
+        time.sleep(0.3)
+        progress(Progress(parts=1, read=64, taken_up=0, written=2000))
+        time.sleep(0.3)
+    going_on, _, rest = capsys.readouterr().err.partition("1 of 64 parts")
+    assert re.fullmatch(r"(Keeping … 0 s\n)+", going_on)
+    assert "Keeping" not in rest
+    with amount_done("Inventing residents", 50_000) as advance_to:
+        for done in (10_000, 50_000):
+            time.sleep(0.1)
+            advance_to(done)
+    said_of_each = ["Inventing residents: 10,000 of 50,000", "Inventing residents: 50,000 of 50,000"]
+    assert capsys.readouterr().err.splitlines() == said_of_each
 
 
 def test_on_a_terminal_a_run_is_a_bar_that_says_as_much(capsys, monkeypatch):

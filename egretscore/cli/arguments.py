@@ -218,7 +218,8 @@ def _keep_options(commands: Any) -> None:
         """
         Every command reads the folder like any other records. Rows set aside are not kept:
         `egretscore validate` lists them with the reasons. A run that was stopped continues
-        where it was, as with score.
+        where it was, as with score. Records kept in the folder earlier are replaced, with all
+        that was added to them and erased from them since.
 
         example:
           egretscore keep --records records --out kept
@@ -353,7 +354,7 @@ def _quarantine_option(parser: argparse.ArgumentParser) -> None:
         "--quarantine",
         type=_place,
         metavar="DIR",
-        help="write the rows set aside, with their reasons, into this folder",
+        help="write the rows set aside, with their reasons, into this folder, in place of those of an earlier run",
     )
 
 

@@ -198,8 +198,10 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _keep(options: argparse.Namespace) -> int:
+    from egretscore.records.kept.folder import is_kept
     from egretscore.records.upkeep.keeping import keep_records
 
+    replaced = is_kept(options.out)
     with parts_done("Keeping", "row") as progress:
         kept = keep_records(options.records, options.out, policy=options.policy, progress=progress, **_machine(options))
     _mention(kept.set_aside, options.records, options.policy)
@@ -208,7 +210,9 @@ def _keep(options: argparse.Namespace) -> int:
             f"egretscore: {number_of(kept.unclear, 'row')} of these may be a withdrawal, or an objection to any "
             "record: nothing can be added until they are corrected and all records are kept again"
         )
-    _tell(options, f"{number_of(kept.rows, 'row')} kept: {options.out}", out=options.out, **asdict(kept))
+    said = f"{number_of(kept.rows, 'row')} kept: {options.out}"
+    said += ", in place of the records that were kept there" if replaced else ""
+    _tell(options, said, out=options.out, replaced=replaced, **asdict(kept))
     return DONE
 
 

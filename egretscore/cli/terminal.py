@@ -118,10 +118,29 @@ def _is_importing(frame: FrameType | None, since: FrameType | None) -> bool:
 
 
 @contextlib.contextmanager
+def _said_now_and_then(what: str) -> Iterator[threading.Event]:
+    """Say in plain lines that something goes on, until it ends or the event given is set."""
+    began, ended = time.monotonic(), threading.Event()
+
+    def say_it() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LINES):
+            say(f"{what} … {time.monotonic() - began:,.0f} s")
+
+    thread = threading.Thread(target=say_it, daemon=True)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes a while; say nothing into a pipe."""
+    """Show on a terminal that something takes a while; say so now and then into a pipe."""
     if not _on_a_terminal():
-        yield
+        with _said_now_and_then(what):
+            yield
         return
     from rich.console import Console
 
@@ -131,9 +150,17 @@ def working(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def amount_done(what: str, total: int) -> Iterator[Any]:
-    """Give a function to call with how much is done; it moves a bar on a terminal."""
+    """Give a function to call with how much is done: a bar on a terminal, plain lines in a pipe."""
     if not _on_a_terminal():
-        yield lambda _: None
+        said_last = time.monotonic()
+
+        def line(done: int) -> None:
+            nonlocal said_last
+            if time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
+                said_last = time.monotonic()
+                say(f"{what}: {done:,} of {total:,}")
+
+        yield line
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -155,8 +182,10 @@ def parts_done(what: str, one: str, many: str = "") -> Iterator[Callable[[Progre
         written = number_of(done.written, one, many)
         if done.parts == PARTS:
             return f"{written} in {took:,.1f} s"
-        left = took / (done.read - done.taken_up) * (PARTS - done.read)
-        return f"{written}, {done.written / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
+        read = done.read - done.taken_up  # most of the work, and done before the first part is written
+        of_read = done.written / max(1, done.parts - done.taken_up) * read
+        left = took / read * (PARTS - done.read)
+        return f"{written}, {of_read / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 
     def line(done: Progress) -> None:
         nonlocal said_last
@@ -165,7 +194,13 @@ def parts_done(what: str, one: str, many: str = "") -> Iterator[Callable[[Progre
             say(f"{done.parts} of {PARTS} parts, {said(done)}")
 
     if not _on_a_terminal():
-        yield line
+        with _said_now_and_then(what) as ended:
+
+            def first_line(done: Progress) -> None:
+                ended.set()
+                line(done)
+
+            yield first_line
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
