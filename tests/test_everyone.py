@@ -76,6 +76,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+def test_columns_may_be_asked_for_by_numpys_true(town, undisturbed, tmp_path):
+    score_everyone(shipped_engine(), town, TOWN_DAY, tmp_path / "scores", **dict.fromkeys(EVERY_COLUMN, np.True_))
+    assert contents(tmp_path / "scores") == contents(undisturbed)
+
+
 def in_passes_of(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_one_machine, "parts_at_once", lambda *_: parts)
 

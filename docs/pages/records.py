@@ -21,7 +21,8 @@ _HOW_RECORDS_ARE_GIVEN = """\
   quotes.
 - Rows are counted from 1, starting below the header: in a CSV file row 1 is line 2. Blank lines are skipped but
   counted.
-- A timestamp counts as a date if it is midnight, in UTC where it has a time zone. Convert local times to dates first.
+- Dates are written 2026-10-31. In columns that have a type, a timestamp counts as a date if it is midnight, in UTC
+  where it has a time zone: convert local times to dates first. As text, in CSV for instance, no timestamp does.
 - Ids of records and names of authorities are taken in Unicode's normal form C: é is one letter, however it was
   composed. Letters of full width, and brackets of other kinds, stay different.
 - Whoever a letter says is not an adult is not, until a later letter confirms that they are. The letter that confirms

@@ -329,7 +329,7 @@ def read_about_scores(folder: Path) -> Mapping[str, Any]:
         complete = False
     if not complete:
         raise ArgumentError(
-            "scoring cannot continue from this folder",
+            "scoring cannot continue from this folder" if folder.exists() else "there is no such folder",
             file=folder,
             expected="a folder of 64 parts, which egretscore score wrote from kept records",
             remedy=SCORE_EVERYONE,

@@ -173,6 +173,6 @@ def _no_table(file: Path) -> NoReturn:
     raise RecordsError(
         "this file is not one of the record tables",
         file=file,
-        expected=f"a name that begins with one of {', '.join(TABLES)}",
+        expected=f"one of {', '.join(TABLES)}, alone or before a dot, a hyphen or an underscore and anything else",
         remedy=did_you_mean(file.stem, TABLES) or "Move it elsewhere if it holds something else.",
     )

@@ -446,13 +446,15 @@ def test_other_places_are_refused(folder, capsys):
     arguments = ["add", "--records", str(folder / "records"), "--kept", str(folder / "records")]
     assert main(arguments) == 2
     assert "these are no kept records" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(folder / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
     assert main(["add", "--records", str(folder / "kept"), "--kept", str(folder / "kept")]) == 2
     assert "kept already" in capsys.readouterr().err
     write([P0], folder / "new")
     for quarantine in (folder / "kept", folder / "kept" / "part-00" / "aside"):
         arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]
         assert main([*arguments, "--quarantine", str(quarantine)]) == 2
-        assert "holds records" in capsys.readouterr().err
+        assert "among kept records" in capsys.readouterr().err
         es.read_records(folder / "kept")
     write([P0], folder / "town").joinpath("invented.json").write_text("{}", encoding="utf-8")
     es.keep_records(folder / "town", folder / "invented")

@@ -171,6 +171,8 @@ def check_is_kept(folder: Path, problem: str = "these are no kept records") -> N
     """Raise if a folder holds no kept records, or none that can be read."""
     check_name_is_text(folder)
     if not is_kept(folder):
+        if not folder.exists():
+            problem = "there is no such folder"
         raise ArgumentError(problem, file=folder, expected="a folder that egretscore keep wrote")
 
 
