@@ -36,11 +36,12 @@ def whole_file(file: Path, *, within: Path | None = None, permissions_like: Path
     file : Path
     within : Path, optional
         The folder for the scratch file, on the same disk, where the leftovers of a killed process
-        are found and removed; beside ``file`` when not given.
+        are found and removed; beside ``file`` when not given. Without this folder nothing is written.
     permissions_like : Path, optional
         A file whose permissions to copy where ``file`` does not exist yet.
     """
-    make_folder(file.parent)
+    if within is None:
+        make_folder(file.parent)
     check_no_folder(file)
     scratch = _new_file(within or file.parent, file)
     try:
@@ -241,13 +242,16 @@ def _copy_permissions(fresh: Path, stood: Path) -> None:
 
 
 def clear(folder: Path, keep: Collection[str] = ()) -> None:
-    """Remove everything from a folder but what has one of these names."""
+    """Remove everything from a folder but what has one of these names.
+
+    Folders first, and each under another name: a process of another machine that wrote its scratch files there, and
+    outlived its run, can put no file into place any more once its folder is gone.
+    """
     for entry in folder.iterdir():
-        if entry.name in keep:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
+        if entry.name not in keep and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry.rename(folder / f".{secrets.token_hex(8)}"))
+    for entry in folder.iterdir():
+        if entry.name not in keep:
             entry.unlink()
 
 

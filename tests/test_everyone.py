@@ -562,6 +562,41 @@ def test_two_runs_do_not_write_one_place(town, tmp_path, capsys):
     assert "another run" in capsys.readouterr().err
 
 
+def test_a_process_that_outlives_its_run_puts_nothing_among_the_parts_of_the_next(town, undisturbed, tmp_path):
+    """Spark's may outlive a driver that was killed: their parts may be of another day, or of someone erased since."""
+    out = tmp_path / "scores"
+    of_another_run = parquet.read_table(undisturbed / part_file(1))
+    fences: list[Path] = []
+
+    def written_late(part: int, parts: Path) -> None:
+        write_scores(of_another_run, parts / part_file(part), PartRead(7, 7), within=fences[0])
+
+    def killed() -> None:
+        with runs.parts_beside(out, "another question", part_file, files.is_whole) as (parts, _):
+            fences.append(runs.make_fence(parts))
+            written_late(0, parts)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    unfinished = fences[0].parent
+    assert are_whole(unfinished / part_file(0))
+    tried: list[int] = []
+
+    def outlives(done: Progress) -> None:
+        for part in {0, done.parts - 1, PARTS - 1}:
+            with pytest.raises(FileNotFoundError):
+                written_late(part, unfinished)
+            tried.append(part)
+
+    score_everyone(shipped_engine(), town, TOWN_DAY, out, progress=outlives, **EVERY_COLUMN)
+    assert set(tried) == set(range(PARTS))
+    with pytest.raises(FileNotFoundError):
+        written_late(0, unfinished)
+    assert contents(out) == contents(undisturbed)
+    assert [*tmp_path.iterdir()] == [out]
+
+
 # ------------------------------------------------------------------------------- what goes wrong
 
 

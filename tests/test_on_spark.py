@@ -225,12 +225,30 @@ def test_a_session_of_this_machine_is_offered_to_nobody_else_and_takes_what_was_
 def test_an_executor_without_this_library_is_said_to_lack_it(kept, spark, tmp_path, monkeypatch):
     from egretscore.everyone import on_spark
 
-    def lacks(*_: object) -> None:
+    def lacks(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'egretscore'")
 
     monkeypatch.setattr(on_spark, "write_scores", lacks)
     with pytest.raises(es.RecordsError, match="Install this library for the Python of the executors"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
+
+
+@needs_java
+def test_a_part_is_not_put_into_place_where_the_next_run_has_begun(kept, spark, tmp_path, monkeypatch):
+    """The driver may have been killed, and the executors not know it yet."""
+    from egretscore.everyone import on_spark
+
+    write_scores = on_spark.write_scores
+
+    def write_late(scores: Any, file: Path, read: Any, *, within: Path | None = None) -> None:
+        if within is not None:
+            shutil.rmtree(within, ignore_errors=True)
+        write_scores(scores, file, read, within=within)
+
+    monkeypatch.setattr(on_spark, "write_scores", write_late)
+    with pytest.raises(es.RecordsError, match="No such file"):
+        score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out", spark=spark)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_java
@@ -271,7 +289,7 @@ def test_a_master_that_is_none_is_refused_before_anything_is_read(tmp_path, mast
     ],
 )
 def test_a_master_that_spark_knows_is_taken(tmp_path, master):
-    with pytest.raises(es.ArgumentError, match="records that were kept"):
+    with pytest.raises(es.ArgumentError, match="no such folder"):
         score_on_spark(shipped_engine(), tmp_path / "no records", "2026-10-31", tmp_path / "out", master=master)
 
 
@@ -310,7 +328,7 @@ def test_without_pyspark_it_is_said_what_to_install(kept, tmp_path, monkeypatch)
     for name in {"pyspark", "py4j", *sys.modules}:
         if name.partition(".")[0] in {"pyspark", "py4j"}:
             monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(es.ArgumentError, match=r"egretscore\[spark\]"):
+    with pytest.raises(es.ArgumentError, match=r"pip install .\.\[spark\]"):
         score_on_spark(shipped_engine(), kept, "2026-10-31", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

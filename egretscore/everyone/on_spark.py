@@ -45,7 +45,7 @@ from egretscore.records.checked.in_files import KeptRecords
 from egretscore.records.checked.store import check_agrees
 from egretscore.records.database import GLOB_SIGNS, Resources, check_no_wildcard, check_threads
 from egretscore.records.in_bulk.memory import for_the_database, memory_to_use
-from egretscore.records.in_bulk.runs import SPILL, check_unchanged, parts_beside, state_of_records
+from egretscore.records.in_bulk.runs import SPILL, check_unchanged, make_fence, parts_beside, state_of_records
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS
 from egretscore.records.schema import READY
@@ -153,12 +153,13 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
 
 def _score(session: SparkSession, people: str, missing: Sequence[int], scorer: PartScorer, to: Path) -> None:
     """Score the people that a query returns, and write each part."""
+    fence = make_fence(to)
 
     def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         for part, of_part in by_part(batches):
-            write_scores(scorer.table(of_part), to / part_file(part), PartRead(len(of_part), 0))
+            write_scores(scorer.table(of_part), to / part_file(part), PartRead(len(of_part), 0), within=fence)
             yield pa.RecordBatch.from_pydict({"part": [part]})
 
     found = session.sql(f"SELECT *, {_PART} AS part FROM ({people})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -101,19 +102,28 @@ def part_file(part: int) -> str:
     return f"part-{part:02}.parquet"
 
 
-def write_scores(scores: pa.Table, file: Path, read: PartRead) -> None:
+def write_scores(scores: pa.Table, file: Path, read: PartRead, *, within: Path | None = None) -> None:
     """Write scores, in the order of subject_id, into a file, whole or not at all, with a note beside it.
 
     The note is one line, the file's hash and the fields of ``read`` ("-" for no day). It shows whether the file is
     whole, and lets a run that continues another report on all parts.
+
+    Parameters
+    ----------
+    scores : Table
+    file : Path
+    read : PartRead
+    within : Path, optional
+        The folder without which nothing must be put into place (:func:`egretscore.writing.whole_file`).
     """
     from pyarrow import parquet
 
-    with whole_file(file) as scratch:
+    with whole_file(file, within=within) as scratch:
         parquet.write_table(scores, scratch, **AS_WRITTEN)
+        sha256 = sha256_of(scratch)
     note = file.with_name(note_beside(file.name))
-    with errors_that_name(note):
-        note.write_text(f"{sha256_of(file)} {read.people} {read.set_aside} {read.last_day or '-'}", encoding="ascii")
+    with errors_that_name(note), nullcontext(note) if within is None else whole_file(note, within=within) as place:
+        place.write_text(f"{sha256} {read.people} {read.set_aside} {read.last_day or '-'}", encoding="ascii")
 
 
 def are_whole(file: Path) -> bool:

@@ -8,6 +8,7 @@ moment: its finished parts stay, and the next run of the same question goes on w
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -147,6 +148,16 @@ def parts_beside(
                 nothing_to_go_on_with = not any((folder / name).exists() for name in names)
                 shutil.rmtree(folder if nothing_to_go_on_with else folder / SPILL, ignore_errors=True)
             raise
+
+
+def make_fence(parts: Path) -> Path:
+    """Make the folder within which processes write that may outlive this run, as Spark's outlive a killed driver.
+
+    The next run removes it before it writes anything itself, and they can no longer put a part among its parts.
+    """
+    fence = parts / f".{secrets.token_hex(8)}"
+    fence.mkdir()
+    return fence
 
 
 def take_the_place(parts: Path, out: Path, holds: Collection[str]) -> None:
