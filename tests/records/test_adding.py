@@ -553,7 +553,10 @@ def test_killed_at_any_moment_it_is_finished_by_adding_again(days, tmp_path):
 
 
 def test_what_was_stopped_is_finished_before_anything_else_is_added(days, tmp_path):
-    """Else half of its rows, withdrawals among them, would never come in, and nothing would tell."""
+    """Else half of its rows, withdrawals among them, would never come in, and nothing would tell.
+
+    Nor are other files added with it: what is kept would depend on when it was stopped.
+    """
     shutil.copytree(days / "kept", tmp_path / "kept")
     write([Person("another", consents=(plain_consent("another"),))], tmp_path / "next")
     shutil.copy(days / "new" / "invented.json", tmp_path / "next")
@@ -562,15 +565,17 @@ def test_what_was_stopped_is_finished_before_anything_else_is_added(days, tmp_pa
     half = states(tmp_path / "kept")
     with pytest.raises(es.RecordsError, match="stopped half-way"):
         shipped_engine().score(es.read_records(tmp_path / "kept"), AS_OF)
-    with pytest.raises(es.RecordsError, match="not all of its files are among these"):
-        es.add_records(tmp_path / "next", tmp_path / "kept")
+    shutil.copytree(days / "new", tmp_path / "both")
+    shutil.copy(tmp_path / "next" / "consents.parquet", tmp_path / "both" / "consents-next.parquet")
+    for other in ("next", "both"):
+        with pytest.raises(es.RecordsError, match="these are other files than those it is of"):
+            es.add_records(tmp_path / other, tmp_path / "kept")
     with pytest.raises(es.RecordsError, match="stopped half-way"):  # what is still to come in may name them
         es.read_records(tmp_path / "kept").erase("another")
     assert states(tmp_path / "kept") == half
     shutil.copytree(days / "new", tmp_path / "moved")
-    shutil.copy(tmp_path / "next" / "consents.parquet", tmp_path / "moved" / "consents-next.parquet")
     es.add_records(tmp_path / "moved", tmp_path / "kept")
-    es.add_records(days / "new", tmp_path / "kept")
+    es.add_records(tmp_path / "next", tmp_path / "kept")
     erased = es.read_records(tmp_path / "kept").erase("another")
     assert erased == 1
     assert states(tmp_path / "kept") == states(days / "all")

@@ -267,14 +267,18 @@ def finish_adding(folder: Path) -> None:
 
 
 def check_finishes_what_was_begun(folder: Path, files: Collection[str]) -> None:
-    """Raise if an addition was stopped half-way and this one does not include all of its files."""
+    """Raise if an addition was stopped half-way and this one is of other files.
+
+    More files beside them would do as little: rows of theirs that contradict those of the first are set aside with them
+    in parts that were not reached, and by themselves in the others.
+    """
     noted = folder / ADDING
     begun = set(noted.read_text(encoding="ascii", errors="replace").split()) if noted.is_file() else set()
-    if not begun <= set(files):
+    if begun not in (set(), set(files)):
         raise RecordsError(
-            "an addition was stopped half-way, and not all of its files are among these",
+            "an addition was stopped half-way, and these are other files than those it is of",
             file=noted,
-            expected="the files of that addition, unchanged; others may be added with them",
+            expected="the files of that addition, unchanged and no others",
             remedy="Run that `egretscore add` again first; if its files are gone, keep all records again.",
         )
 
