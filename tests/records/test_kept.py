@@ -295,6 +295,11 @@ def come_from_the_future(kept: Path) -> Path:
     return kept / "kept.json"
 
 
+def lose_what_says_that_they_are_kept(kept: Path) -> Path:
+    (kept / "kept.json").unlink()
+    return kept / "kept.json"
+
+
 def add_more_records(kept: Path) -> Path:
     (kept / "penalties.csv").write_text("decision_no\n")
     return kept / "penalties.csv"
@@ -312,6 +317,7 @@ def add_more_records(kept: Path) -> Path:
         add_a_file_to_a_part,
         change_the_policy,
         come_from_the_future,
+        lose_what_says_that_they_are_kept,
         add_more_records,
     ],
 )
@@ -574,7 +580,7 @@ def test_what_is_something_else_is_left_alone(town, kept, tmp_path, capsys):
         thesis.write_text("years of work")
     for records, out, says in (
         (town, kept, "something else"),
-        (town, kept / "thesis.txt", "something else"),
+        (town, kept / "thesis.txt", "among kept records"),
         (town, hidden, "something else"),
         (town, tmp_path / "like", "something else"),
         (town, town / "kept", "among the records"),

@@ -157,14 +157,23 @@ def is_kept(folder: Path) -> bool:
     Raises
     ------
     RecordsError
-        If the folder may not be read, or no folder can have this name.
+        If the folder may not be read, or no folder can have this name, or it holds parts and no longer says so.
     """
     try:
-        return (folder / ABOUT).is_file()
+        # In this order: a folder that is replaced meanwhile has both afterwards.
+        has_parts = (folder / part_folder(0) / _ABOUT_PART).is_file()
+        says_so = (folder / ABOUT).is_file()
     except OSError as error:
         raise RecordsError(
             f"the folder cannot be read ({error.strerror})", file=folder, expected="a folder that this process may read"
         ) from error
+    if has_parts and not says_so:
+        raise RecordsError(
+            "the file is gone from a folder of kept records",
+            file=folder / ABOUT,
+            remedy="Remove the folder, and keep the original records again.",
+        )
+    return says_so
 
 
 def check_is_kept(folder: Path, problem: str = "these are no kept records") -> None:
