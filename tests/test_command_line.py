@@ -733,7 +733,7 @@ def test_what_came_of_a_command_can_be_told_to_machines(tmp_path, capsys):
 
     good = sum(of["good"] for of in counts)
     assert told("keep", "--records", records, "--out", kept) == {
-        "out": str(kept), "rows": good, "set_aside": 30, "unclear": 0
+        "out": str(kept), "replaced": False, "rows": good, "set_aside": 30, "unclear": 0
     }  # fmt: skip
     scored = told("score", "--records", kept, "--model", MODEL, "--as-of", AS_OF, "--out", scores)
     table = parquet.read_table(scores)
