@@ -62,7 +62,7 @@ def _scored(consents: pd.DataFrame, policy: Policy, as_of: pd.Timestamp) -> pd.I
             "withdrawn": consents.withdrawn_on.where(consents.withdrawn_on <= as_of),
             "granted": consents.granted_on.where(covers),
             "adult": consents.granted_on.where(covers & consents.adult_confirmed),
-            "minor": consents.granted_on.where(covers & ~consents.adult_confirmed),
+            "minor": consents.granted_on.where(~consents.adult_confirmed),
         }
     )
     latest = dates.groupby(consents.subject_id).max()

@@ -46,7 +46,7 @@ def _scored(consents: pl.LazyFrame, policy: Policy, day: date) -> pl.LazyFrame:
             withdrawn=pl.col("withdrawn_on").filter(pl.col("withdrawn_on") <= day).max(),
             granted=granted.filter(covers).max(),
             adult=granted.filter(covers & adult).max(),
-            minor=granted.filter(covers & ~adult).max(),
+            minor=granted.filter(~adult).max(),
         )
         .filter(
             pl.col("granted").is_not_null(),

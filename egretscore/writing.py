@@ -107,8 +107,8 @@ def put_in_place(fresh: Path, folder: Path) -> None:
             fresh.chmod(permissions_of_new_folders(fresh))
         else:
             _copy_permissions(fresh, stood)
-        shutil.rmtree(earlier, ignore_errors=True)
         if stood == folder:
+            shutil.rmtree(earlier, ignore_errors=True)
             folder.rename(earlier)
         try:
             fresh.rename(folder)

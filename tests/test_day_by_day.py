@@ -267,7 +267,7 @@ def test_one_file_can_be_written_from_parts(here):
         ({"--since": "2025-12-27"}, f"since says 2025-12-27, and the previous scores are of {SINCE}."),
         ({"--as-of": "2025-12-27"}, "an earlier date than the previous ones"),
         ({"--previous": "kept"}, "scoring cannot continue from this folder"),
-        ({"--previous": "nowhere"}, "scoring cannot continue from this folder"),
+        ({"--previous": "nowhere"}, "there is no such folder"),
         ({"--records": "records"}, "only kept records tell"),
         ({"--reasons": None}, "have other columns"),
         ({"--previous": None}, "since needs previous"),
@@ -335,7 +335,7 @@ def test_damage_to_what_a_part_remembers_is_found(here):
 @pytest.mark.parametrize("place", ["scores/day", "scores/part-00.parquet"])
 def test_nothing_is_written_into_the_previous_scores(here, place):
     before = contents(here / "scores")
-    with pytest.raises(es.ArgumentError, match="in the previous scores"):
+    with pytest.raises(es.ArgumentError, match="among scores"):
         go_on(here, out=place)
     assert contents(here / "scores") == before
 

@@ -16,7 +16,7 @@ import pytest
 import egretscore as es
 from egretscore import writing
 from egretscore.errors import ArgumentError
-from egretscore.writing import alone_in, permissions_of_new_folders, put_in_place, whole_file, whole_folder
+from egretscore.writing import alone_in, earlier_of, permissions_of_new_folders, put_in_place, whole_file, whole_folder
 
 
 def test_threads_that_write_at_once_leave_the_permissions_of_new_files_as_they_were(tmp_path):
@@ -62,6 +62,24 @@ def test_nothing_is_written_into_kept_records_scores_or_a_model(tmp_path, engine
             with pytest.raises(es.ArgumentError, match="the output would lie among"):
                 write(out)
     assert sorted(ours.rglob("*")) == before
+
+
+def test_where_replacing_is_stopped_twice_the_old_folder_is_still_there(tmp_path, monkeypatch):
+    """The first left it under its other name alone."""
+    folder, fresh = tmp_path / "scores", tmp_path / "fresh"
+    earlier = earlier_of(folder)
+    for place in (earlier, fresh):
+        place.mkdir()
+    (earlier / "old").touch()
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            put_in_place(fresh, folder)
+    assert [entry.name for entry in earlier.iterdir()] == ["old"]
 
 
 def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):

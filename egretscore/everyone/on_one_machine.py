@@ -126,7 +126,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)
     if since is not None or previous is not None:
-        earlier, day_before = _where_to_go_on(run, since, previous, out)
+        earlier, day_before = _where_to_go_on(run, since, previous)
         if earlier.resolve() == out and run.is_answered_by(out):
             remove_what_was_replaced(out)  # by a run that was stopped at its very end
             return Outcome.of(out)
@@ -272,16 +272,12 @@ def _writers(threads: int | None) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _where_to_go_on(
-    run: _Run, since: date | str | None, previous: str | Path | None, out: Path
-) -> tuple[Path, date | None]:
+def _where_to_go_on(run: _Run, since: date | str | None, previous: str | Path | None) -> tuple[Path, date | None]:
     """Return the folder of the previous scores, and their date if one was given."""
     if previous is None:
         raise ArgumentError("since needs previous", expected="a folder of scores of that date")
     check_is_kept(run.folder, "only kept records tell who changed since a date")
     earlier = as_path(previous, "previous scores are in a folder")
-    if earlier.resolve() in out.parents:
-        raise ArgumentError("the output would lie in the previous scores", file=out, remedy="Name a place elsewhere.")
     day_before = None if since is None else as_day(since)
     if day_before is not None:
         run.check_is_of_no_day_before(day_before)

@@ -69,6 +69,7 @@ def test_any_other_column_is_an_error_too(table, column):
         ),
         *("monthlysalary", "hometownname", "accountbalances", "passportnumber", "politicalviews", "marriagedate"),
         *("home_city", "hukou", "postcode", "party_member", "monthlyIncome", "families", "TaxesPaid", "健康状况"),
+        *("ｉｎｃｏｍｅ", "ｒｅｌｉｇｉｏｎ"),
     ],
 )
 def test_other_spellings_are_refused_by_name_too(column):

@@ -118,6 +118,19 @@ def test_a_penalty_delivered_again_with_another_content_is_in_doubt_from_that_da
     assert engine.explain(records, "p0", delivered).score == 550
 
 
+@given(st.permutations([0, 1, 2]))
+def test_a_penalty_contradicted_twice_is_in_doubt_from_the_first_time(engine, order):
+    first, second = AS_OF - timedelta(days=20), AS_OF - timedelta(days=10)
+    penalty = penalised().penalties[0]
+    later = [{**penalty, "fine_yuan": fine, "recorded_on": day} for fine, day in ((9, first), (7, second))]
+    rows = [penalty, *later]
+    person = replace(penalised(), penalties=tuple(rows[number] for number in order))
+    records = es.read_records(frames([person]))
+    assert records.ask("SELECT since FROM doubts").to_pylist() == [{"since": first}]
+    assert engine.explain(records, "p0", first - timedelta(days=1)).score < 550
+    assert engine.explain(records, "p0", second - timedelta(days=1)).score == 550
+
+
 @given(engines(), towns(consented=False, most=3), st.sampled_from([0, 10**9]), st.data())
 def test_a_record_as_it_stood_earlier_says_nothing_beside_what_became_of_it(engine, town, fewest, data):
     """Deliveries of several days read together, in whatever order: earlier states only repeat the fullest one."""
