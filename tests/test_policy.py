@@ -68,6 +68,7 @@ FERRIES = "".join(map(FERRY.format, range(63))) + "[[kinds]]"
         ("prior_weight = 12", "prior_weight = 1000001", "whole number from 0 to 1000000"),
         ("prior_permille = 850", "prior_permille = 1001", "at most 1000"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 1], [730, 2]]", "never grow with age"),
+        ("unkept = [[365, 2], [730, 1]]", "unkept = [[90, 1], [180, 3], [365, 1]]", "never grow with age"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[730, 2], [365, 1]]", "ages must grow"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2], [3650, 1]]", "1825"),
         ("unkept = [[365, 2], [730, 1]]", "unkept = [[365, 2.5]]", "steps such as"),

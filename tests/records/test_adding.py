@@ -450,6 +450,8 @@ def test_other_places_are_refused(folder, capsys):
     assert "there is no such folder" in capsys.readouterr().err
     assert main(["add", "--records", str(folder / "kept"), "--kept", str(folder / "kept")]) == 2
     assert "kept already" in capsys.readouterr().err
+    assert main(["add", "--records", str(folder), "--kept", str(folder / "kept")]) == 2
+    assert "would lie among the records" in capsys.readouterr().err
     write([P0], folder / "new")
     for quarantine in (folder / "kept", folder / "kept" / "part-00" / "aside"):
         arguments = ["add", "--records", str(folder / "new"), "--kept", str(folder / "kept")]

@@ -358,6 +358,24 @@ def test_forests_grown_without_rows_held_out_do_not_depend_on_jobs(count, positi
     assert np.array_equal(one.decision_function(X), two.decision_function(X))
 
 
+def test_the_rows_of_a_group_are_held_out_together(monkeypatch):
+    X, y = applicants(9, 600)
+    groups, splits = np.arange(600) // 5, []
+    held_out = es.ScoreTableClassifier._held_out
+
+    def noted(*arguments: Any) -> Any:
+        splits.append(held_out(*arguments))
+        return splits[-1]
+
+    monkeypatch.setattr(es.ScoreTableClassifier, "_held_out", noted)
+    es.ScoreTableClassifier(**{**QUICK, "bags": 3}).fit(X, y, groups=groups)
+    assert len(splits) == 3
+    for learn, hold_out in splits:
+        assert sorted([*learn, *hold_out]) == list(range(600))
+        assert set(groups[learn]).isdisjoint(groups[hold_out])
+        assert len(hold_out) > 0
+
+
 def test_rows_of_no_weight_are_no_rows():
     X, y = applicants(9, 600)
     weight = np.repeat([1.0, 0.0], 300)
