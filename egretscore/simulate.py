@@ -127,7 +127,8 @@ def simulate_town(
     Raises
     ------
     ArgumentError
-        If an argument is not what it should be or out of range, or the folder is not empty or is being written.
+        If an argument is not what it should be or out of range, or the folder is not
+        empty, lies in one of ours, or is being written.
     """
     residents = as_whole_number(residents, "residents", 1, 2**31 - 1)
     seed = as_whole_number(seed, "seed", 0, 2**31 - 1)

@@ -15,16 +15,20 @@ from typing import Final
 
 from egretscore.errors import ArgumentError
 
-KEPT_RECORDS: Final = "kept.json"
+KEPT_MARK: Final = "kept.json"
 """The file that marks a folder as kept records."""
 
-SCORES: Final = "_scores.json"
+SCORES_MARK: Final = "_scores.json"
 """The file that marks a folder as scores."""
 
-MODEL: Final = "manifest.sha256"
+MODEL_MARK: Final = "manifest.sha256"
 """The file that marks a folder as a model."""
 
-_OURS: Final[Mapping[str, str]] = {KEPT_RECORDS: "kept records", SCORES: "scores", MODEL: "the files of a model"}
+_OURS: Final[Mapping[str, str]] = {
+    KEPT_MARK: "kept records",
+    SCORES_MARK: "scores",
+    MODEL_MARK: "the files of a model",
+}
 
 
 @contextmanager

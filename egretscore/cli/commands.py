@@ -88,7 +88,6 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
-    from egretscore.records.in_bulk.runs import check_not_among
     from egretscore.records.reading import invented_mark
 
     records, as_of = _records_or_sample(options), options.as_of
@@ -99,8 +98,6 @@ def _score(options: argparse.Namespace) -> int:
         name for name, given in (("--model DIR", options.model), ("--as-of DATE", as_of)) if given is None
     ]:
         raise ArgumentError("records of your own need a model and a date", expected=" and ".join(lacking))
-    if options.model is not None:
-        check_not_among(options.out, options.model, "the files of the model")
     engine = load_engine(options.model)
     columns = {name: getattr(options, name) for name in ("vectors", "reasons", "benefits")}
     machine = _machine(options)

@@ -117,6 +117,20 @@ def _is_importing(frame: FrameType | None, since: FrameType | None) -> bool:
     return False
 
 
+def _now_and_then() -> Callable[[], bool]:
+    """Return a function that says whether it is time for another line."""
+    said_last = time.monotonic()
+
+    def is_time() -> bool:
+        nonlocal said_last
+        if time.monotonic() - said_last <= _SECONDS_BETWEEN_LINES:
+            return False
+        said_last = time.monotonic()
+        return True
+
+    return is_time
+
+
 @contextlib.contextmanager
 def _said_now_and_then(what: str) -> Iterator[threading.Event]:
     """Say in plain lines that something goes on, until it ends or the event given is set."""
@@ -152,12 +166,10 @@ def working(what: str) -> Iterator[None]:
 def amount_done(what: str, total: int) -> Iterator[Any]:
     """Give a function to call with how much is done: a bar on a terminal, plain lines in a pipe."""
     if not _on_a_terminal():
-        said_last = time.monotonic()
+        is_time = _now_and_then()
 
         def line(done: int) -> None:
-            nonlocal said_last
-            if time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
-                said_last = time.monotonic()
+            if is_time():
                 say(f"{what}: {done:,} of {total:,}")
 
         yield line
@@ -175,7 +187,7 @@ def parts_done(what: str, one: str, many: str = "") -> Iterator[Callable[[Progre
     """Give a function to call after each part: a bar with rate and time left on a terminal, plain lines in a pipe."""
     from egretscore.records.parts import PARTS
 
-    began = said_last = time.monotonic()
+    began, is_time = time.monotonic(), _now_and_then()
 
     def said(done: Progress) -> str:
         took = time.monotonic() - began
@@ -188,9 +200,7 @@ def parts_done(what: str, one: str, many: str = "") -> Iterator[Callable[[Progre
         return f"{written}, {of_read / max(took, 1e-9):,.0f} a second, {left:,.0f} s left"
 
     def line(done: Progress) -> None:
-        nonlocal said_last
-        if done.parts == PARTS or time.monotonic() - said_last > _SECONDS_BETWEEN_LINES:
-            said_last = time.monotonic()
+        if is_time() or done.parts == PARTS:
             say(f"{done.parts} of {PARTS} parts, {said(done)}")
 
     if not _on_a_terminal():

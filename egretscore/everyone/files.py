@@ -23,7 +23,7 @@ from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.scored import ColumnsAsked
 from egretscore.writing import (
-    SCORES,
+    SCORES_MARK,
     check_lies_in_nothing_of_ours,
     check_no_folder,
     check_replaceable,
@@ -35,7 +35,7 @@ from egretscore.writing import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = SCORES
+ABOUT: Final = SCORES_MARK
 """The file that names the model and the records that the scores of a folder were made from."""
 
 ORIGIN: Final = "kept"

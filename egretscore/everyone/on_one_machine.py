@@ -115,9 +115,9 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
         If the records cannot be read, change during the run, or are not for this engine's policy, or the previous
         scores are not as they were written.
     ArgumentError
-        If ``out`` holds something else, is being written by another run or lies among the records, the previous
-        scores are of other records, columns, dates or models, there is too little memory, or an argument is not
-        what it should be.
+        If ``out`` holds something else, is being written by another run or lies among the records or in a folder of
+        ours, the previous scores are of other records, columns, dates or models, there is too little memory, or an
+        argument is not what it should be.
     """
     check_engine_and_places(engine, records, out)
     check_threads(threads)

@@ -113,8 +113,8 @@ def score_on_spark(  # noqa: PLR0913 - the options of one command
     ------
     ArgumentError
         If pyspark or Java is missing, the cluster cannot be reached, the records are no kept ones, ``out`` holds
-        something else, is being written by another run or lies among the records, there is too little memory, or
-        an argument is not what it should be.
+        something else, is being written by another run or lies among the records or in a folder of ours, there is too
+        little memory, or an argument is not what it should be.
     RecordsError
         If the records are damaged, change during the run, or are not for this engine's policy, or Spark fails.
     """

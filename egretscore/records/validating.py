@@ -129,7 +129,7 @@ class Validated:
         Raises
         ------
         ArgumentError
-            If it is not a path, or no folder, or holds records or lies among them.
+            If it is not a path, or no folder, holds records, or lies among records or in a folder of ours.
         """
         return write_quarantine(self.problems, folder)
 

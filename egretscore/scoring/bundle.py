@@ -36,8 +36,7 @@ from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
 from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
-from egretscore.writing import MODEL as MODEL_MARK
-from egretscore.writing import check_can_be_made, check_replaceable, whole_folder
+from egretscore.writing import MODEL_MARK, check_can_be_made, check_replaceable, whole_folder
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
@@ -118,7 +117,8 @@ class Model:
         Raises
         ------
         ArgumentError
-            If it is not a path, or the folder holds something else, cannot be replaced, or is being written.
+            If it is not a path, or the folder holds something else, cannot be replaced, lies in one of ours, or is
+            being written.
         """
         with whole_folder(as_path(folder, "a model goes into a folder"), replaces=_FILES) as scratch:
             for name, text in bundle_files(self).items():

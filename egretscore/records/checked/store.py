@@ -305,7 +305,7 @@ class Records(ABC):
         Raises
         ------
         ArgumentError
-            If it is not a path, or no folder, or holds records or lies among them.
+            If it is not a path, or no folder, holds records, or lies among records or in a folder of ours.
         RecordsError
             If they do not fit into memory.
         """

@@ -63,10 +63,10 @@ def check_progress(progress: object) -> None:
         raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")
 
 
-def check_not_among(out: Path, folder: Path, what: str = "the records") -> None:
-    """Raise if the output would lie among the records, or what else a folder holds."""
+def check_not_among(out: Path, folder: Path) -> None:
+    """Raise if the output would lie among the records of a folder."""
     if folder.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ArgumentError(f"the output would lie among {what}", file=out, remedy="Name a place elsewhere.")
+        raise ArgumentError("the output would lie among the records", file=out, remedy="Name a place elsewhere.")
 
 
 def state_of_records(folder: Path) -> list[Any]:

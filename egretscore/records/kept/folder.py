@@ -36,12 +36,12 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.database import check_name_is_text, check_no_wildcard, threads_to_use
 from egretscore.records.parts import PARTS, QUESTION, WHICH_PART
 from egretscore.records.schema import DISPUTABLE, READY, TABLES
-from egretscore.writing import KEPT_RECORDS, alone_in, earlier_of, sha256_of, unfinished_of, whole_file
+from egretscore.writing import KEPT_MARK, alone_in, earlier_of, sha256_of, unfinished_of, whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT: Final = KEPT_RECORDS
+ABOUT: Final = KEPT_MARK
 """The file that marks a folder as kept records and describes them."""
 
 POLICY: Final = "policy.toml"

@@ -156,7 +156,7 @@ class Added:
         Raises
         ------
         ArgumentError
-            If it is not a path, or no folder, or holds records or lies among them.
+            If it is not a path, or no folder, holds records, or lies among records or in a folder of ours.
         """
         written = write_quarantine(self.problems, folder)
         if not self.contradictions:

@@ -108,7 +108,7 @@ def keep_records(
         If the policy cannot be read.
     ArgumentError
         If the records are kept ones, ``out`` holds something else, is being written by another run or lies among
-        the records, there is too little memory, or an argument is not what it should be.
+        the records or in a folder of ours, there is too little memory, or an argument is not what it should be.
     """
     folder = as_path(
         records,
