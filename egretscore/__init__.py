@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from egretscore.audit import Report
+    from egretscore.audit import Measures, Report
     from egretscore.benefits import Decision
     from egretscore.engine import Engine, load_engine
     from egretscore.errors import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from egretscore.everyone.on_spark import score_on_spark
     from egretscore.explanation import Explanation, Reason
     from egretscore.features import Feature
-    from egretscore.policy import Policy, read_policy, shipped_policy
+    from egretscore.policy import Benefit, Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
     from egretscore.records.checked.store import SourceCount, UnmatchedObjection
     from egretscore.records.in_bulk.runs import Progress
@@ -56,6 +56,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Added": "records.upkeep.adding",
     "ArgumentError": "errors",
+    "Benefit": "policy",
     "BundleError": "errors",
     "Contradiction": "records.upkeep.merging",
     "Decision": "benefits",
@@ -66,6 +67,7 @@ _HOMES = {
     "Feature": "features",
     "ForbiddenColumnError": "errors",
     "Kept": "records.upkeep.keeping",
+    "Measures": "audit",
     "Model": "scoring.bundle",
     "Outcome": "everyone.files",
     "Policy": "policy",
@@ -99,6 +101,7 @@ _HOMES = {
 __all__ = [
     "Added",
     "ArgumentError",
+    "Benefit",
     "BundleError",
     "Contradiction",
     "Decision",
@@ -109,6 +112,7 @@ __all__ = [
     "Feature",
     "ForbiddenColumnError",
     "Kept",
+    "Measures",
     "Model",
     "Outcome",
     "Policy",

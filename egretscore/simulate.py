@@ -35,7 +35,7 @@ from egretscore.errors import ArgumentError
 from egretscore.numbers import as_whole_number
 from egretscore.paths import as_path
 from egretscore.records.files import INVENTED_MARK
-from egretscore.records.in_bulk.runs import check_progress
+from egretscore.records.in_bulk.runs import to_report
 from egretscore.records.schema import TABLES
 from egretscore.writing import whole_folder
 
@@ -101,7 +101,7 @@ def simulate_town(
     *,
     seed: int = 0,
     file_format: Literal["csv", "parquet"] = "csv",
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Invent a town and write its records into a folder.
 
@@ -132,7 +132,7 @@ def simulate_town(
     """
     residents = as_whole_number(residents, "residents", 1, 2**31 - 1)
     seed = as_whole_number(seed, "seed", 0, 2**31 - 1)
-    check_progress(progress)
+    progress = to_report(progress)
     if file_format not in ("csv", "parquet"):
         raise ArgumentError("file_format cannot have this value", value=file_format, expected="csv or parquet")
     several = residents > RESIDENTS_PER_BLOCK
@@ -420,8 +420,8 @@ def _seasonal_days(rng: np.random.Generator, n: int) -> Ints:
 
 def _choice(rng: np.random.Generator, weights: Any, n: int) -> Ints:
     """Return n positions drawn with these weights."""
-    edges = np.cumsum(np.asarray(weights, dtype=np.float64))
-    return np.asarray(np.searchsorted(edges, rng.random(n) * edges[-1], side="right"), dtype=np.int64)
+    chances = np.asarray(weights, dtype=np.float64)
+    return rng.choice(len(chances), n, p=chances / chances.sum())
 
 
 def _happens(rng: np.random.Generator, chance: float, n: int) -> NDArray[np.bool_]:

@@ -337,6 +337,11 @@ def test_records_say_why_they_go_to_no_other_process(sample, tmp_path):
             send(records)
 
 
+def test_no_progress_is_none(tmp_path):
+    es.simulate_town(3, tmp_path, progress=None)
+    assert es.validate_records(tmp_path, progress=None).problems == ()
+
+
 def test_a_frame_of_scores_has_the_columns_of_the_arrays(engine, sample):
     every_column = {"vectors": True, "reasons": True, "benefits": True}
     columns = engine.score_columns(sample, "2026-10-31", **every_column)

@@ -49,12 +49,26 @@ class Measures:
     calibration: tuple[CalibrationBin, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the measures as plain JSON data."""
+        """Return the measures as plain JSON data.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Measures:
-        """Return the measures that :meth:`to_dict` wrote."""
+        """Return the measures that :meth:`to_dict` wrote.
+
+        Parameters
+        ----------
+        raw : mapping
+
+        Returns
+        -------
+        Measures
+        """
         return cls(**{**raw, "calibration": tuple(CalibrationBin(**b) for b in raw["calibration"])})
 
 

@@ -44,11 +44,11 @@ from egretscore.records.in_bulk.memory import (
 from egretscore.records.in_bulk.runs import (
     SPILL,
     Progress,
-    check_progress,
     check_unchanged,
     parts_beside,
     remove_what_was_replaced,
     state_of_records,
+    to_report,
 )
 from egretscore.records.kept.folder import check_is_kept, is_kept
 from egretscore.records.parts import PARTS
@@ -75,7 +75,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     previous: str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Score everyone on file on a date into Parquet, in bounded memory.
 
@@ -121,7 +121,7 @@ def score_everyone(  # noqa: PLR0913 - the options of one command
     """
     check_engine_and_places(engine, records, out)
     check_threads(threads)
-    check_progress(progress)
+    progress = to_report(progress)
     memory = memory_to_use(memory)
     out = place_of_scores(Path(out), Path(records))
     run = _Run.of(engine, Path(records), as_day(as_of), ColumnsAsked(vectors, reasons, benefits), memory)

@@ -59,12 +59,12 @@ def vectors_query(features: Sequence[Feature], policy: Policy) -> Select:
     Columns: subject_id and one for each feature, 0 where a person has no standing record.
     Parameter: ``:as_of``.
     """
-    return _vectors_of(status_by_consent(policy).subquery("statuses"), features, policy)
+    return _vectors_of(status_by_consent(policy).subquery("statuses"), features, policy).order_by("scored.subject_id")
 
 
 def _vectors_of(statuses: exp.Subquery | str, features: Sequence[Feature], policy: Policy) -> Select:
     scored = select("subject_id").from_(statuses).where(column("status").eq(Status.SCORED.value))
-    query = select("scored.subject_id").from_("scored").order_by("scored.subject_id").with_("scored", as_=scored)
+    query = select("scored.subject_id").from_("scored").with_("scored", as_=scored)
     for source in sources_of(features):
         made = source_query(source, features, policy)
         same_person = f"scored.subject_id = {source}.subject_id"
@@ -81,7 +81,6 @@ def everyone_query(features: Sequence[Feature], policy: Policy) -> Select:
     """
     status = exp.func("COALESCE", column("status", table="statuses"), exp.Literal.string(Status.NOT_CONSENTED.value))
     vectors = _vectors_of("statuses", features, policy)
-    vectors.set("order", None)
     of_who_is_scored = (exp.func("COALESCE", column(f.name, table="vectors"), ZERO).as_(f.name) for f in features)
     same_person = "everyone.subject_id = {}.subject_id"
     return (

@@ -148,7 +148,19 @@ class WeightsByAge:
 
 @dataclass(frozen=True)
 class Benefit:
-    """A convenience, the score from which it opens, and the route open to everyone else."""
+    """A convenience, the score from which it opens, and the route open to everyone else.
+
+    Attributes
+    ----------
+    id : str
+    min_score : int
+    zh, en : str
+        What it is.
+    route_zh, route_en : str
+        The ordinary route.
+    source : str
+        Where it is stated; see :attr:`Policy.sources`.
+    """
 
     id: str
     min_score: int

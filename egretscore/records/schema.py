@@ -284,6 +284,17 @@ class Table:
         """The names of the later columns that hold a date."""
         return tuple(column.name for column in self.columns if column.later and column.type is DATE)
 
+    def says_all(self, one: str, other: str) -> str:
+        """Return the SQL condition that a row says all that another one of its identity does.
+
+        The rule of several rows of one record, in one delivery (``intake/checking.py``) or two (``upkeep/merging.py``).
+        """
+        same = [f'{one}."{name}" IS NOT DISTINCT FROM {other}."{name}"' for name in self.fixed_columns]
+        same += [
+            f'coalesce({one}."{name}" = {other}."{name}", {other}."{name}" IS NULL)' for name in self.later_columns
+        ]
+        return " AND ".join(same)
+
 
 def _not_before(later: str, *earlier: str) -> tuple[Rule, ...]:
     return tuple(Rule(later, first, f'"{later}" >= "{first}"', f"no earlier than {first}") for first in earlier)

@@ -19,7 +19,7 @@ from egretscore.records.in_bulk.memory import (
     memory_to_use,
     parts_at_once,
 )
-from egretscore.records.in_bulk.runs import Progress, check_progress, check_unchanged, state_of_records
+from egretscore.records.in_bulk.runs import Progress, check_unchanged, state_of_records, to_report
 from egretscore.records.parts import PARTS, tables_reported_with
 from egretscore.records.quarantine import Problem, number_of_rows, write_quarantine
 from egretscore.records.reading import read_parts
@@ -140,7 +140,7 @@ def validate_records(
     policy: Policy | str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Validated:
     """Check a folder's records in bounded memory, apart from the list of what is wrong.
 
@@ -176,7 +176,7 @@ def validate_records(
         remedy="Of frames, read_records tells what is wrong: records.problems.",
     )
     memory, words = memory_to_use(memory), as_policy(policy)
-    check_progress(progress)
+    progress = to_report(progress)
     resources = Resources(threads, for_the_database(memory))
     state = state_of_records(folder)
 

@@ -8,10 +8,10 @@
     policy.toml        the policy it was trained under
     model.txt          LightGBM's own text, from which the tables were compiled
 
-Changing the format: give it a new number in ``FORMAT``, keep the reader of the old one in
-``_READERS``, and keep a bundle of the old format for its test: bundles stay readable for good. A
-change in how the manifest is written is a new format too, because a manifest of the newest format
-must be, to the last character, what saving the model again would write.
+Changing the format: give it a new number in ``FORMAT`` and say in ``_STATED_IN`` what it states,
+let ``_read`` read the old ones too, and keep a bundle of the old format for its test: bundles stay
+readable for good. A change in how the manifest is written is a new format too, because a manifest
+of the newest format must be, to the last character, what saving the model again would write.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -42,6 +42,12 @@ FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 SEAL: Final = MODEL_MARK
 POLICY: Final = "policy.toml"
+# What the manifest of each format states of the tables; since format 2 the report may hold the chances against
+# later data.
+_STATED_IN: Final = {
+    1: {"blank_log_odds", "points_per_log_odds", "lowest", "highest"},
+    2: {"blank_log_odds", "points_per_log_odds", "lowest", "highest", "chances"},
+}
 _PARTS: Final = ("model.txt", POLICY, "scorecard.csv")
 _FILES: Final = (MANIFEST, SEAL, *_PARTS)
 _LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
@@ -181,9 +187,8 @@ def read_bundle(folder: str | Path) -> Model:
         raise _altered(folder / MANIFEST)
     try:
         manifest = json.loads(manifest_text)
-        read = _reader_of(manifest, folder / MANIFEST)
-        parts = _hashed_parts(manifest, folder)
-        model = read(manifest, parts)
+        _check_format(manifest, folder / MANIFEST)
+        model = _read(manifest, _hashed_parts(manifest, folder))
         vars(model)["sha256"] = _sha256(manifest_text)  # that of the file: an older format is not written any more
         problem = next(model.scorecard.problems(), None)
         _check_name_and_notice(manifest, model)
@@ -213,17 +218,16 @@ def read_bundle(folder: str | Path) -> Model:
     return model
 
 
-def _reader_of(manifest: Mapping[str, Any], file: Path) -> Callable[[Mapping[str, Any], Mapping[str, str]], Model]:
+def _check_format(manifest: Mapping[str, Any], file: Path) -> None:
     found = manifest["format"]
-    if type(found) is not int or found not in _READERS:
+    if type(found) is not int or found not in _STATED_IN:
         raise BundleError(
             "the model is of a format this version does not know",
             file=file,
             value=found,
-            expected=f"format {' or '.join(map(str, _READERS))}",
+            expected=f"format {' or '.join(map(str, _STATED_IN))}",
             remedy="Use a newer egretscore, or a model written for this one.",
         )
-    return _READERS[found]
 
 
 def _hashed_parts(manifest: Mapping[str, Any], folder: Path) -> Mapping[str, str]:
@@ -302,14 +306,6 @@ def _read(manifest: Mapping[str, Any], parts: Mapping[str, str]) -> Model:
         report=Report.from_dict(manifest["report"]),
         libraries=manifest["libraries"],
     )
-
-
-# Format 2 states the chances in the manifest, and the report may hold them against later data.
-_READERS: Final[Mapping[int, Callable[[Mapping[str, Any], Mapping[str, str]], Model]]] = {1: _read, 2: _read}
-_STATED_IN: Final = {
-    1: {"blank_log_odds", "points_per_log_odds", "lowest", "highest"},
-    2: {"blank_log_odds", "points_per_log_odds", "lowest", "highest", "chances"},
-}
 
 
 def _text_of(file: Path) -> str:

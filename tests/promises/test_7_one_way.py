@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -212,3 +213,20 @@ def test_a_table_of_two_features_that_one_record_can_move_together_is_refused(en
     at_blank = values[tuple(bare.baseline_cells[position] for position in of)]
     joined = replace(bare, tables=(*bare.tables, ScoreTable(of, values - at_blank)))
     assert [problem for problem in replace(card, log_odds=joined).problems() if "one source" in problem]
+
+
+@pytest.mark.parametrize(
+    ("points", "problem"),
+    [
+        (lambda points: replace(points, base=1000), "the tables reach from .* off the scale"),
+        (lambda points: replace(points, base=0), "the tables reach from -.* off the scale"),
+        (
+            lambda points: replace(points, tables=(*points.tables, ScoreTable((0,), points.tables[0].values * np.nan))),
+            "the points table of .* holds a number that is not finite",
+        ),
+    ],
+)
+def test_points_that_are_no_score_are_no_proof(engine, points, problem):
+    card = replace(engine.model.scorecard)
+    vars(card)["points"] = points(card.points)  # as rounding them would never give
+    assert any(re.fullmatch(problem, found) for found in card.problems())

@@ -691,6 +691,8 @@ def test_frames_of_other_kinds_and_tables_are_refused():
         es.read_records({"consents": 7})
     with pytest.raises(es.RecordsError, match="pandas, polars or Arrow"):
         es.read_records({"consents": pd.Series(["p1"], name="subject_id")})
+    with pytest.raises(es.RecordsError, match="collected where it is lazy"):
+        es.read_records({"consents": pl.LazyFrame({"subject_id": ["p1"]})})
     with pytest.raises(es.RecordsError, match=r"withdrawn_on\.$"):  # and no word of commas
         es.read_records({"consents": pd.DataFrame({"foo": [1]})})
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from whole_records import AS_OF, POLICY, Person, frames, plain_consent, read, settled_commitment
 
 import egretscore as es
-from egretscore.audit import calibration_error, measure, two_weighted_rows
+from egretscore.audit import calibration_error, check_chances, measure, two_weighted_rows
 from egretscore.dates import as_day
 from egretscore.policy import parse_policy
 from egretscore.scoring.bundle import bundle_files
@@ -301,6 +301,16 @@ def test_of_outcomes_that_are_all_alike_it_is_not_measured_how_well_they_are_tol
 def test_the_calibration_error_is_the_same_measured_alone(kept, seed):
     chance = np.random.default_rng(seed).random(len(kept)).round(1)
     assert calibration_error(kept, chance) == measure(kept, chance).calibration_error
+
+
+@given(st.integers(2, 200), st.integers(0, 9))
+def test_an_isotonic_fit_is_measured_on_the_half_it_did_not_learn_from(count, seed):
+    """Here the halves are each other's opposite, so that what fits one is all wrong for the other."""
+    kept = (np.random.default_rng(seed).random(count) < 1 / 2).astype(float)
+    assume(0 < kept.sum() < count)
+    alike = np.full(count, 550)
+    assert check_chances(alike, kept, kept, seed).isotonic_error == 1
+    assert check_chances(alike, kept, kept, seed).stated_error == 0
 
 
 def test_days_of_grace_beyond_the_calendar_are_a_clear_error(town):

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import duckdb
 
 from egretscore.dates import today
 from egretscore.policy import Policy
-from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
+from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, NAMES_THEM, Records, SourceCount
 from egretscore.records.database import asking, check_subject_id, is_text
 from egretscore.records.one_person.lookup import PersonRows, RowsInMemory
+from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem
 from egretscore.records.schema import CHECKED, DOUBTS
-
-_NAMES_THEM: Final = "subject_id = $subject OR names(original, $subject)"
 
 
 class CheckedRecords(Records):
@@ -69,9 +68,19 @@ class CheckedRecords(Records):
                 rows = self._rows = self._rows or RowsInMemory(self.connect())
         return rows.of(subject_id, columns)
 
-    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:
-        """Return the problems of rows set aside that name a person; see :meth:`Records.problems_about`."""
-        return self._problems(_NAMES_THEM, subject=subject_id)
+    def set_aside_by_part(self) -> Mapping[int, int]:
+        """Return how many rows were set aside, by part; see :meth:`Records.set_aside_by_part`."""
+        part = sql_part_of("coalesce(subject_id, '')")
+        counted = f"SELECT {part} AS part, count(DISTINCT (source, row)) AS rows FROM quarantine GROUP BY part"
+        return {found["part"]: found["rows"] for found in self.ask(counted).to_pylist()}
+
+    def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:
+        rows = self.ask(
+            'SELECT "table", file, row, "column", value, expected, original FROM quarantine '
+            f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected',
+            **parameters,
+        )
+        return tuple(Problem(**row) for row in rows.to_pylist())
 
     def erase(self, subject_id: str) -> int:
         """Remove every row about a person from memory; see :meth:`Records.erase`."""
@@ -81,7 +90,7 @@ class CheckedRecords(Records):
         connection = self.connect()
         removed = 0
         about = dict.fromkeys(CHECKED, "subject_id = $subject")
-        about["quarantine"] = _NAMES_THEM
+        about["quarantine"] = NAMES_THEM
         with self._lock:
             for table, condition in about.items():
                 # A row set aside stands there once for each thing that is wrong with it.

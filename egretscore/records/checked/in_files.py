@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -12,12 +12,13 @@ import duckdb
 
 from egretscore.errors import RecordsError
 from egretscore.policy import Policy, parse_policy
-from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount, create_accounts
+from egretscore.records.checked.store import COUNT_FOR_LAST_DAY, EVERY_COLUMN, Records, SourceCount
 from egretscore.records.database import NO_LIMIT, Resources, check_threads, create_view, open_locked
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.erasing import erase
 from egretscore.records.one_person.lookup import PersonRows, RowsOfPart
 from egretscore.records.parts import PARTS, part_of
+from egretscore.records.quarantine import Problem
 from egretscore.records.schema import READY, TABLES
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ class KeptRecords(Records):
         named = {table: str(self._named / "part-*" / f"{table}-*.parquet") for table in TABLES}
         return tuple(SourceCount(table, named[table], rows[table], rows[table], 0, 0) for table in TABLES)
 
+    def set_aside_by_part(self) -> Mapping[int, int]:
+        """Return an empty mapping: rows set aside are not kept."""
+        return {}
+
+    def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:  # noqa: ARG002 - there are none
+        return ()
+
     @property
     def last_day(self) -> date | None:
         """The last day on which a record came on file, up to that of keeping it; see :attr:`Records.last_day`."""
@@ -131,7 +139,6 @@ class KeptRecords(Records):
         process = os.getpid()
         if process not in self._databases:
             connection = open_locked((), self._resources, folders=[self._folder.absolute()])
-            create_accounts(connection)
             self._databases[process], self._seen = connection, {}
         return self._databases[process]
 

@@ -14,7 +14,6 @@ from egretscore.errors import ArgumentError, RecordsError
 from egretscore.policy import Policy
 from egretscore.records.database import asking
 from egretscore.records.one_person.lookup import PersonRows
-from egretscore.records.parts import sql_part_of
 from egretscore.records.quarantine import Problem, write_quarantine
 from egretscore.records.schema import CHECKED, CONSENTS, DISPUTABLE, TABLES
 
@@ -50,6 +49,9 @@ class SourceCount:
         """Return the sum of two counts of the same source."""
         return SourceCount(self.table, self.file, *(getattr(self, of) + getattr(more, of) for of in COUNTED))
 
+
+NAMES_THEM: Final = "subject_id = $subject OR names(original, $subject)"
+"""The condition that a row set aside may be about a person."""
 
 Whose = Literal["the model", "the policy given"]
 """Whose policy records are held against."""
@@ -219,22 +221,20 @@ class Records(ABC):
             If kept records are damaged, or an addition to them was stopped half-way.
         """
 
+    @abstractmethod
     def set_aside_by_part(self) -> Mapping[int, int]:
         """Return how many rows were set aside, by part; rows without a subject_id are in the part of the empty text.
 
         Returns
         -------
         mapping of part to number
-            Parts without such rows are left out.
+            Parts without such rows are left out, and so are kept records, which lack such rows.
 
         Raises
         ------
         RecordsError
-            If the records cannot be read any more, or do not fit into memory.
+            If they do not fit into memory.
         """
-        part = sql_part_of("coalesce(subject_id, '')")
-        counted = f"SELECT {part} AS part, count(DISTINCT (source, row)) AS rows FROM quarantine GROUP BY part"
-        return {found["part"]: found["rows"] for found in self.ask(counted).to_pylist()}
 
     @property
     def unmatched_objections(self) -> tuple[UnmatchedObjection, ...]:
@@ -257,7 +257,7 @@ class Records(ABC):
         """The problems of rows that may be a withdrawal, or an objection to a record they do not name."""
         return self._problems("unclear")
 
-    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:  # noqa: ARG002 - kept records know of none
+    def problems_about(self, subject_id: str) -> tuple[Problem, ...]:
         """Return the problems of rows set aside that name a person; none for kept records, which lack such rows.
 
         Parameters
@@ -273,15 +273,11 @@ class Records(ABC):
         RecordsError
             If they do not fit into memory.
         """
-        return ()
+        return self._problems(NAMES_THEM, subject=subject_id)
 
+    @abstractmethod
     def _problems(self, condition: str, **parameters: str) -> tuple[Problem, ...]:
-        rows = self.ask(
-            'SELECT "table", file, row, "column", value, expected, original FROM quarantine '
-            f'JOIN sources USING (source) WHERE {condition} ORDER BY source, row, "column", expected',
-            **parameters,
-        )
-        return tuple(Problem(**row) for row in rows.to_pylist())
+        """Return the problems of the rows set aside that meet a condition of SQL, in the order of files and rows."""
 
     @property
     def quarantine(self) -> pd.DataFrame:
@@ -310,18 +306,6 @@ class Records(ABC):
             If they do not fit into memory.
         """
         return write_quarantine(self.problems, folder)
-
-
-def create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
-    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
-    connection.execute(
-        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, set_aside BIGINT, repeated BIGINT)"
-    )
-    connection.execute(
-        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
-        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR, unclear BOOLEAN)'
-    )
 
 
 def check_are_records(records: object) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from egretscore.errors import ArgumentError, RecordsError
 from egretscore.records.files import INVENTED_MARK, files_by_table, state_of_files
@@ -33,6 +33,8 @@ from egretscore.writing import (
 
 SPILL: Final = "spill"
 """The folder beside the parts of a run for what does not fit into memory."""
+
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,13 @@ class Progress:
     written: int
 
 
-def check_progress(progress: object) -> None:
-    """Raise if ``progress`` cannot be called: before the run, not after its first part."""
+def to_report(progress: Callable[[_Done], None] | None) -> Callable[[_Done], None]:
+    """Return what to call with how far a run is; raise if it cannot be called, before the run and not after a part."""
+    if progress is None:
+        return lambda _: None
     if not callable(progress):
         raise ArgumentError("progress cannot be called", value=progress, expected="a function of one argument")
+    return progress
 
 
 def check_not_among(out: Path, folder: Path) -> None:

@@ -33,7 +33,6 @@ from typing import Final
 
 import duckdb
 
-from egretscore.records.checked.store import create_accounts
 from egretscore.records.database import create_table, has_rows, quoted
 from egretscore.records.intake.in_place import InPlace, queries_in_place
 from egretscore.records.schema import (
@@ -75,12 +74,24 @@ def prepare_checks(connection: duckdb.DuckDBPyConnection, vocabulary: Mapping[st
     connection.executemany("INSERT INTO vocabulary VALUES (?, ?)", words)
     for of in {column.type for table in TABLES.values() for column in table.columns}:
         connection.execute(f"CREATE MACRO {of.name}(cell) AS {of.parse}")
-    create_accounts(connection)
+    _create_accounts(connection)
     for table in (DOUBTS, BROKEN):
         create_table(connection, table.name, table.types)
     connection.execute(f"CREATE MACRO stripped(cell) AS {stripped('cell')}")
     connection.execute(r"CREATE MACRO visible(text) AS regexp_replace(text, '\p{Cf}+', '', 'g')")
     _create_words(connection)
+
+
+def _create_accounts(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the tables that account for every row: the sources, where their rows went, and those set aside."""
+    connection.execute('CREATE TABLE sources (source INTEGER, "table" VARCHAR, file VARCHAR)')
+    connection.execute(
+        "CREATE TABLE counts (source INTEGER, rows BIGINT, good BIGINT, set_aside BIGINT, repeated BIGINT)"
+    )
+    connection.execute(
+        "CREATE TABLE quarantine (source INTEGER, row BIGINT, subject_id VARCHAR, "
+        '"column" VARCHAR, value VARCHAR, expected VARCHAR, original VARCHAR, unclear BOOLEAN)'
+    )
 
 
 def _create_words(connection: duckdb.DuckDBPyConnection) -> None:
@@ -124,14 +135,14 @@ def check_staged(
     _find_continued_rows(connection, table)
     _note_broken_records(connection, table)
     if _find_duplicates(connection, table):
-        if "recorded_on" in table.column_names:
+        if table.name in DISPUTABLE:
             _find_later_versions(connection, table)
         _find_conflicts(connection, table)
     if table is CONSENTS and has_rows(connection, "unsound"):
         _find_unclear_consents(connection)
     if table is OBJECTIONS and has_rows(connection, "unsound"):
         _doubt_what_unclear_objections_name(connection)
-    _find_repetitions(connection, table)
+    _find_repetitions(connection)
     _settle(connection, table, in_place, in_memory=in_memory)
     _doubt_broken_records(connection, table)
     _count(connection, table, in_place)
@@ -144,7 +155,7 @@ def finish_checks(connection: duckdb.DuckDBPyConnection, *, in_memory: bool) -> 
     connection.execute(f"CREATE VIEW {PEOPLE.name} AS {people_sql()}")
     earliest = f"SELECT {quoted(DOUBTS.identity)}, min(since) AS since FROM {DOUBTS.name} GROUP BY ALL"
     connection.execute(f"CREATE OR REPLACE TABLE {DOUBTS.name} AS {earliest}")
-    for view in ("compared", "sound"):
+    for view in ("fullest", "compared", "sound"):
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     for table in (
         "staged",
@@ -328,6 +339,11 @@ def _find_duplicates(connection: duckdb.DuckDBPyConnection, table: Table) -> boo
     connection.execute(
         f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
     )
+    filled = " + ".join(f'CAST("{name}" IS NOT NULL AS INTEGER)' for name in table.later_columns)
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW fullest AS "
+        f"SELECT DISTINCT ON ({identity}) * FROM compared ORDER BY {filled} DESC, id"
+    )
     return has_rows(connection, "twice")
 
 
@@ -352,31 +368,27 @@ def _find_later_versions(connection: duckdb.DuckDBPyConnection, table: Table) ->
             f"what the row with this {', '.join(table.identity)} that was recorded earlier says",
         ],
     )
-    if table.name in DISPUTABLE:
-        connection.execute(
-            f'INSERT INTO doubts SELECT DISTINCT ?, "{record}", subject_id, recorded_on FROM later_versions',
-            [table.name],
-        )
+    connection.execute(
+        f'INSERT INTO doubts SELECT DISTINCT ?, "{record}", subject_id, recorded_on FROM later_versions',
+        [table.name],
+    )
     _note_sound_rows(connection)
 
 
 def _find_conflicts(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """Set aside all rows under one id of which none says all that the others do, and doubt the record.
 
-    The same rule as when new rows are merged with kept ones (``upkeep/merging.py``), here for any number of rows.
-
     Otherwise, once delivered again and added to kept records, one of them could count against its holder, or what it
     contradicts there could.
     """
     identity = quoted(table.identity)
-    said = " + ".join(f'count(DISTINCT "{name}")' for name in table.later_columns)
     connection.execute(
         f"""
         INSERT INTO problems
         SELECT id, ?, CAST("{table.identity[0]}" AS VARCHAR), ? FROM compared
         WHERE ({identity}) IN (
-            SELECT ({identity}) FROM compared GROUP BY {identity}
-            HAVING count(DISTINCT ({quoted(table.fixed_columns)})) > 1 OR max({_filled(table)}) < {said}
+            SELECT ({identity}) FROM fullest JOIN compared AS other USING ({identity})
+            WHERE NOT ({table.says_all("fullest", "other")})
         )
         """,
         [table.identity[0], f"of the rows with this {', '.join(table.identity)} one that says all that the others do"],
@@ -431,18 +443,9 @@ def _doubt_what_unclear_objections_name(connection: duckdb.DuckDBPyConnection) -
     connection.execute("DROP TABLE meant")
 
 
-def _find_repetitions(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+def _find_repetitions(connection: duckdb.DuckDBPyConnection) -> None:
     """Find the rows under one id that say no more than the fullest of them, the first of such."""
-    identity = quoted(table.identity)
-    fullest = f"SELECT first(id ORDER BY {_filled(table)} DESC, id) AS id FROM compared GROUP BY {identity}"
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT id FROM compared ANTI JOIN ({fullest}) USING (id)"
-    )
-
-
-def _filled(table: Table) -> str:
-    """Return the expression for how many of the cells that may be filled later a row has."""
-    return " + ".join(f'CAST("{name}" IS NOT NULL AS INTEGER)' for name in table.later_columns)
+    connection.execute("CREATE OR REPLACE TEMP TABLE repeated AS SELECT id FROM compared ANTI JOIN fullest USING (id)")
 
 
 def _settle(

@@ -343,7 +343,7 @@ def _as_arrow(frame: Any, label: str) -> pa.Table:
         raise RecordsError(
             f"this is not a table of records ({error})",
             file=label,
-            expected="a pandas, polars or Arrow frame, or a mapping of columns",
+            expected="a pandas, polars or Arrow frame, collected where it is lazy, or a mapping of columns",
         ) from error
 
 

@@ -38,7 +38,7 @@ from egretscore.records.in_bulk.memory import (
     memory_to_use,
     parts_at_once,
 )
-from egretscore.records.in_bulk.runs import Progress, check_not_among, check_progress, check_unchanged, state_of_records
+from egretscore.records.in_bulk.runs import Progress, check_not_among, check_unchanged, state_of_records, to_report
 from egretscore.records.intake.checking import CONSENT_IN_DOUBT
 from egretscore.records.kept import folder as kept
 from egretscore.records.kept.touched import write_addition
@@ -179,7 +179,7 @@ def add_records(
     dry_run: bool = False,
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Added:
     """Add new records to kept ones.
 
@@ -223,7 +223,7 @@ def add_records(
     )
     to, memory = as_path(to, "kept records are in a folder").resolve(), memory_to_use(memory)
     check_threads(threads)
-    check_progress(progress)
+    progress = to_report(progress)
     threads = threads_to_use(threads)
     _check_places(folder, to)
     files = [file for of_table in files_by_table(folder, consents_needed=False).values() for file in of_table]

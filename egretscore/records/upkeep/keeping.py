@@ -28,11 +28,11 @@ from egretscore.records.in_bulk.runs import (
     SPILL,
     Progress,
     check_not_among,
-    check_progress,
     check_unchanged,
     parts_beside,
     state_of_records,
     take_the_place,
+    to_report,
 )
 from egretscore.records.kept import folder as kept
 from egretscore.records.parts import PARTS, sql_part_of
@@ -74,7 +74,7 @@ def keep_records(
     policy: Policy | str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Kept:
     """Check a folder's records and keep the good ones in a folder that need not be checked again.
 
@@ -117,7 +117,7 @@ def keep_records(
     )
     out, policy = as_path(out, "kept records go into a folder").resolve(), as_policy(policy)
     memory = memory_to_use(memory)
-    check_progress(progress)
+    progress = to_report(progress)
     _check_place(out, folder)
 
     state = state_of_records(folder)

@@ -178,16 +178,8 @@ def doubts_of_broken(database: duckdb.DuckDBPyConnection, broken: pa.Table, befo
 
 def _judged(table: Table) -> str:
     """Return the query for the new rows, each with its verdict: new, known, completes or contradicts."""
-
-    def says(one: str, other: str) -> str:
-        """Return the condition that a row says all that another does."""
-        same = [f'{one}."{name}" IS NOT DISTINCT FROM {other}."{name}"' for name in table.fixed_columns]
-        same += [
-            f'coalesce({one}."{name}" = {other}."{name}", {other}."{name}" IS NULL)' for name in table.later_columns
-        ]
-        return " AND ".join(same)
-
-    given, known, completes = "SELECT DISTINCT * FROM given", says("stood", "given"), says("given", "stood")
+    given = "SELECT DISTINCT * FROM given"
+    known, completes = table.says_all("stood", "given"), table.says_all("given", "stood")
     if table is DOUBTS:  # what is in doubt since a day is in doubt since every later one
         given = f"SELECT {quoted(table.identity)}, min(since) AS since FROM given GROUP BY ALL"
         known, completes = "stood.since <= given.since", "true"
