@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from egretscore.everyone.files import Outcome
     from egretscore.everyone.on_one_machine import score_everyone
     from egretscore.everyone.on_spark import score_on_spark
-    from egretscore.explanation import Explanation, Reason
+    from egretscore.explanation import Explanation, Reason, RecordEffect
     from egretscore.features import Feature
     from egretscore.policy import Benefit, Policy, read_policy, shipped_policy
     from egretscore.records import Records, read_records
@@ -75,6 +75,7 @@ _HOMES = {
     "Problem": "records.quarantine",
     "Progress": "records.in_bulk.runs",
     "Reason": "explanation",
+    "RecordEffect": "explanation",
     "Records": "records",
     "RecordsError": "errors",
     "Report": "audit",
@@ -120,6 +121,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Reason",
+    "RecordEffect",
     "Records",
     "RecordsError",
     "Report",

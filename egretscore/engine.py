@@ -17,13 +17,15 @@ from egretscore.arrays import numpy_numbers
 from egretscore.benefits import decide
 from egretscore.dates import as_day
 from egretscore.errors import ArgumentError
-from egretscore.explanation import Explanation, reasons
+from egretscore.explanation import Explanation, RecordEffect, reasons
 from egretscore.features.query import everyone_query, vectors_query
 from egretscore.paths import as_path
 from egretscore.policy import Policy
 from egretscore.records import Records
 from egretscore.records.checked.store import check_agrees, check_are_records
 from egretscore.records.database import check_is_no_personal_number, check_subject_id
+from egretscore.records.one_person.left_out import COLUMNS_NEEDED, each_left_out
+from egretscore.records.one_person.lookup import PersonRows
 from egretscore.records.one_person.small_database import ask, columns_in, small_sql
 from egretscore.records.parts import sql_part_of
 from egretscore.scored import ColumnsAsked, scored_columns
@@ -281,15 +283,9 @@ class Engine:
         RecordsError
             If the records cannot be read any more, or are not for this engine's policy.
         """
-        check_subject_id(subject_id)
-        check_is_no_personal_number(subject_id)
-        day = as_day(as_of)
-        self._check_records(records)
-        rows = records.rows_of(subject_id, self._columns_asked)
-        known, of_person = ask(rows, self._person_sql, day)
-        status = Status.NOT_CONSENTED if known is None else Status(known[-1])
+        rows, day = self._rows_of(records, subject_id, as_of)
+        status, vector = self._status_and_vector(rows, day)
         card = self.model.scorecard
-        vector: tuple[int, ...] = () if of_person is None else of_person[1:]
         score = int(card.scores([vector])[0]) if vector else None
         found = reasons(card.features, vector, card.reasons([vector])[0]) if vector else ()
         return Explanation(
@@ -309,6 +305,62 @@ class Engine:
             vector=vector,
         )
 
+    def explain_each_record(self, records: Records, subject_id: str, as_of: date | str) -> tuple[RecordEffect, ...]:
+        """Say what each record that was on file about a person on a date does to their score.
+
+        Parameters
+        ----------
+        records : Records
+        subject_id : str
+        as_of : date or str such as "2026-10-31"
+
+        Returns
+        -------
+        tuple of RecordEffect
+            One for each record, the weightiest first; none when the person may not be scored.
+
+        Raises
+        ------
+        ArgumentError
+            If ``records`` are no records, ``as_of`` is no date, or the id is not a text, is empty, or is shaped
+            like a resident ID or a mobile number.
+        RecordsError
+            If the records cannot be read any more, or are not for this engine's policy.
+        """
+        rows, day = self._rows_of(records, subject_id, as_of)
+        _, vector = self._status_and_vector(rows, day)
+        left_out = list(each_left_out(rows, day)) if vector else []
+        if not left_out:
+            return ()
+        card = self.model.scorecard
+        vectors = [vector, *(self._status_and_vector(record.others, day)[1] for record in left_out)]
+        score, *scores = card.scores(vectors).tolist()
+        effects = (
+            RecordEffect(
+                table=record.table,
+                record_id=record.record_id,
+                recorded_on=record.recorded_on,
+                points=score - without,
+                features=tuple(
+                    f for f, value, other in zip(card.features, vector, others, strict=True) if value != other
+                ),
+            )
+            for record, others, without in zip(left_out, vectors[1:], scores, strict=True)
+        )
+        return tuple(sorted(effects, key=lambda effect: -abs(effect.points)))
+
+    def _rows_of(self, records: Records, subject_id: str, as_of: date | str) -> tuple[PersonRows, date]:
+        check_subject_id(subject_id)
+        check_is_no_personal_number(subject_id)
+        day = as_day(as_of)
+        self._check_records(records)
+        return records.rows_of(subject_id, self._columns_asked), day
+
+    def _status_and_vector(self, rows: PersonRows, day: date) -> tuple[Status, tuple[int, ...]]:
+        """Return a person's status and vector, which is empty where they are not scored."""
+        known, of_person = ask(rows, self._person_sql, day)
+        return Status.NOT_CONSENTED if known is None else Status(known[-1]), () if of_person is None else of_person[1:]
+
     def _check_records(self, records: Records) -> None:
         check_are_records(records)
         check_agrees(records, self.policy, "the model")
@@ -327,7 +379,7 @@ class Engine:
 
     @cached_property
     def _columns_asked(self) -> frozenset[str]:
-        return columns_in(*self._person_queries)
+        return columns_in(*self._person_queries) | COLUMNS_NEEDED
 
 
 def _texts(column: pa.ChunkedArray) -> NDArray[np.object_]:

@@ -188,17 +188,21 @@ def test_json_says_what_the_explanation_says(engine, sample, lang):
         assert told["ordinary_route"] == getattr(benefit, f"route_{lang}")
 
 
-def test_a_reason_in_words_says_its_value_and_what_counts_at_which_age(engine):
+def test_a_reason_in_words_says_its_value_and_how_it_is_weighted(engine):
+    """A weighted sum is no number of records, and one that reached its cap is no sum either."""
+    weighted = "weighted by age: 2 times while under 90 days old"
     for aggregate, weights, said in (
         (Aggregate.RATE, ((90, 1),), ": +7 in a thousand, in the last 90 days"),
         (Aggregate.COUNT, ((90, 1),), ": 7, in the last 90 days"),
-        (Aggregate.COUNT, ((90, 3), (365, 2)), ": 7, counted 3 times while under 90 days old, 2 times while under 365"),
-        (Aggregate.COUNT, ((90, 2), (365, 1)), ": 7, counted 2 times while under 90 days old, once while under 365"),
+        (Aggregate.COUNT, ((90, 2),), f": 7, {weighted}"),
+        (Aggregate.COUNT, ((90, 2), (365, 3)), f": 7, {weighted}, 3 times while under 365"),
+        (Aggregate.COUNT, ((90, 2), (365, 1)), f": 7, {weighted}, once while under 365"),
+        (Aggregate.COUNT, ((90, 2), (365, 1)), f": 12 (the most that counts), {weighted}, once while under 365"),
         (Aggregate.RATE, ((90, 1),), ": -40 in a thousand, in the last 90 days"),
     ):
         feature = next(of for of in engine.model.scorecard.features if of.aggregate is aggregate)
-        value = -40 if "-40" in said else 7
-        assert Reason(replace(feature, weights=weights), value, -5).text() == feature.en + said
+        value = int(said.split()[1].rstrip(","))
+        assert Reason(replace(feature, weights=weights, cap=12), value, -5).text() == feature.en + said
 
 
 def test_reasons_of_equal_weight_stand_in_the_order_of_their_codes(engine):

@@ -80,6 +80,7 @@ def _explain_options(commands: Any) -> None:
         examples:
           egretscore explain                        someone of the sample town, by the shipped model
           egretscore explain --lang zh
+          egretscore explain --each-record          also what each record on file does
           egretscore explain r0123456789 --records records --model model --as-of 2026-10-31 --format json
         """,
     )
@@ -96,6 +97,9 @@ def _explain_options(commands: Any) -> None:
     )
     explain.add_argument(
         "--lang", choices=("en", "zh"), default=_language(), help="English or Chinese (default: that of the locale)"
+    )
+    explain.add_argument(
+        "--each-record", action="store_true", help="add what each record on file does: the score with and without it"
     )
     _format_option(explain)
 

@@ -50,7 +50,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from egretscore.engine import load_engine
-    from egretscore.explanation import texts
+    from egretscore.explanation import text_of_each, texts
     from egretscore.records import read_records
     from egretscore.records.kept.folder import is_kept
 
@@ -79,10 +79,12 @@ def _explain(options: argparse.Namespace) -> int:
     if about := list(dict.fromkeys(f"{of.file}, row {of.row}" for of in records.problems_about(subject_id))):
         more = [f"… {len(about):,}"] if len(about) > _MOST_PROBLEMS_SHOWN else []
         _note("set_aside_about", options.lang, rows="; ".join(about[:_MOST_PROBLEMS_SHOWN] + more))
+    each = engine.explain_each_record(records, subject_id, day) if options.each_record else None
     if options.format == "json":
-        _print_json(explanation.to_dict(options.lang))
+        of_each = {} if each is None else {"records": [effect.to_dict(options.lang) for effect in each]}
+        _print_json({**explanation.to_dict(options.lang), **of_each})
     else:
-        print_result(explanation.text(options.lang), end="")
+        print_result(explanation.text(options.lang) + (text_of_each(each, options.lang) if each else ""), end="")
     return DONE if explanation.score is not None else NOT_SCORED
 
 

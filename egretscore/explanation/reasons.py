@@ -21,7 +21,7 @@ class Reason:
     ----------
     feature : Feature
     value : int
-        What was counted.
+        What was counted, weighted by age.
     points : int
         Whole, signed and never 0.
     """
@@ -31,7 +31,7 @@ class Reason:
     points: int
 
     def text(self, lang: str = "en") -> str:
-        """Return the reason in words: what was counted, how much of it, and over which time.
+        """Return the reason in words: what was counted, how much of it, over which time, and how it is weighted.
 
         Parameters
         ----------
@@ -49,20 +49,21 @@ class Reason:
         words = texts(lang)
         label, unit = getattr(self.feature, lang), getattr(self.feature, f"unit_{lang}")
         kind = "reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason" if unit else "reason_count"
-        template = words[kind]
-        return str(template.format(label=label, value=self.value, unit=unit, ages=self._ages(lang)))
+        capped = words["capped"] if self.value == self.feature.cap else ""
+        ages = self._ages(lang)
+        return str(words[kind].format(label=label, value=self.value, unit=unit, capped=capped, ages=ages))
 
     def _ages(self, lang: str) -> str:
         words, steps = texts(lang), self.feature.weights
-        if len(steps) == 1:
+        if [weight for _, weight in steps] == [1]:
             return str(words["ages_one"].format(days=steps[0][0]))
-        parts = [
-            words["ages_last" if weight == 1 else "ages_first" if number == 0 else "ages_next"].format(
+        weights = words["weights_between"].join(
+            words["weight_once" if weight == 1 else "weight_next" if number else "weight_first"].format(
                 days=days, weight=weight
             )
             for number, (days, weight) in enumerate(steps)
-        ]
-        return str(words["ages_between"].join(parts))
+        )
+        return str(words["ages_weighted"].format(weights=weights))
 
 
 def reasons(features: Sequence[Feature], vector: Iterable[int], points: Iterable[int]) -> tuple[Reason, ...]:

@@ -52,6 +52,8 @@ def test_only_who_consents_is_scored(town):
         expected = expected_status(person)
         explanation = engine.explain(records, person.subject_id, AS_OF)
         assert explanation.status.value == expected
+        if expected != "scored":
+            assert engine.explain_each_record(records, person.subject_id, AS_OF) == ()
         assert statuses.get(person.subject_id, "not_consented") == expected
     unscored = columns["status"] != "scored"
     for name, values in columns.items():

@@ -57,6 +57,19 @@ def objected(person: Person, table: str, **decision) -> Person:
     return with_objection(person, table, rows[0], AS_OF - timedelta(days=30), **decision) if rows else person
 
 
+@given(engines(), towns(), st.data())
+def test_an_open_objection_gives_back_what_a_record_is_said_to_take(engine, town, data):
+    person = data.draw(st.sampled_from(town))
+    score = engine.explain(read(town), person.subject_id, AS_OF).score
+    effects = engine.explain_each_record(read(town), person.subject_id, AS_OF)
+    if taken := [effect for effect in effects if effect.points < 0]:
+        effect = data.draw(st.sampled_from(taken))
+        record = {RECORDS[effect.table]: effect.record_id}
+        objecting = with_objection(person, effect.table, record, AS_OF)
+        others = [objecting if of is person else of for of in town]
+        assert engine.explain(read(others), person.subject_id, AS_OF).score == score - effect.points
+
+
 @given(engines(), SETTLED, st.integers(0, 5000), st.integers(0, 300))
 def test_a_penalty_that_stands_counts(engine, category, fine, days):
     blank = Person("p0", (plain_consent("p0"),))

@@ -14,6 +14,7 @@ from whole_records import AS_OF, POLICY, Person, engines, plain_consent, random_
 
 import egretscore as es
 from egretscore.explanation import reasons
+from egretscore.records.schema import DISPUTABLE, TABLES
 from egretscore.scoring.publication import publication
 from egretscore.scoring.scorecard import write_scorecard
 
@@ -47,6 +48,31 @@ def test_at_most_four_reasons_of_each_sign_are_named_the_weightiest(engine, town
             told = [int(points) for points in re.findall(r"^ *([+-]\d+)  ", of_these, re.MULTILINE)]
             assert told == of_sign[:4]
             assert ("  nothing\n" in of_these) is (told == [])
+
+
+@given(engines(), towns(), st.data())
+def test_what_a_record_does_is_seen_by_leaving_it_out(engine, town, data):
+    person = data.draw(st.sampled_from(town))
+    explained = engine.explain(read(town), person.subject_id, AS_OF)
+    effects = engine.explain_each_record(read(town), person.subject_id, AS_OF)
+    on_file = {
+        (table, row[TABLES[table].identity[0]]): number
+        for table in DISPUTABLE
+        for number, row in enumerate(getattr(person, table))
+        if row["recorded_on"] <= AS_OF
+    }
+    assert sorted((effect.table, effect.record_id) for effect in effects) == sorted(on_file)
+    weights = [abs(effect.points) for effect in effects]
+    assert weights == sorted(weights, reverse=True)
+    if effects:
+        effect = data.draw(st.sampled_from(effects))
+        number = on_file[effect.table, effect.record_id]
+        assert effect.recorded_on == getattr(person, effect.table)[number]["recorded_on"]
+        others = [of.without(effect.table, number) if of is person else of for of in town]
+        without = engine.explain(read(others), person.subject_id, AS_OF)
+        assert explained.score == without.score + effect.points
+        vectors = zip(engine.feature_names, explained.vector, without.vector, strict=True)
+        assert [feature.name for feature in effect.features] == [name for name, have, lack in vectors if have != lack]
 
 
 def printed_sum(text: str) -> list[int]:

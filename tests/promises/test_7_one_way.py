@@ -18,6 +18,7 @@ from whole_records import (
     days_ago,
     engines,
     random_engine,
+    read,
     settled_commitment,
     shipped_engine,
     standing_penalty,
@@ -112,6 +113,14 @@ def test_every_reason_moves_only_its_own_way_over_the_whole_input_space(engine, 
         assert own.min() >= -1e-12
     signs = card.points.reasons(vectors) * [f.direction for f in card.features]
     assert (signs[vectors >= 0] >= 0).all()
+
+
+@given(engines(), towns())
+def test_no_record_of_civic_points_takes_and_no_penalty_gives(engine, town):
+    records = read(town)
+    for person in town:
+        for effect in engine.explain_each_record(records, person.subject_id, AS_OF):
+            assert {"civic_points": effect.points >= 0, "penalties": effect.points <= 0}.get(effect.table, True)
 
 
 def test_the_shipped_tables_are_proved(engine):

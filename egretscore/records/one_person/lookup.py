@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from egretscore.records.kept.folder import files_of_part
 from egretscore.records.schema import CHECKED
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 PersonRows = Mapping[str, Sequence[tuple[Any, ...]]]
 """One person's rows of every table of ``CHECKED``. A date is the number of days since 1970-01-01; a column that was
 not asked for is None."""
+
+FIRST_DAY: Final = date(1970, 1, 1).toordinal()
+"""The day from which these days are counted, as an ordinal."""
 
 
 class RowsInMemory:

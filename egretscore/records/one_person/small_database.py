@@ -17,10 +17,9 @@ from typing import Any, Final
 from sqlglot import exp
 
 from egretscore.records.database import quoted
-from egretscore.records.one_person.lookup import PersonRows
+from egretscore.records.one_person.lookup import FIRST_DAY, PersonRows
 from egretscore.records.schema import CHECKED
 
-_FIRST_DAY = date(1970, 1, 1).toordinal()
 _of_thread = threading.local()
 
 
@@ -73,7 +72,7 @@ def ask(rows: PersonRows, sql: Sequence[str], as_of: date) -> list[tuple[Any, ..
         connection.execute("BEGIN")
         for table, of_person in rows.items():
             connection.executemany(_INSERT[table], of_person)
-        day = {"as_of": as_of.toordinal() - _FIRST_DAY}
+        day = {"as_of": as_of.toordinal() - FIRST_DAY}
         return [connection.execute(query, day).fetchone() for query in sql]
     except sqlite3.OperationalError as error:
         if "user-defined" in str(error):  # nothing but an interrupt stops those, and SQLite does not say what it was
@@ -134,8 +133,8 @@ def _bit_count(bits: int | None) -> int | None:
 
 
 def _year_of(day: int) -> int:
-    return date.fromordinal(day + _FIRST_DAY).year
+    return date.fromordinal(day + FIRST_DAY).year
 
 
 def _month_of(day: int) -> int:
-    return date.fromordinal(day + _FIRST_DAY).month
+    return date.fromordinal(day + FIRST_DAY).month
