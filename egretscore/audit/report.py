@@ -148,5 +148,5 @@ def _chances_of_peers(learnt: Rows, held_out: Rows, seed: int) -> dict[str, Floa
     unseen = held_out.vectors.astype(np.float64)
     return {
         LOGISTIC_REGRESSION: logistic.predict_proba(unseen)[:, 1],
-        LIGHTGBM: free.booster_.predict(unseen),
+        LIGHTGBM: free.booster_.predict(unseen, num_threads=1),
     }

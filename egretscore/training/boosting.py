@@ -81,8 +81,12 @@ class Settings:
         }
 
     def quiet_this_thread(self) -> None:
-        """Keep LightGBM from printing: its verbosity is set per thread, by the first parameters passed."""
-        lgb.Dataset(np.zeros((1, 1)), params={"verbosity": -1}).construct()
+        """Keep LightGBM from printing: its verbosity is set per thread, by the first parameters passed.
+
+        Its number of threads is set for the whole process, by every call: a call that asks for more than one has
+        ended processes in which others were at work.
+        """
+        lgb.Dataset(np.zeros((1, 1)), params={"verbosity": -1, "num_threads": 1}).construct()
 
     def _columns_of(self, features: Sequence[int]) -> list[int]:
         return [number for number, column in enumerate(self.columns) if column.feature in features]

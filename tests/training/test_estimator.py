@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -477,6 +479,30 @@ def test_a_cut_drawn_by_lot_may_be_any_cut(values, data, kind, random_cuts):
         **QUICK, random_cuts=random_cuts, max_pairs=0, special={0: values} if kind == "codes" else None
     )
     assert (model.fit(X, y).predict(X) == y).all()
+
+
+def test_nothing_asks_lightgbm_for_more_than_one_thread(monkeypatch):
+    """Its number of threads is the whole process's: to change it while another thread is at work ends the process."""
+    threads = []
+
+    def watch(of: type, name: str) -> None:
+        called = getattr(of, name)
+        given = inspect.signature(called)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            asked = given.bind(*arguments, **options).arguments
+            if "model_str" not in asked:  # to read a forest sets nothing
+                threads.append({**(asked.get("params") or {}), **asked.get("kwargs", {})}.get("num_threads"))
+            return called(*arguments, **options)
+
+        monkeypatch.setattr(of, name, watched)
+
+    for of, name in ((lgb.Dataset, "__init__"), (lgb.Booster, "__init__"), (lgb.Booster, "predict")):
+        watch(of, name)
+    X, y = applicants(0, 300)
+    es.ScoreTableClassifier(**QUICK, min_people=2).fit(X, y, groups=np.arange(300) // 2)
+    assert len(threads) > 10
+    assert set(threads) == {1}
 
 
 def test_leaves_are_counted_a_few_trees_at_a_time():
