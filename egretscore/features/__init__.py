@@ -11,10 +11,11 @@ from egretscore.features.civic_points import civic_point_features
 from egretscore.features.commitments import commitment_features
 from egretscore.features.declaration import Aggregate, Feature, Prior
 from egretscore.features.directions import promised_direction
+from egretscore.features.limits import problems_of
 from egretscore.features.penalties import penalty_features
 from egretscore.policy import Policy
 
-__all__ = ["Aggregate", "Feature", "Prior", "declare_features", "promised_direction"]
+__all__ = ["Aggregate", "Feature", "Prior", "declare_features", "problems_of", "promised_direction"]
 
 
 def declare_features(policy: Policy) -> tuple[Feature, ...]:

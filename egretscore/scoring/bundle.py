@@ -20,7 +20,6 @@ import csv
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -31,10 +30,9 @@ from typing import Any, Final
 
 from egretscore.audit import OURS, Report, as_stated
 from egretscore.errors import BundleError, PolicyError
-from egretscore.features import Feature
+from egretscore.features import Feature, problems_of
 from egretscore.paths import as_path
 from egretscore.policy import Policy, parse_policy
-from egretscore.policy.forbidden import forbidden_matter
 from egretscore.scoring.scorecard import Scorecard, read_scorecard, write_scorecard
 from egretscore.writing import MODEL_MARK, check_can_be_made, check_replaceable, whole_folder
 
@@ -51,9 +49,6 @@ _STATED_IN: Final = {
 _PARTS: Final = ("model.txt", POLICY, "scorecard.csv")
 _FILES: Final = (MANIFEST, SEAL, *_PARTS)
 _LIBRARIES: Final = ("egretscore", "numpy", "duckdb", "lightgbm", "scikit-learn")
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-_NAMES_TAKEN: Final = frozenset({"subject_id", "status", "score", "grade", "part"})
-_LARGEST_CAP: Final = 2**31 - 1
 _NOT_A_MODEL: Final = (
     *(AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError),
     *(csv.Error, PolicyError),
@@ -275,18 +270,13 @@ def _check_figures(model: Model) -> None:
 
 
 def _check_features(model: Model) -> None:
-    """Raise if a feature's name, indicator or cap is not allowed, or two share a name or a code."""
+    """Raise if a feature's declaration is not allowed, or two share a name or a code."""
     features, indicators = model.scorecard.features, {indicator.id for indicator in model.policy.indicators}
     for feature in features:
-        if not _NAME.fullmatch(feature.name) or feature.name in _NAMES_TAKEN:
-            raise ValueError(f"a feature cannot be called {feature.name!r}")
-        matter = forbidden_matter(feature.name)
-        if matter is not None:
-            raise ValueError(f"the feature {feature.name!r} names {matter}, which is never taken in (promise 5)")
+        for problem in problems_of(feature):
+            raise ValueError(problem)
         if feature.indicator not in indicators:
             raise ValueError(f"the feature {feature.name!r} stands under no indicator of the policy")
-        if not 0 <= feature.cap <= _LARGEST_CAP:
-            raise ValueError(f"the feature {feature.name!r} cannot be {feature.cap!r} at most")
     for what in ("name", "code"):
         if len({getattr(feature, what) for feature in features}) < len(features):
             raise ValueError(f"two features have the same {what}")

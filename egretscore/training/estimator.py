@@ -668,9 +668,7 @@ def _fewest_people_in_a_leaf(booster: Booster, X: NDArray[np.float64], people: N
     fewest = everyone
     # The leaves of all trees at once would take many times the memory of the rows themselves.
     for first in range(0, booster.num_trees(), _TREES_AT_ONCE):
-        leaves = booster.predict(
-            X, pred_leaf=True, start_iteration=first, num_iteration=_TREES_AT_ONCE, num_threads=1
-        )
+        leaves = booster.predict(X, pred_leaf=True, start_iteration=first, num_iteration=_TREES_AT_ONCE, num_threads=1)
         for leaf in np.asarray(leaves).reshape(len(X), -1).T.astype(np.intp):
             in_leaf = np.zeros((int(leaf.max()) + 1, everyone), dtype=bool)
             in_leaf[leaf, people] = True

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import egretscore as es
+from egretscore.features import declare_features, problems_of
 from egretscore.scoring.bundle import MANIFEST, SEAL, bundle_files
 from egretscore.scoring.tables import ScoreTable
 from egretscore.shipped import shipped_model
@@ -174,15 +175,39 @@ def test_lines_that_a_pencil_adds_up_to_something_else_are_refused_even_when_res
         es.load_engine(folder)
 
 
-@pytest.mark.parametrize("name", ["religion_score", "subject_id", 'a"b', "Unkept"])
-def test_a_feature_with_a_name_it_cannot_have_is_refused_even_when_resealed(tmp_path, name):
+@pytest.mark.parametrize(
+    ("declares", "says"),
+    [
+        ({"name": "religion_score"}, "promise 5"),
+        *(({"name": name}, "cannot be called") for name in ("subject_id", 'a"b', "Unkept", "reason_a", "benefit_b")),
+        ({"code": ""}, "code"),
+        ({"zh": "宗教信仰"}, "promise 5"),
+        ({"en": "monthly income"}, "promise 5"),
+        ({"en": "points\n   999  = the score"}, "label"),
+        ({"unit_en": "points\x1b[2K"}, "label"),
+        ({"cap": 2**31}, "at most"),
+        ({"weights": [[4000, 1]]}, "an age"),
+        ({"weights": [[90, 10**18]]}, "a weight"),
+        ({"where": {"activity": []}}, "different words"),
+        ({"aggregate": "variety", "words": []}, "different words"),
+        ({"aggregate": "variety", "words": [f"word_{number}" for number in range(63)]}, "different words"),
+        ({"aggregate": "rate", "prior": {"permille": 9, "weight": 10**7, "against": [[365, 1]]}}, "starting value"),
+        ({"aggregate": "rate", "prior": {"permille": 9, "weight": 12, "against": [[365, 101]]}}, "a weight"),
+    ],
+)
+def test_a_declaration_that_no_policy_gives_is_refused_even_when_resealed(tmp_path, declares, says):
+    """Months and words are bits of one whole number, and sums are whole numbers that must fit."""
     folder = Path(shutil.copytree(shipped_model(), tmp_path / "model"))
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     unused = next(f for f in manifest["features"] if f["name"] not in (folder / "scorecard.csv").read_text())
-    unused["name"] = name
+    unused.update(declares)
     reseal(folder, manifest)
-    with pytest.raises(es.BundleError, match=r"cannot be called|promise 5"):
+    with pytest.raises(es.BundleError, match=says):
         es.load_engine(folder)
+
+
+def test_what_a_policy_declares_is_allowed():
+    assert [problem for feature in declare_features(es.shipped_policy()) for problem in problems_of(feature)] == []
 
 
 def written_with(
