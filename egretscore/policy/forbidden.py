@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
 _SIGNS: Final[Mapping[str, str]] = {
@@ -133,7 +134,7 @@ def forbidden_matter(name: str) -> str | None:
     words = re.findall(r"[a-z]+|[\u4e00-\u9fff]+", parted.lower())
     named = {form for word in words for form in _singular_too(word)}
     for matter, signs in FORBIDDEN.items():
-        if signs & named or any(_stands_in(name, sign) for sign in signs if not sign.isascii()):
+        if signs & named or any(_stands_in(name, sign) for sign in signs if not sign.isascii() and sign in name):
             return matter
     joined = "".join(words)
     compounds = (matter for sign, matter in _COMPOUNDS.items() if sign in joined)
@@ -142,13 +143,14 @@ def forbidden_matter(name: str) -> str | None:
 
 def _stands_in(name: str, sign: str) -> bool:
     """Return whether a Chinese sign stands anywhere in a name but within a harmless phrase."""
-    harmless = [phrase.span() for phrase in _HARMLESS_IN_CHINESE.finditer(name)] if sign in name else []
+    harmless = [phrase.span() for phrase in _HARMLESS_IN_CHINESE.finditer(name)]
     return any(
         not any(first <= found.start() and found.end() <= end for first, end in harmless)
         for found in re.finditer(re.escape(sign), name)
     )
 
 
+@cache
 def _matter_run_together(word: str) -> str | None:
     """Return the forbidden matter of a word that is a long sign run together with another word, or None."""
     forms = _singular_too(word)
