@@ -198,11 +198,23 @@ def test_a_reason_in_words_says_its_value_and_how_it_is_weighted(engine):
         (Aggregate.COUNT, ((90, 2), (365, 3)), f": 7, {weighted}, 3 times while under 365"),
         (Aggregate.COUNT, ((90, 2), (365, 1)), f": 7, {weighted}, once while under 365"),
         (Aggregate.COUNT, ((90, 2), (365, 1)), f": 12 (the most that counts), {weighted}, once while under 365"),
+        (Aggregate.COUNT, ((90, 1), (365, 1)), ": 7, in the last 365 days"),
+        (Aggregate.MONTHS, ((90, 2), (365, 1)), ": 7 months, in the last 365 days"),
+        (Aggregate.VARIETY, ((90, 2), (365, 1)), ": 7, in the last 365 days"),
         (Aggregate.RATE, ((90, 1),), ": -40 in a thousand, in the last 90 days"),
+        (Aggregate.RATE, ((90, 2),), f": -40 in a thousand, {weighted}"),
     ):
         feature = next(of for of in engine.model.scorecard.features if of.aggregate is aggregate)
+        prior = feature.prior and replace(feature.prior, against=weights)
         value = int(said.split()[1].rstrip(","))
-        assert Reason(replace(feature, weights=weights, cap=12), value, -5).text() == feature.en + said
+        assert Reason(replace(feature, weights=weights, prior=prior, cap=12), value, -5).text() == feature.en + said
+
+
+def test_a_rate_says_what_weighs_for_it_and_what_against(engine):
+    feature = next(of for of in engine.model.scorecard.features if of.aggregate is Aggregate.RATE)
+    apart = replace(feature, weights=((90, 1),), prior=replace(feature.prior, against=((90, 3), (365, 1))))
+    said = "weighted by age: once while under 90 days old; and for what was not kept: 3 times while under 90 days old"
+    assert Reason(apart, 7, 5).text().endswith(f": +7 in a thousand, {said}, once while under 365")
 
 
 def test_reasons_of_equal_weight_stand_in_the_order_of_their_codes(engine):

@@ -8,9 +8,11 @@ from typing import Final
 
 from egretscore.explanation.texts import texts
 from egretscore.features import Aggregate, Feature
+from egretscore.policy import WeightSteps
 
 MOST_MAIN_REASONS: Final = 4
 """At most four key factors are named (US Reg B 1002.9 and FCRA, as a yardstick for clarity)."""
+_UNWEIGHTED: Final = (Aggregate.MONTHS, Aggregate.VARIETY)
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,30 @@ class Reason:
         label, unit = getattr(self.feature, lang), getattr(self.feature, f"unit_{lang}")
         kind = "reason_rate" if self.feature.aggregate is Aggregate.RATE else "reason" if unit else "reason_count"
         capped = words["capped"] if self.value == self.feature.cap else ""
-        ages = self._ages(lang)
+        ages = _ages(self.feature, lang)
         return str(words[kind].format(label=label, value=self.value, unit=unit, capped=capped, ages=ages))
 
-    def _ages(self, lang: str) -> str:
-        words, steps = texts(lang), self.feature.weights
-        if [weight for _, weight in steps] == [1]:
-            return str(words["ages_one"].format(days=steps[0][0]))
-        weights = words["weights_between"].join(
-            words["weight_once" if weight == 1 else "weight_next" if number else "weight_first"].format(
-                days=days, weight=weight
-            )
-            for number, (days, weight) in enumerate(steps)
+
+def _ages(feature: Feature, lang: str) -> str:
+    """Return in words how old the records may be, and what they weigh at which age where they do not all weigh 1."""
+    words = texts(lang)
+    weighs = feature.aggregate not in _UNWEIGHTED
+    if not weighs or all(weight == 1 for _, weight in feature.every_step):
+        return str(words["ages_one"].format(days=max(days for days, _ in feature.every_step)))
+    weights = _weights(feature.weights, lang)
+    if feature.prior is not None and feature.prior.against != feature.weights:
+        weights = words["weights_of_both"].format(kept=weights, not_kept=_weights(feature.prior.against, lang))
+    return str(words["ages_weighted"].format(weights=weights))
+
+
+def _weights(steps: WeightSteps, lang: str) -> str:
+    words = texts(lang)
+    return str(words["weights_between"]).join(
+        words["weight_next" if number else "weight_first"].format(
+            days=days, times=words["weight_one" if weight == 1 else "weight_many"].format(weight=weight)
         )
-        return str(words["ages_weighted"].format(weights=weights))
+        for number, (days, weight) in enumerate(steps)
+    )
 
 
 def reasons(features: Sequence[Feature], vector: Iterable[int], points: Iterable[int]) -> tuple[Reason, ...]:
