@@ -375,6 +375,35 @@ def test_what_is_set_aside_is_written_before_it_is_printed(tmp_path):
     assert done.stderr.endswith(said)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_result_for_which_there_is_no_room_is_no_success(tmp_path, unbuffered):
+    """Where output is not buffered, as is usual in containers, a part of it may go out without an error."""
+    command = shlex.join([sys.executable, "-m", "egretscore", "publish", "--model", MODEL])
+    limited = f"ulimit -f 4; exec {command} > {shlex.quote(str(tmp_path / 'out'))}"
+    told = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["/bin/bash", "-c", limited], capture_output=True, text=True, env=told, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("egretscore: standard output: File too large")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_are_the_same_bytes_buffered_or_not(unbuffered):
+    command = [sys.executable, "-m", "egretscore", "explain", "--lang", "zh"]
+    told = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, env=told, check=True)
+    engine, records = es.load_engine(), es.read_records(es.sample_records())
+    someone_s = engine.explain(records, records.invented["subject_id"], "2026-10-31").text("zh")
+    assert done.stdout.decode() == someone_s
+
+
+def test_a_policy_to_train_under_may_come_from_a_pipe(tmp_path):
+    command = [sys.executable, "-m", "egretscore", "train", "--records", str(SAMPLE), "--as-of", "2025-10-01"]
+    through_a_pipe = f"exec {shlex.join(command)} --out {tmp_path}/model --policy <(cat {MODEL}/policy.toml)"
+    done = subprocess.run(["/bin/bash", "-c", through_a_pipe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert es.load_engine(tmp_path / "model").policy.text == es.shipped_policy().text
+
+
 def test_who_is_named_without_records_is_looked_for_in_the_sample_town_and_told_so(capsys):
     subject = someone("scored")
     assert main(["explain", subject]) == 0

@@ -140,6 +140,7 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from egretscore.policy import read_policy
     from egretscore.records import read_records
     from egretscore.records.in_bulk.runs import check_not_among
     from egretscore.scoring.bundle import check_takes_a_model
@@ -147,13 +148,12 @@ def _train(options: argparse.Namespace) -> int:
 
     check_not_among(options.out, options.records)
     check_takes_a_model(options.out)
+    policy = None if options.policy is None else read_policy(options.policy)  # once: it may come from a pipe
     with working("Reading the records"):
-        records = read_records(options.records, policy=options.policy)
+        records = read_records(options.records, policy=policy)
     _mention(records.set_aside, options.records, options.policy)
     with working("Training"):
-        model = train(
-            records, options.as_of, policy=options.policy, horizon_days=options.horizon_days, seed=options.seed
-        )
+        model = train(records, options.as_of, policy=policy, horizon_days=options.horizon_days, seed=options.seed)
     replaced = options.out.is_dir() and any(options.out.iterdir())
     model.save(options.out)
     print_result(f"{model.name}\nsha256 {model.sha256}\n\n{model.report}")

@@ -43,13 +43,24 @@ def print_result(what: str, end: str = "\n") -> None:
     """
     if sys.stdout is not None:
         try:
-            print(what, end=end, flush=True)
+            _print_whole(sys.stdout, what + end)
         except BrokenPipeError:
             _print_no_more(sys.stdout)
         except OSError as error:
             _print_no_more(sys.stdout)
             error.filename = "standard output"
             raise
+
+
+def _print_whole(stream: TextIO, what: str) -> None:
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        print(what, end="", file=stream, flush=True)
+        return
+    # With PYTHONUNBUFFERED: a text stream writes as much as there is room for, and says nothing of the rest.
+    rest = what.encode(stream.encoding, stream.errors or "strict")
+    while rest:
+        rest = rest[raw.write(rest) :]
 
 
 def complain(what: object, status: int) -> int:
