@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import duckdb
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -1090,16 +1093,33 @@ def test_what_cannot_be_asked_is_an_argument_error(engine, sample, subject_id, a
         engine.score("records", "2026-10-31")
 
 
-def test_dates_of_pandas_and_numpy_are_dates(engine, sample):
-    import numpy as np
-    import pandas as pd
+IN_XIAMEN = timezone(timedelta(hours=8))
 
+
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        np.datetime64("2026-10-31"),
+        np.datetime64("2026-10-31", "ns"),
+        pd.Timestamp("2026-10-31"),
+        pd.Timestamp("2026-10-31", tz="UTC"),
+        datetime(2026, 10, 31, tzinfo=UTC),
+    ],
+)
+def test_dates_of_pandas_and_numpy_are_dates(engine, sample, as_of):
     subject = engine.vectors(sample, "2026-10-31").index[0]
-    plain = engine.explain(sample, subject, "2026-10-31")
-    assert engine.explain(sample, subject, np.datetime64("2026-10-31")) == plain
-    assert engine.explain(sample, subject, np.datetime64("2026-10-31", "ns")) == plain
+    assert engine.explain(sample, subject, as_of) == engine.explain(sample, subject, "2026-10-31")
+
+
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        *(np.datetime64("NaT"), np.datetime64("2026-10"), np.datetime64("2026"), np.datetime64("2026-10-31T12")),
+        *(pd.NaT, pd.Timestamp("2026-10-31 12:00"), pd.Timestamp("2026-10-31", tz="Asia/Shanghai")),
+        *(datetime(2026, 10, 30, 16, tzinfo=UTC), datetime(2026, 10, 31, tzinfo=IN_XIAMEN)),
+    ],
+)
+def test_what_may_be_of_another_day_where_people_live_is_no_date(engine, sample, as_of):
+    """As in records; a month is none either."""
     with pytest.raises(es.ArgumentError, match="as_of is not a date"):
-        engine.explain(sample, subject, np.datetime64("NaT"))
-    assert engine.explain(sample, subject, pd.Timestamp("2026-10-31 12:00")) == plain
-    with pytest.raises(es.ArgumentError):
-        engine.explain(sample, subject, pd.NaT)
+        engine.explain(sample, "anyone", as_of)
