@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from typing import Any, TypeGuard, TypeVar
@@ -12,7 +12,7 @@ from joblib import effective_n_jobs
 from lightgbm import Booster, Dataset
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_consistent_length, check_random_state
+from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, _check_y, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -31,6 +31,7 @@ _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _TREES_AT_ONCE = 16
 _NUMBER = "number"
+_OF_NUMBERS = {"decimal", "integer", "floating", "mixed-integer-float"}
 _OF_TIME = {"date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period"}
 _Value = TypeVar("_Value")
 
@@ -48,7 +49,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         The way the log-odds of the second class must go with each feature. Here and below, a series
         of pandas is a mapping, by its index.
     categories : sequence of features (names or positions), optional
-        The features without an order. In a data frame those of another type than numbers are
+        The features without an order. In a data frame those that hold anything but numbers are
         categories without being named. A split tells one level, or missing values, from all
         others; a level never seen goes where missing values go.
     special : mapping of feature (name or position) to a list of its codes, optional
@@ -161,7 +162,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         X : array or data frame of shape (n, n_features); missing values allowed
         y : array of shape (n,), two classes
         sample_weight : array of shape (n,), optional
-            A row of weight 0 is as if it were not there. Other weights count in the losses and
+            A row of weight 0 is checked, and then as if it were not there. Other weights count in the losses and
             not in the sizes of leaves: a weight of 2 is not quite the same as two rows.
             Their size matters: beside small ones, such as shares that add up to 1, ``l2`` and ``ridge`` weigh
             more. A mean of about 1 is what the defaults were chosen for.
@@ -186,6 +187,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if len(self.classes_) != 2:  # noqa: PLR2004 - a binary classifier
             raise ValueError(f"y must have two classes. Got {len(self.classes_)} class(es) instead.")
         self.features_ = input_features(self._names(), values, self._special(), self._categories)
+        baseline = self._baseline()
         columns = columns_of(self.features_)
         given = for_lightgbm(self.features_, columns, as_numbers(self.features_, values))
         unordered = [column.unordered for column in columns]
@@ -195,7 +197,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with threadpool_limits(1):  # sums of many threads differ in their last bits
             self._grow_leaves_of_enough(Rows(given, design, outcome.astype(np.float64), weight), people)
         forests = read_forests(self._models, self.n_rounds_)
-        self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, self._baseline())
+        self.tables_: ScoreTables = compile_forests(forests, self.features_, columns, baseline)
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -402,7 +404,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             leaves=self.max_leaves,
             most_bins=self.max_bins,
             random_cuts=self.random_cuts,
-            smallest_leaf=smallest_leaf,
+            smallest_leaf=min(smallest_leaf, count + 1),  # LightGBM's own numbers end at 32 bits
             l2=self.l2,
             rounds_per_stage=self.rounds_per_stage,
             most_rounds=self.max_rounds,
@@ -463,7 +465,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if frame is None:
             import pandas as pd
 
-            frame = pd.DataFrame(np.asarray(X, dtype=object))
+            frame = pd.DataFrame(check_array(X, dtype=object, ensure_all_finite=False))
         validate_data(self, X, skip_check_array=True, reset=reset)
         if reset:
             self._categories = frozenset(of_frame) | frozenset(self._by_position(dict.fromkeys(named)))
@@ -536,7 +538,10 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if len(row) != self.n_features_in_:
             raise ValueError(f"baseline must have shape ({self.n_features_in_},). Got {(len(row),)} instead.")
         one_row = [np.array([value], dtype=object) for value in row]
-        baseline: NDArray[np.float64] = as_numbers(self.features_, one_row)[0]
+        try:
+            baseline: NDArray[np.float64] = as_numbers(self.features_, one_row)[0]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"baseline must give a number for every feature without categories: {error}.") from error
         return baseline
 
 
@@ -545,8 +550,13 @@ def _as_pandas(X: Any) -> Any:
     if hasattr(X, "collect") and not hasattr(X, "to_pandas"):
         raise ValueError("X must hold its rows, and a lazy frame holds none yet: collect it.")
     if hasattr(X, "to_pandas"):
-        return X.to_pandas()
-    return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns") else None
+        X = X.to_pandas()
+    if not (hasattr(X, "iloc") and hasattr(X, "dtypes") and hasattr(X, "columns")):
+        return None
+    if not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"X must name each column once. Got {twice!r} again.")
+    return X
 
 
 def _is_by_feature(given: Any) -> TypeGuard[Mapping[Any, Any]]:
@@ -620,7 +630,7 @@ _PARAMETERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def _kind(column: Any) -> str:
     """Return what a column of a data frame holds, as pandas calls it, or what its levels are if these are of time.
 
-    Decimals, of Arrow or polars, are numbers.
+    A column of objects that are all numbers holds numbers: decimals of Arrow or polars, or numbers beside None.
     """
     from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
@@ -630,14 +640,22 @@ def _kind(column: Any) -> str:
     if is_numeric_dtype(column.dtype) or is_bool_dtype(column.dtype):
         return _NUMBER
     kind = str(infer_dtype(column, skipna=True))
-    return _NUMBER if kind == "decimal" else kind
+    return _NUMBER if kind in _OF_NUMBERS else kind
 
 
 def _values(column: Any, *, category: bool) -> NDArray[Any]:
     if category:
+        unhashable = next((level for level in column if not isinstance(level, Hashable)), None)
+        if unhashable is not None:
+            raise ValueError(f"X must not hold a {type(unhashable).__name__}, but {column.name!r} does.")
         values: NDArray[Any] = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
         return values
-    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.iscomplexobj(column):
+        raise ValueError(f"Complex data not supported, but {column.name!r} holds some.")  # as scikit-learn has it
+    try:
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"X must hold numbers in {column.name!r}: {error}.") from error
     if np.isinf(numbers).any():
         raise ValueError(f"Input X contains infinity in {column.name!r}.")
     return np.asarray(numbers)

@@ -577,6 +577,57 @@ def test_what_is_given_by_name_is_given_once():
         model.fit(X[["amount", "months"]], y)
 
 
+@pytest.mark.parametrize("kind", ["whole", "mixed"])
+def test_numbers_beside_none_are_numbers(kind):
+    """As pandas writes them when None is put in place of what is missing."""
+    X, y = applicants(0, 300)
+    numbers = X[["months", "gaps"]].assign(months=X["months"].fillna(0).round())
+    if kind == "whole":
+        numbers = numbers[["months"]].astype(int)
+    of_objects = numbers.astype(object).where(numbers.notna(), None)
+    assert set(of_objects.dtypes) == {np.dtype(object)}
+    expected = es.ScoreTableClassifier(**QUICK).fit(numbers, y).explain(numbers)
+    assert np.array_equal(es.ScoreTableClassifier(**QUICK).fit(of_objects, y).explain(of_objects), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda X: X.rename(columns={"gaps": "home"}), "X must name each column once. Got 'home' again"),
+        (lambda X: X.assign(gaps=[[1]] * len(X)), "X must not hold a list, but 'gaps' does"),
+        (lambda X: X.assign(gaps=1j), "Complex data not supported, but 'gaps' holds some"),
+    ],
+)
+def test_columns_that_cannot_be_learnt_from_are_named(changed, says):
+    X, y = applicants(0, 300)
+    with pytest.raises(ValueError, match=says):
+        es.ScoreTableClassifier(**QUICK).fit(changed(X), y)
+
+
+def test_what_is_asked_later_must_be_of_the_kind_that_was_learnt():
+    X, y = applicants(0, 300)
+    model = es.ScoreTableClassifier(**QUICK).fit(X, y)
+    with pytest.raises(ValueError, match="X must hold numbers in 'gaps'"):
+        model.predict(X.assign(gaps="x"))
+    by_position = es.ScoreTableClassifier(**QUICK, categories=[0]).fit(X[["months", "gaps"]].to_numpy(), y)
+    for other in (None, [1, 2], np.zeros((3, 2, 2))):
+        with pytest.raises(ValueError, match=r"2D array|dim"):
+            by_position.explain(other)
+
+
+def test_a_baseline_that_is_none_is_refused_before_anything_is_grown(monkeypatch):
+    X, y = applicants(0, 300)
+    monkeypatch.setattr(es.ScoreTableClassifier, "_grow_leaves_of_enough", None)
+    with pytest.raises(ValueError, match="baseline must give a number for every feature without categories"):
+        es.ScoreTableClassifier(**QUICK, baseline=["x"] * X.shape[1]).fit(X, y)
+
+
+def test_more_people_than_there_are_make_no_leaf():
+    X, y = applicants(0, 300)
+    blunt = [es.ScoreTableClassifier(**QUICK, min_people=few).fit(X, y).explain(X) for few in (300, 2**31, 2**32 + 1)]
+    assert all(np.array_equal(blunt[0], other) for other in blunt)
+
+
 def test_decimals_are_numbers():
     X, y = applicants(7, 200)
     cents = [None if pd.isna(value) else Decimal(f"{value:.2f}") for value in X["gaps"]]
