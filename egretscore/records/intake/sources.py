@@ -18,6 +18,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -358,7 +359,8 @@ def _as_the_database_knows(table: pa.Table) -> pa.Table:
         if pa.types.is_float16(field.type):
             table = table.set_column(position, field.name, table[position].cast(pa.float32()))
         elif pa.types.is_decimal256(field.type) or (pa.types.is_decimal(field.type) and field.type.scale < 0):
-            table = table.set_column(position, field.name, table[position].cast(pa.string()))
+            texts = [None if value is None else _text(value) for value in table[position].to_pylist()]
+            table = table.set_column(position, field.name, pa.array(texts, pa.string()))
         elif pa.types.is_timestamp(field.type) and field.type.unit in {"s", "ms"}:
             table = table.set_column(position, field.name, _in_microseconds(table[position]))
     return table
@@ -424,4 +426,4 @@ def _text(value: object) -> str:
     if isinstance(value, datetime):
         value = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
         value = value.date() if value.time() == time() else value
-    return str(value)
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)  # a hundred may be 1E+2 as text
