@@ -17,7 +17,7 @@ _DECIMALS_THAT_TELL_APART = 12
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """A tenth of the people, in order of their predicted chance."""
+    """A tenth of the snapshots in order of their predicted chance, but that equal chances are never divided."""
 
     weight: float
     predicted: float
@@ -159,7 +159,7 @@ def _error_over(bins: Sequence[CalibrationBin]) -> float:
 
 
 def _calibration_bins(outcome: Floats, chance: Floats) -> Iterator[CalibrationBin]:
-    """Yield tenths; equal chances are never divided."""
+    """Yield tenths, as far as there are: equal chances are never divided."""
     order = np.argsort(chance, kind="stable")
     tenth = ((np.arange(len(chance)) + 0.5) / len(chance) * _BINS).astype(int)
     _, first, same = np.unique(chance[order], return_index=True, return_inverse=True)

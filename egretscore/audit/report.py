@@ -99,8 +99,8 @@ class Report:
         ]
         lines += ["", f"{'calibration of the score':24}{'predicted':>12}{'observed':>12}"]
         lines += [
-            f"{f'tenth {number}':24}{b.predicted:12.4f}{b.observed:12.4f}"
-            for number, b in enumerate(self.measures[OURS].calibration, start=1)
+            f"{f'{b.weight:,.0f} snapshots':24}{b.predicted:12.4f}{b.observed:12.4f}"
+            for b in self.measures[OURS].calibration
         ]
         if self.chances:
             stated, isotonic = self.chances.stated_error, self.chances.isotonic_error
