@@ -373,6 +373,8 @@ def _place(text: str) -> Path:
     """Return the path of a place; an empty name, as of an unset variable, would be the current folder to pathlib."""
     if not text:
         raise argparse.ArgumentTypeError("'' names no place; '.' is the current folder")
+    if text == "-":
+        raise argparse.ArgumentTypeError("'-' is no place: files are read and written by name")
     return Path(text)
 
 

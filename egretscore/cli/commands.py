@@ -63,10 +63,10 @@ def _explain(options: argparse.Namespace) -> int:
     _mention(records.set_aside, options.records, _policy_of(options.model), options.lang)
     example = records.invented or {}
     subject_id = example.get("subject_id") if options.subject is None and not options.records else options.subject
-    if not subject_id or not subject_id.isprintable():
-        raise ArgumentError(
-            "name the person to explain", value=subject_id, expected="egretscore explain SUBJECT --records DIR"
-        )
+    if not subject_id:
+        raise ArgumentError("name the person to explain", expected="egretscore explain SUBJECT --records DIR")
+    if not subject_id.isprintable():
+        raise ArgumentError("no subject_id has such characters", value=subject_id, expected="the id as in the records")
     day = as_day(options.as_of or (today() if options.records else example["as_of"]))
     if options.subject is not None:
         _mention_the_sample_town(options, options.lang)

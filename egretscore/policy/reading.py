@@ -204,9 +204,9 @@ def is_text(raw: Any) -> bool:
 
 
 TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
-    str: (is_text, "a text", str),
+    str: (is_text, "a text of one line", str),
     int: (lambda raw: _is_int(raw) and 0 <= raw <= LARGEST_NUMBER, f"a whole number from 0 to {LARGEST_NUMBER}", int),
-    date: (lambda raw: type(raw) is date, "a date such as 2026-04-01", lambda raw: raw),
+    date: (lambda raw: type(raw) is date, "a date without quotes, such as 2026-04-01", lambda raw: raw),
     tuple[str, ...]: (
         lambda raw: isinstance(raw, list) and all(is_text(item) for item in raw),
         "a list of texts",

@@ -106,9 +106,7 @@ def test_the_report_says_what_the_issue_asks(model):
     for name in ("score", "unrounded", "logistic_regression", "lightgbm_unconstrained"):
         assert re.search(rf"^{name} +0\.\d{{4}} +0\.\d{{4}} +0\.\d{{4}} +0\.\d{{4}}$", text, re.MULTILINE)
     assert len(model.report.measures["score"].calibration) == 10
-    assert len(re.findall(r"^[\d,]+ snapshots  ", text, re.MULTILINE)) == len(
-        model.report.measures["score"].calibration
-    )
+    assert len(re.findall(r"^[\d,]+ snapshots  ", text, re.MULTILINE)) == 10
 
 
 def test_a_model_fresh_from_training_is_the_one_that_is_read_back(model, tmp_path):
