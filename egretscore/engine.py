@@ -308,6 +308,9 @@ class Engine:
     def explain_each_record(self, records: Records, subject_id: str, as_of: date | str) -> tuple[RecordEffect, ...]:
         """Say what each record that was on file about a person on a date does to their score.
 
+        Everything is counted again without each record in turn: of a hundred records in a quarter of a second or
+        less, of more in time that grows with the square of their number.
+
         Parameters
         ----------
         records : Records
@@ -317,7 +320,8 @@ class Engine:
         Returns
         -------
         tuple of RecordEffect
-            One for each record, the weightiest first; none when the person may not be scored.
+            One for each record, the weightiest first and those of equal weight by table and id; none when the
+            person may not be scored.
 
         Raises
         ------

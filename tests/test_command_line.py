@@ -383,7 +383,8 @@ def test_a_result_for_which_there_is_no_room_is_no_success(tmp_path, unbuffered)
     """Where output is not buffered, as is usual in containers, a part of it may go out without an error."""
     command = shlex.join([sys.executable, "-m", "egretscore", "publish", "--model", MODEL])
     limited = f"ulimit -f 4; exec {command} > {shlex.quote(str(tmp_path / 'out'))}"
-    told = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    # Byte code would be cut off too, and taken for whole by whoever comes next.
+    told = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(["/bin/bash", "-c", limited], capture_output=True, text=True, env=told, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("egretscore: standard output: File too large")

@@ -212,9 +212,13 @@ def test_a_reason_in_words_says_its_value_and_how_it_is_weighted(engine):
 
 def test_a_rate_says_what_weighs_for_it_and_what_against(engine):
     feature = next(of for of in engine.model.scorecard.features if of.aggregate is Aggregate.RATE)
-    apart = replace(feature, weights=((90, 1),), prior=replace(feature.prior, against=((90, 3), (365, 1))))
-    said = "weighted by age: once while under 90 days old; and for what was not kept: 3 times while under 90 days old"
-    assert Reason(apart, 7, 5).text().endswith(f": +7 in a thousand, {said}, once while under 365")
+    for against, said in (
+        (((90, 3), (365, 1)), "3 times while under 90 days old, once while under 365"),
+        (((365, 1),), "once while under 365 days old"),
+    ):
+        apart = replace(feature, weights=((90, 1),), prior=replace(feature.prior, against=against))
+        both = f"once while under 90 days old; and for what was not kept in time: {said}"
+        assert Reason(apart, 7, 5).text().endswith(f": +7 in a thousand, weighted by age: {both}")
 
 
 def test_reasons_of_equal_weight_stand_in_the_order_of_their_codes(engine):

@@ -64,6 +64,11 @@ class Person:
         }
         return Person(self.subject_id + suffix, **tables)
 
+    def without_record(self, table: str, record_id: str) -> Person:
+        """Leave out all rows of a record: of a decision, all penalties it imposed."""
+        rows = tuple(row for row in getattr(self, table) if row[RECORDS[table]] != record_id)
+        return replace(self, **{table: rows})
+
     def without(self, table: str, number: int) -> Person:
         rows = list(getattr(self, table))
         del rows[number]
@@ -251,6 +256,17 @@ def with_objection(person: Person, table: str, row: Row, filed: date, **decision
     }
     others = tuple(o for o in person.objections if any(o[name] != new[name] for name in OBJECTIONS.identity))
     return replace(person, objections=(*others, new))
+
+
+@st.composite
+def decided_together(draw: Any, person: Person) -> Person:
+    """Let each decision about a person impose one penalty or two, of different categories."""
+    for row in person.penalties:
+        category = draw(st.sampled_from([category.id for category in POLICY.categories]))
+        if category != row["category"]:
+            fine = draw(perhaps(st.integers(0, 5000).map(float)))
+            person = person.with_row("penalties", {**row, "category": category, "fine_yuan": fine})
+    return person
 
 
 @st.composite

@@ -15,11 +15,13 @@ from egretscore.features import Feature
 class RecordEffect:
     """What one record does to a person's score, everything else on file being as it is.
 
+    All penalties that one decision imposed are one record, to which one can object.
+
     Attributes
     ----------
     table, record_id : str
     recorded_on : date
-        The day it came on file.
+        The first day on which it was on file.
     points : int
         The score less what it would be without this record; while an objection to one that takes points is open, it
         is just that. Records count together, so the points of all do not add up to the score.
@@ -83,9 +85,7 @@ class RecordEffect:
 def text_of_each(effects: Sequence[RecordEffect], lang: str) -> str:
     """Return in lines what each record does that does anything, and how many others there are."""
     words = texts(lang)["records"]
-    lines = ["", words["each"]]
-    lines += [f"{effect.points:+6d}  {effect.text(lang)}" for effect in effects if effect.points]
-    others = sum(not effect.points for effect in effects)
-    if others:
-        lines.append(f"{'':8}{words['others'].format(count=others)}")
-    return "\n".join([*lines, words["together"]]) + "\n"
+    weighty = [f"{effect.points:+6d}  {effect.text(lang)}" for effect in effects if effect.points]
+    without_points = len(effects) - len(weighty)
+    others = [f"{'':8}{words['others'].format(count=without_points)}"] if without_points else []
+    return "\n".join(["", words["each"], *weighty, *others, words["together"]]) + "\n"

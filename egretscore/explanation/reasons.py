@@ -59,9 +59,11 @@ class Reason:
 def _ages(feature: Feature, lang: str) -> str:
     """Return in words how old the records may be, and what they weigh at which age where they do not all weigh 1."""
     words = texts(lang)
-    weighs = feature.aggregate not in _UNWEIGHTED
-    if not weighs or all(weight == 1 for _, weight in feature.every_step):
-        return str(words["ages_one"].format(days=max(days for days, _ in feature.every_step)))
+    oldest = feature.weights[-1][0]
+    both_alike = feature.prior is None or feature.prior.against[-1][0] == oldest
+    all_weigh_1 = both_alike and all(weight == 1 for _, weight in feature.every_step)
+    if feature.aggregate in _UNWEIGHTED or all_weigh_1:
+        return str(words["ages_one"].format(days=oldest))
     weights = _weights(feature.weights, lang)
     if feature.prior is not None and feature.prior.against != feature.weights:
         weights = words["weights_of_both"].format(kept=weights, not_kept=_weights(feature.prior.against, lang))

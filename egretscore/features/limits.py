@@ -45,8 +45,8 @@ def _problems_of_numbers(feature: Feature) -> Iterator[str]:
         yield f"cannot be {feature.cap!r} at most"
     if any(not 1 <= days <= OLDEST_WEIGHTED_DAYS for days, _ in feature.every_step):
         yield f"weighs records by an age that is not 1 to {OLDEST_WEIGHTED_DAYS} days"
-    if any(not 0 <= weight <= LARGEST_WEIGHT for _, weight in feature.every_step):
-        yield f"gives records a weight that is not 0 to {LARGEST_WEIGHT}"
+    if any(not 1 <= weight <= LARGEST_WEIGHT for _, weight in feature.every_step):
+        yield f"gives records a weight that is not 1 to {LARGEST_WEIGHT}"
     if feature.prior is not None and feature.prior.weight > LARGEST_NUMBER:
         yield f"gives its starting value a weight of more than {LARGEST_NUMBER}"
     told_apart = [feature.words] if feature.aggregate is Aggregate.VARIETY else []

@@ -273,7 +273,8 @@ def _check_features(model: Model) -> None:
     """Raise if a feature's declaration is not allowed, or two share a name or a code."""
     features, indicators = model.scorecard.features, {indicator.id for indicator in model.policy.indicators}
     for feature in features:
-        for problem in problems_of(feature):
+        problem = next(problems_of(feature), None)
+        if problem is not None:
             raise ValueError(problem)
         if feature.indicator not in indicators:
             raise ValueError(f"the feature {feature.name!r} stands under no indicator of the policy")

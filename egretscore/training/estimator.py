@@ -31,7 +31,7 @@ _FEWEST_ROWS_TO_HOLD_OUT = 100
 _SMALLEST_LEAF_OF_FEW_ROWS = 20
 _TREES_AT_ONCE = 16
 _NUMBER = "number"
-_OF_NUMBERS = {"decimal", "integer", "floating", "mixed-integer-float"}
+_OF_NUMBERS = {"boolean", "decimal", "integer", "floating", "mixed-integer-float"}
 _OF_TIME = {"date", "datetime", "datetime64", "time", "timedelta", "timedelta64", "period"}
 _Value = TypeVar("_Value")
 
@@ -456,7 +456,8 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     f"X must not hold dates or durations, but {frame.columns[i]!r} does: make them numbers."
                 )
         named = () if self.categories is None else tuple(self.categories)  # an index of pandas has no truth value
-        if not of_frame and not named and (reset or not self._categories):
+        of_objects = frame is not None and any(dtype.kind == "O" for dtype in frame.dtypes)
+        if not of_frame and not of_objects and not named and (reset or not self._categories):
             numbers = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset)
             if reset:
                 self._categories: frozenset[int] = frozenset()
@@ -540,7 +541,7 @@ class ScoreTableClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         one_row = [np.array([value], dtype=object) for value in row]
         try:
             baseline: NDArray[np.float64] = as_numbers(self.features_, one_row)[0]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"baseline must give a number for every feature without categories: {error}.") from error
         return baseline
 
@@ -630,7 +631,8 @@ _PARAMETERS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def _kind(column: Any) -> str:
     """Return what a column of a data frame holds, as pandas calls it, or what its levels are if these are of time.
 
-    A column of objects that are all numbers holds numbers: decimals of Arrow or polars, or numbers beside None.
+    A column of objects that are all numbers, or true and false, holds numbers: decimals of Arrow or polars, or
+    numbers beside None.
     """
     from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
 
@@ -654,7 +656,7 @@ def _values(column: Any, *, category: bool) -> NDArray[Any]:
         raise ValueError(f"Complex data not supported, but {column.name!r} holds some.")  # as scikit-learn has it
     try:
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"X must hold numbers in {column.name!r}: {error}.") from error
     if np.isinf(numbers).any():
         raise ValueError(f"Input X contains infinity in {column.name!r}.")

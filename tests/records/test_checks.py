@@ -663,6 +663,13 @@ def test_a_decimal_too_long_for_the_database_is_one_wrong_cell_in_pandas_too():
     assert [(problem.row, problem.column) for problem in records.problems] == [(2, "fine_yuan")]
 
 
+def test_an_infinite_decimal_beside_a_text_is_one_wrong_cell():
+    rows = [{**ROWS["penalties"], "fine_yuan": Decimal("Infinity")}, {**ROWS["penalties"], "decision_no": "2"}]
+    rows[1]["fine_yuan"] = "200"
+    records = es.read_records({"consents": pd.DataFrame([ROWS["consents"]]), "penalties": pd.DataFrame(rows)})
+    assert [(problem.row, problem.column) for problem in records.problems] == [(1, "fine_yuan")]
+
+
 def test_the_quarantine_loses_nothing(tmp_path):
     import csv
     import json

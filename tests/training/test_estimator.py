@@ -577,14 +577,19 @@ def test_what_is_given_by_name_is_given_once():
         model.fit(X[["amount", "months"]], y)
 
 
-@pytest.mark.parametrize("kind", ["whole", "mixed"])
-def test_numbers_beside_none_are_numbers(kind):
+@pytest.mark.parametrize("missing", [None, pd.NA, np.nan])
+@pytest.mark.parametrize("kind", ["whole", "gaps", "flags"])
+def test_numbers_beside_none_are_numbers(kind, missing):
     """As pandas writes them when None is put in place of what is missing."""
     X, y = applicants(0, 300)
-    numbers = X[["months", "gaps"]].assign(months=X["months"].fillna(0).round())
-    if kind == "whole":
-        numbers = numbers[["months"]].astype(int)
-    of_objects = numbers.astype(object).where(numbers.notna(), None)
+    numbers = X[["amount", "gaps"]].assign(
+        months=X["months"].fillna(0).round().astype(int), flag=X["flag"].astype(float).where(X["gaps"].notna())
+    )
+    of_objects = numbers.astype(object).where(numbers.notna(), missing)
+    if kind == "flags":
+        of_objects["flag"] = numbers["flag"].eq(1).astype(object).where(numbers["flag"].notna(), missing)
+    columns = {"whole": ["months"], "gaps": ["amount", "gaps"], "flags": ["gaps", "flag"]}[kind]
+    numbers, of_objects = numbers[columns], of_objects[columns]
     assert set(of_objects.dtypes) == {np.dtype(object)}
     expected = es.ScoreTableClassifier(**QUICK).fit(numbers, y).explain(numbers)
     assert np.array_equal(es.ScoreTableClassifier(**QUICK).fit(of_objects, y).explain(of_objects), expected)
@@ -596,6 +601,7 @@ def test_numbers_beside_none_are_numbers(kind):
         (lambda X: X.rename(columns={"gaps": "home"}), "X must name each column once. Got 'home' again"),
         (lambda X: X.assign(gaps=[[1]] * len(X)), "X must not hold a list, but 'gaps' does"),
         (lambda X: X.assign(gaps=1j), "Complex data not supported, but 'gaps' holds some"),
+        (lambda X: X.assign(gaps=pd.Series([10**400] * len(X), dtype=object)), "X must hold numbers in 'gaps'"),
     ],
 )
 def test_columns_that_cannot_be_learnt_from_are_named(changed, says):

@@ -228,7 +228,7 @@ class Records(ABC):
         Returns
         -------
         mapping of part to number
-            Parts without such rows are left out, and so are kept records, which lack such rows.
+            Parts without such rows are left out. Empty for kept records, which lack such rows.
 
         Raises
         ------

@@ -401,7 +401,7 @@ def _series_as_arrow(values: Any) -> pa.Array:
 
     try:
         converted = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowInvalid, TypeError, OverflowError):  # a decimal that is infinite, beside a text
         converted = None
     if converted is None or _may_have_lost_hours(values, converted.type):
         return pa.array(values.map(_text, na_action="ignore"), from_pandas=True)

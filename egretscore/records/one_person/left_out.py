@@ -25,12 +25,18 @@ COLUMNS_NEEDED: Final = frozenset(name for table in _TABLES for name in (table.i
 
 
 def each_left_out(rows: PersonRows, as_of: date) -> Iterator[LeftOut]:
-    """Yield the records that were on file on a date, each with all other rows."""
+    """Yield the records that were on file on a date, each with all other rows.
+
+    A record is what an objection names: all penalties that one decision imposed are one.
+    """
     for table in _TABLES:
         of_table = rows[table.name]
         record, day = (table.column_names.index(name) for name in (table.identity[0], table.on_file))
-        for position, row in enumerate(of_table):
-            recorded_on = date.fromordinal(row[day] + FIRST_DAY)
+        first_day: dict[str, int] = {}
+        for row in of_table:
+            first_day[row[record]] = min(row[day], first_day.get(row[record], row[day]))
+        for record_id in sorted(first_day):
+            recorded_on = date.fromordinal(first_day[record_id] + FIRST_DAY)
             if recorded_on <= as_of:
-                others = [*of_table[:position], *of_table[position + 1 :]]
-                yield LeftOut(table.name, row[record], recorded_on, {**rows, table.name: others})
+                others = [row for row in of_table if row[record] != record_id]
+                yield LeftOut(table.name, record_id, recorded_on, {**rows, table.name: others})
