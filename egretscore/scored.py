@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from egretscore.arrays import arrow_numbers, arrow_texts, numpy_flags, numpy_numbers
 from egretscore.benefits import opened_by
+from egretscore.features.limits import BENEFIT_COLUMN, REASON_COLUMN
 from egretscore.policy import Policy
 from egretscore.scoring.scorecard import Scorecard
 from egretscore.status import Status
@@ -80,12 +81,12 @@ def scored_columns(people: pa.Table, scorecard: Scorecard, policy: Policy, asked
             columns[name] = _spread(values, scored)
     if asked.reasons:
         for name, points in zip(names, scorecard.reasons(by_person).T, strict=True):
-            columns[f"reason_{name}"] = _spread(points, scored)
+            columns[f"{REASON_COLUMN}{name}"] = _spread(points, scored)
     if asked.benefits:
         for benefit in policy.benefits:
             granted = np.zeros(len(scored), dtype=bool)
             granted[scored] = opened_by(benefit, scores)
-            columns[f"benefit_{benefit.id}"] = granted
+            columns[f"{BENEFIT_COLUMN}{benefit.id}"] = granted
     return columns
 
 

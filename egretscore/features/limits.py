@@ -8,13 +8,13 @@ from typing import Final
 
 from egretscore.features.declaration import Aggregate, Feature
 from egretscore.policy.forbidden import forbidden_matter, forbidden_matter_of_text
-from egretscore.policy.reading import LARGEST_NUMBER, LARGEST_WEIGHT, MOST_WORDS, OLDEST_WEIGHTED_DAYS, is_text
+from egretscore.policy.reading import LARGEST_NUMBER, LARGEST_WEIGHT, MOST_WORDS, OLDEST_WEIGHTED_DAYS, is_line_of_text
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_-]*")
-# Columns beside the features', and how those of its reasons and of benefits begin.
+REASON_COLUMN, BENEFIT_COLUMN = "reason_", "benefit_"
+"""How the columns of reasons and of benefits begin: no feature's own column may."""
 _NAMES_TAKEN: Final = frozenset({"subject_id", "status", "score", "grade", "part"})
-_BEGINNINGS_TAKEN: Final = ("reason_", "benefit_")
 _LARGEST_CAP: Final = 2**31 - 1
 
 
@@ -26,14 +26,14 @@ def problems_of(feature: Feature) -> Iterator[str]:
 
 
 def _problems_of_names(feature: Feature) -> Iterator[str]:
-    is_taken = feature.name in _NAMES_TAKEN or feature.name.startswith(_BEGINNINGS_TAKEN)
+    is_taken = feature.name in _NAMES_TAKEN or feature.name.startswith((REASON_COLUMN, BENEFIT_COLUMN))
     if is_taken or not _NAME.fullmatch(feature.name):
         yield "cannot be called so"
     if not _CODE.fullmatch(feature.code):
         yield f"cannot have the code {feature.code!r}"
     labels, units = (feature.zh, feature.en), (feature.unit_zh, feature.unit_en)
     for text in (*labels, *filter(None, units)):
-        if not is_text(text):
+        if not is_line_of_text(text):
             yield f"cannot have the label or unit {text!r}"
     for matter in filter(None, (forbidden_matter(feature.name), *map(forbidden_matter_of_text, (*labels, *units)))):
         yield f"names {matter}, which is never taken in (promise 5)"

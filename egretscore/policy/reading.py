@@ -198,17 +198,17 @@ def _is_int(raw: Any) -> bool:
     return isinstance(raw, int) and not isinstance(raw, bool)
 
 
-def is_text(raw: Any) -> bool:
+def is_line_of_text(raw: Any) -> bool:
     """Return whether this is a text for people: not empty, on one line and without signs that cannot be seen."""
     return isinstance(raw, str) and bool(raw.strip()) and raw.isprintable()
 
 
 TYPES: Mapping[Any, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
-    str: (is_text, "a text of one line", str),
+    str: (is_line_of_text, "a text of one line", str),
     int: (lambda raw: _is_int(raw) and 0 <= raw <= LARGEST_NUMBER, f"a whole number from 0 to {LARGEST_NUMBER}", int),
     date: (lambda raw: type(raw) is date, "a date without quotes, such as 2026-04-01", lambda raw: raw),
     tuple[str, ...]: (
-        lambda raw: isinstance(raw, list) and all(is_text(item) for item in raw),
+        lambda raw: isinstance(raw, list) and all(is_line_of_text(item) for item in raw),
         "a list of texts",
         tuple,
     ),

@@ -646,8 +646,12 @@ def _kind(column: Any) -> str:
 
 
 def _values(column: Any, *, category: bool) -> NDArray[Any]:
+    from pandas.api.types import infer_dtype
+
     if category:
-        unhashable = next((level for level in column if not isinstance(level, Hashable)), None)
+        unhashable = None
+        if infer_dtype(column) == "mixed":  # to look at every cell takes long
+            unhashable = next((level for level in column if not isinstance(level, Hashable)), None)
         if unhashable is not None:
             raise ValueError(f"X must not hold a {type(unhashable).__name__}, but {column.name!r} does.")
         values: NDArray[Any] = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)

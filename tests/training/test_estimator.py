@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import egretscore as es
+from egretscore.audit import Rows, measured_beside_peers
 from egretscore.policy import Scale
 from egretscore.scoring.points import in_whole_points, points_per_log_odds
 from egretscore.scoring.tables import ScoreTable, ScoreTables, violations
@@ -501,6 +502,8 @@ def test_nothing_asks_lightgbm_for_more_than_one_thread(monkeypatch):
         watch(of, name)
     X, y = applicants(0, 300)
     es.ScoreTableClassifier(**QUICK, min_people=2).fit(X, y, groups=np.arange(300) // 2)
+    rows = Rows(X[["months"]].fillna(0).to_numpy(dtype=np.int32), y.astype(float))
+    measured_beside_peers(rows, rows, {}, seed=0)
     assert len(threads) > 10
     assert set(threads) == {1}
 

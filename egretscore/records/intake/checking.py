@@ -340,10 +340,8 @@ def _find_duplicates(connection: duckdb.DuckDBPyConnection, table: Table) -> boo
         f"CREATE OR REPLACE TEMP VIEW compared AS SELECT * FROM sound SEMI JOIN twice USING ({identity})"
     )
     filled = " + ".join(f'CAST("{name}" IS NOT NULL AS INTEGER)' for name in table.later_columns)
-    connection.execute(
-        "CREATE OR REPLACE TEMP VIEW fullest AS "
-        f"SELECT DISTINCT ON ({identity}) * FROM compared ORDER BY {filled} DESC, id"
-    )
+    first = f"SELECT first(id ORDER BY {filled} DESC, id) AS id FROM compared GROUP BY {identity}"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW fullest AS SELECT * FROM compared SEMI JOIN ({first}) USING (id)")
     return has_rows(connection, "twice")
 
 
